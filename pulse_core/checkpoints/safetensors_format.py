@@ -1,0 +1,32 @@
+"""safetensors: a JSON header and raw bytes; this pack's own format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+NAME = "safetensors"
+SUFFIXES = (".safetensors",)
+
+
+def recognises(head: bytes) -> bool:
+    """Eight bytes of header length, then the header's brace."""
+    return head[8:9] == b"{"
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the metadata."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is a damaged safetensors file ({error}).",
+            "a whole safetensors file.",
+            "download or convert it again; it may have been cut off on the way.",
+        ) from error

@@ -1,0 +1,160 @@
+"""The latent Gaussian: what W looks like before the mapping network's last nonlinearity.
+
+PULSE, section 3.3: z ~ N(0, I) goes through the mapping network and the inverse of its last
+LeakyReLU; mean and standard deviation of each dimension make a Gaussian that the search draws from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from . import catalogue
+from .checkpoints import read_checkpoint
+from .errors import CheckpointError, SettingError
+from .files import whole_file
+from .generators import Generator
+from .latents import SLOPE
+
+DEFAULT_SAMPLES = 1_000_000
+FIT_SUFFIX = ".gaussian.safetensors"
+_BATCH = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LatentGaussian:
+    """mean, std: [w_dim] each, of W before the last LeakyReLU."""
+
+    mean: Tensor
+    std: Tensor
+
+    def to_ws(self, v: Tensor) -> Tensor:
+        """Standard normal v [B, L, w_dim] -> style vectors LeakyReLU(v * std + mean), the same shape."""
+        return F.leaky_relu(v * self.std.to(v) + self.mean.to(v), SLOPE)
+
+    def from_ws(self, ws: Tensor) -> Tensor:
+        """The inverse of `to_ws`."""
+        return (F.leaky_relu(ws, 1 / SLOPE) - self.mean.to(ws)) / self.std.to(ws)
+
+    def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
+        """Writes mean and std as a safetensors file, whole or not at all."""
+        tensors = {"mean": self.mean.float().cpu().contiguous(), "std": self.std.float().cpu().contiguous()}
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @staticmethod
+    def load(path: Path | str) -> LatentGaussian:
+        """Reads what `save` wrote, or PULSE's gaussian_fit.pt.
+
+        Raises:
+            CheckpointError: not a fit.
+        """
+        tensors = read_checkpoint(path).tensors
+        if set(tensors) != {"mean", "std"} or tensors["mean"].shape != tensors["std"].shape or tensors["mean"].ndim != 1:
+            raise CheckpointError(
+                f"{path} holds {', '.join(f'{k} {list(v.shape)}' for k, v in sorted(tensors.items())[:4])}.",
+                "a latent Gaussian fit: the tensors mean and std, one number each a dimension of W.",
+                "make one with `python -m pulse_core fit GENERATOR`.",
+            )
+        return LatentGaussian(tensors["mean"].float(), tensors["std"].float())
+
+
+def fit_gaussian(
+    generator: Generator,
+    samples: int = DEFAULT_SAMPLES,
+    seed: int = 0,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LatentGaussian:
+    """Fits the Gaussian by sampling the mapping network.
+
+    Streamed: memory does not grow with `samples`. z is drawn on the CPU from an own random generator, so
+    the same seed gives the same samples on every device.
+
+    Args:
+        samples: 2 or more; 1,000,000 is what was published.
+        on_progress: called with (done, samples) after each batch; what it raises stops the fit.
+
+    Raises:
+        SettingError: fewer than 2 samples.
+        CheckpointError: the generator has no mapping network.
+    """
+    if samples < 2:
+        raise SettingError(f"samples is {samples}.", "2 or more.", "1,000,000 is the published number.")
+
+    def batches() -> Iterator[Tensor]:
+        random = torch.Generator().manual_seed(seed)
+        like = next(generator.synthesis.parameters())
+        for done in range(0, samples, _BATCH):
+            z = torch.randn(min(_BATCH, samples - done), generator.z_dim, generator=random)
+            yield generator.mapping.map_to_w(z.to(like), None)
+            if on_progress is not None:
+                on_progress(min(done + _BATCH, samples), samples)
+
+    with torch.no_grad():
+        return moments(batches())
+
+
+def moments(batches: Iterable[Tensor]) -> LatentGaussian:
+    """Mean and unbiased standard deviation of the inverse-LeakyReLU'd w, over batches [N, w_dim].
+
+    Accumulated in float64 by merging batch moments (Chan, Golub, LeVeque 1979), so that a long stream
+    loses nothing to cancellation.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for w in batches:
+        v = F.leaky_relu(w, 1 / SLOPE).double() if w.device.type != "mps" else F.leaky_relu(w.cpu(), 1 / SLOPE).double()
+        n, batch_mean = v.shape[0], v.mean(0)
+        batch_squares = (v - batch_mean).square_().sum(0)
+        delta = batch_mean - mean.to(v)
+        squares = squares.to(v) + batch_squares + delta.square() * (count * n / (count + n))
+        mean = mean.to(v) + delta * (n / (count + n))
+        count += n
+    return LatentGaussian(mean.cpu(), (squares / (count - 1)).sqrt().cpu())
+
+
+def gaussian_for(
+    generator: Generator,
+    beside: Path | None = None,
+    *,
+    samples: int = DEFAULT_SAMPLES,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LatentGaussian:
+    """The fit of a generator: shipped with the pack, cached beside the checkpoint, or made and cached now.
+
+    Args:
+        beside: the folder of the checkpoint, where the cache lies; None does not cache.
+    """
+    shipped = catalogue.shipped_fit(generator.content_hash)
+    if shipped is not None and (samples, seed) == (DEFAULT_SAMPLES, 0):
+        return LatentGaussian.load(shipped)
+    cache = beside / f"{generator.content_hash[:16]}-{samples}-{seed}{FIT_SUFFIX}" if beside is not None else None
+    if cache is not None and cache.is_file():
+        return LatentGaussian.load(cache)
+    fit = fit_gaussian(generator, samples, seed, on_progress=on_progress)
+    if cache is not None:
+        try:
+            fit.save(cache, fit_metadata(generator, samples, seed))
+        except OSError as error:
+            log.warning("The latent Gaussian fit could not be cached at %s (%s); it will be made again.", cache, error)
+    return fit
+
+
+def fit_metadata(generator: Generator, samples: int, seed: int) -> dict[str, str]:
+    """What a fit's file says of itself."""
+    return {
+        "generator": generator.name,
+        "content_hash": generator.content_hash,
+        "samples": str(samples),
+        "seed": str(seed),
+    }

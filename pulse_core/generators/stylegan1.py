@@ -1,0 +1,215 @@
+"""StyleGAN (Karras, Laine, Aila 2019, arXiv 1812.04948) as PULSE used it: synthesis.pt and mapping.pt.
+
+A block: (upsample, convolution, blur), noise, LeakyReLU, instance norm, style; convolution, noise,
+LeakyReLU, instance norm, style. Stored weights are those of the equalised learning rate; their
+run-time factors are folded in when the network is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import (
+    Generator,
+    MappingNetwork,
+    MissingMapping,
+    SynthesisNetwork,
+    channels_last,
+    drawn_noise_consts,
+    normalise_2nd_moment,
+)
+from .tensors import TensorBag, content_hash
+
+SLOPE = 0.2
+GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the styles and torgb
+MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
+NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph has 1e-8
+FUSED_FROM = 128  # from this side on, upsampling and convolution are one transposed convolution
+
+
+def equalised(weight: Tensor, gain: float) -> Tensor:
+    """weight * gain / sqrt(fan in), eq. of section 4.1 in Progressive GAN (Karras et al. 2018)."""
+    return weight * (gain * weight[0].numel() ** -0.5)
+
+
+class Epilogue(nn.Module):
+    """Noise, LeakyReLU, instance norm, and a style's scale and shift (AdaIN, eq. 1 of the paper)."""
+
+    def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
+        super().__init__()
+        self.noise_weight = nn.Parameter(bag.take(f"{prefix}.noise.weight", channels).reshape(1, -1, 1, 1))
+        self.style_weight = nn.Parameter(equalised(bag.take(f"{prefix}.style_mod.lin.weight", 2 * channels, w_dim), 1))
+        self.style_bias = nn.Parameter(bag.take(f"{prefix}.style_mod.lin.bias", 2 * channels))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is not None:
+            x = x + noise * self.noise_weight
+        x = F.leaky_relu_(x, SLOPE)
+        variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+        scale, shift = F.linear(w, self.style_weight, self.style_bias)[:, :, None, None].chunk(2, dim=1)
+        factor = (scale + 1) * (variance + NORM_EPS).rsqrt()
+        return torch.addcmul(shift - mean * factor, x, factor)  # normalise and style in one pass
+
+
+class UpConv(nn.Module):
+    """Twice the size, a 3x3 convolution, a blur; the bias after the blur."""
+
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, side: int):
+        super().__init__()
+        weight = equalised(bag.take(f"{prefix}.weight", -1, in_channels, 3, 3), GAIN)
+        self.out_channels = weight.shape[0]
+        self.fused = side >= FUSED_FROM
+        if self.fused:
+            padded = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
+            weight = padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+        self.weight = nn.Parameter(channels_last(weight))
+        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
+        blur = bag.take(f"{prefix}.intermediate.kernel", 1, 1, 3, 3)
+        self.register_buffer("blur", channels_last(blur.repeat(self.out_channels, 1, 1, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused:
+            x = F.conv_transpose2d(x, self.weight, stride=2, padding=1)
+        else:
+            x = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), self.weight, padding=1)
+        return F.conv2d(x, self.blur, self.bias, padding=1, groups=self.out_channels)
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution."""
+
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(channels_last(equalised(bag.take(f"{prefix}.weight", -1, in_channels, 3, 3), GAIN)))
+        self.out_channels = self.weight.shape[0]
+        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, padding=1)
+
+
+class Block(nn.Module):
+    """One resolution: two epilogues, each behind its convolution (the first block starts from the constant)."""
+
+    def __init__(self, bag: TensorBag, side: int, in_channels: int | None, w_dim: int):
+        super().__init__()
+        prefix = f"synthesis.blocks.{side}x{side}"
+        self.up: UpConv | None = None
+        if in_channels is None:
+            const = bag.take(f"{prefix}.const", 1, -1, 4, 4)
+            bias = bag.take(f"{prefix}.bias", const.shape[1])
+            self.const = nn.Parameter(channels_last(const + bias.reshape(1, -1, 1, 1)))
+            channels = const.shape[1]
+            self.conv = Conv(bag, f"{prefix}.conv", channels)
+        else:
+            self.up = UpConv(bag, f"{prefix}.conv0_up", in_channels, side)
+            channels = self.up.out_channels
+            self.conv = Conv(bag, f"{prefix}.conv1", channels)
+        self.out_channels = self.conv.out_channels
+        self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim)
+        self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim)
+
+    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
+        if self.up is None:
+            x = channels_last(self.const.repeat(ws[0].shape[0], 1, 1, 1))
+        else:
+            x = self.up(x)
+        x = self.epi1(x, ws[0], noise[0])
+        return self.epi2(self.conv(x), ws[1], noise[1])
+
+
+class StyleGAN1Mapping(MappingNetwork):
+    """Pixel norm, then fully connected layers with LeakyReLU(0.2)."""
+
+    def __init__(self, bag: TensorBag, num_ws: int):
+        layers: list[tuple[Tensor, Tensor]] = []
+        while f"mapping.dense{len(layers)}.weight" in bag:
+            prefix = f"mapping.dense{len(layers)}"
+            weight = equalised(bag.take(f"{prefix}.weight", -1, -1), GAIN * MAPPING_LR)
+            layers.append((weight, bag.take(f"{prefix}.bias", weight.shape[0]) * MAPPING_LR))
+        z_dim = layers[0][0].shape[1] if layers else bag.shape("mapping.dense0.weight", 2)[1]
+        super().__init__(z_dim=z_dim, c_dim=0, w_dim=layers[-1][0].shape[0], num_ws=num_ws)
+        self.weights = nn.ParameterList([weight for weight, _ in layers])
+        self.biases = nn.ParameterList([bias for _, bias in layers])
+
+    def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
+        x = normalise_2nd_moment(z)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = F.leaky_relu(F.linear(x, weight, bias), SLOPE)
+        return x
+
+
+class StyleGAN1Synthesis(SynthesisNetwork):
+    """ws -> image; ws[2i] and ws[2i+1] style the block of side 4 * 2^i. Two noise maps a block."""
+
+    def __init__(self, bag: TensorBag, w_dim: int):
+        sides = [4]
+        while f"synthesis.blocks.{2 * sides[-1]}x{2 * sides[-1]}.conv1.weight" in bag:
+            sides.append(2 * sides[-1])
+        consts = drawn_noise_consts([(side, side) for side in sides for _ in range(2)])
+        channels = bag.shape("synthesis.torgb.weight", 4)[0]
+        super().__init__(w_dim, 2 * len(sides), (sides[-1], sides[-1]), channels, consts)
+        blocks: list[Block] = []
+        for side in sides:
+            blocks.append(Block(bag, side, blocks[-1].out_channels if blocks else None, w_dim))
+        self.blocks = nn.ModuleList(blocks)
+        weight = equalised(bag.take("synthesis.torgb.weight", channels, blocks[-1].out_channels, 1, 1), 1)
+        self.torgb_weight = nn.Parameter(channels_last(weight))
+        self.torgb_bias = nn.Parameter(bag.take("synthesis.torgb.bias", channels))
+
+    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        styles = ws.unbind(1)
+        x: Tensor | None = None
+        for index, block in enumerate(self.blocks):
+            pair = slice(2 * index, 2 * index + 2)
+            x = block(x, styles[pair], noise[pair])
+        return F.conv2d(x, self.torgb_weight, self.torgb_bias).contiguous()
+
+
+class StyleGAN1(Generator):
+    """See the module's docstring."""
+
+    family = "stylegan1"
+
+    @staticmethod
+    def recognises(tensors: Mapping[str, Tensor]) -> bool:
+        """By the constant and the last layer, under any of the prefixes that files use."""
+        names = _canonical_names(tensors)
+        return "synthesis.blocks.4x4.const" in names or "mapping.dense0.weight" in names
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32
+    ) -> StyleGAN1:
+        """Builds from the tensors of a checkpoint; every size is deduced from their shapes.
+
+        A file with the synthesis alone gives a generator whose `mapping` explains that it is missing.
+
+        Raises:
+            CheckpointError: a tensor is missing, left over, or of a wrong shape.
+        """
+        canonical = {new: tensors[old] for new, old in _canonical_names(tensors).items()}
+        bag = TensorBag(canonical, cls.family, dtype)
+        w_dim = bag.shape("synthesis.blocks.4x4.epi1.style_mod.lin.weight", 2)[1]
+        synthesis = StyleGAN1Synthesis(bag, w_dim)
+        mapping: MappingNetwork
+        if "mapping.dense0.weight" in bag:
+            mapping = StyleGAN1Mapping(bag, synthesis.num_ws)
+        else:
+            mapping = MissingMapping(w_dim, 0, w_dim, synthesis.num_ws)
+        bag.finish()
+        return cls(mapping, synthesis, name=name, content_hash=content_hash(canonical)).to(dtype)
+
+
+def _canonical_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Our name -> the file's: mapping.dense* and synthesis.*, whatever prefix the file uses."""
+    names = {}
+    for name in tensors:
+        bare = name.removeprefix("g_synthesis.").removeprefix("g_mapping.")
+        bare = bare.removeprefix("synthesis.").removeprefix("mapping.")
+        names[f"mapping.{bare}" if bare.startswith("dense") else f"synthesis.{bare}"] = name
+    return names

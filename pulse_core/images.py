@@ -1,0 +1,156 @@
+"""Pictures: files to tensors and back, and what may be a target of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from .errors import ImageError
+from .files import whole_file
+
+NOTICE = "An invented face: this person does not exist. It shows one of many faces that fit, and identifies nobody."
+
+
+def read_image(path: Path | str) -> Tensor:
+    """A picture file -> [3, H, W] float32 in 0..1.
+
+    The EXIF orientation is applied, 16-bit keeps its precision, grey is repeated, alpha is laid on white.
+
+    Raises:
+        ImageError: missing, a directory, not a picture, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise ImageError(f"{path} {what}.", "the path of a picture file.", "check the path.")
+    try:
+        with Image.open(path) as file:
+            return to_rgb(_pixels(ImageOps.exif_transpose(file)))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{path} cannot be read as a picture ({error}).", "PNG, JPEG, WebP or TIFF.", "save it again in one of these."
+        ) from error
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """Any PIL mode -> [C, H, W] in 0..1 with C of 1, 3 or 4."""
+    if image.mode.startswith("I"):  # 16-bit grey, also as PIL's 32-bit container of it
+        return torch.from_numpy(np.asarray(image, np.float32) / 65535)[None].clamp(0, 1)
+    if image.mode == "F":
+        return torch.from_numpy(np.array(image, np.float32))[None]
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    pixels = np.array(image.convert("RGBA" if has_alpha else "RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def to_rgb(image: Tensor) -> Tensor:
+    """[..., C, H, W] with C of 1 (grey), 2 (grey and alpha), 3 or 4 (alpha) -> [..., 3, H, W], alpha on white.
+
+    Raises:
+        ImageError: another number of channels.
+    """
+    channels = image.shape[-3]
+    if channels not in (1, 2, 3, 4):
+        raise ImageError(
+            f"The image has {channels} channels.", "1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).", "convert it to RGB."
+        )
+    if channels in (2, 4):
+        colour, alpha = image[..., :-1, :, :], image[..., -1:, :, :]
+        image = colour * alpha + (1 - alpha)
+    return image if image.shape[-3] == 3 else image.expand(*image.shape[:-3], 3, *image.shape[-2:])
+
+
+def prepare_target(image: Tensor, generator: Any, *, any_size: bool = False) -> Tensor:
+    """A batch that a search of this generator can aim at.
+
+    Args:
+        image: [B, C, h, w] or [C, h, w] in 0..1.
+        any_size: leave the size to a degradation of the caller's.
+
+    Returns: [B, 3, h, w].
+
+    Raises:
+        ImageError: empty, not finite, another shape than the generator's, too large, or a side that does
+            not divide the generator's.
+    """
+    if image.ndim == 3:
+        image = image[None]
+    if image.ndim != 4 or image.numel() == 0:
+        raise ImageError(
+            f"The target has the shape {list(image.shape)}.", "[B, C, h, w] with at least one image.", "give a picture."
+        )
+    image = to_rgb(image)
+    if not bool(torch.isfinite(image).all()):
+        raise ImageError(
+            "The target holds NaN or infinite values.", "colours in 0..1.", "look at the node or the file before it."
+        )
+    if float(image.min()) < -0.5 or float(image.max()) > 1.5:
+        raise ImageError(
+            f"The target's values run from {float(image.min()):.3g} to {float(image.max()):.3g}.",
+            "colours in 0..1.",
+            "divide 8-bit values by 255.",
+        )
+    if not any_size:
+        _check_size(image.shape[-2], image.shape[-1], generator)
+    return image
+
+
+def _check_size(height: int, width: int, generator: Any) -> None:
+    full_height, full_width = generator.size
+    name = f"{generator.name} makes {full_width}x{full_height}"
+    found = f"The target is {width}x{height}; {name}."
+    if height * full_width != width * full_height:
+        shape = "a square" if full_height == full_width else f"the ratio {full_width}:{full_height}"
+        raise ImageError(found, f"{shape}.", "crop it to the face first; do not stretch it.")
+    sides = [side for side in range(1, full_width + 1) if full_width % side == 0 and full_height * side % full_width == 0]
+    if width > full_width:
+        raise ImageError(found, "at most the generator's size.", "downscale it first, for example to 32x32.")
+    if width not in sides:
+        near = min(sides, key=lambda side: abs(side - width))
+        raise ImageError(
+            found,
+            f"widths that divide {full_width}: {', '.join(map(str, sides))}.",
+            f"resize it to {near}x{near * full_height // full_width} first (BicubicDownsample, or `downsample --size`).",
+        )
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """[3, H, W] in 0..1 -> an 8-bit RGB picture, rounded to nearest."""
+    pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    return Image.fromarray(pixels.cpu().numpy(), "RGB")
+
+
+def save_image(image: Tensor | Image.Image, path: Path | str, facts: Mapping[str, Any] | None = None) -> None:
+    """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks."""
+    text = PngInfo()
+    text.add_text("Comment", NOTICE)
+    if facts is not None:
+        text.add_text("pulse", json.dumps(dict(facts)))
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=text)
+
+
+def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
+    """Pictures in a row, each enlarged or shrunk to `side` pixels and captioned, the notice below."""
+    margin, band = 16, 40
+    font, small = ImageFont.load_default(20), ImageFont.load_default(15)
+    width = margin + len(panels) * (side + margin)
+    sheet = Image.new("RGB", (width, band + side + band), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (caption, image) in enumerate(panels.items()):
+        picture, left = to_pil(image), margin + column * (side + margin)
+        smooth = picture.width > side  # enlarged pixels stay square, so that the input is seen as it is
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+        sheet.paste(picture, (left, band))
+        draw.text((left, 10), caption, fill="black", font=font)
+    draw.text((margin, band + side + 11), NOTICE, fill="black", font=small)
+    return sheet

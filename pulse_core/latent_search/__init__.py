@@ -1,0 +1,1 @@
+"""The search: its settings (config), its loop, the optimisers and schedules that it can use."""

@@ -1,0 +1,251 @@
+"""The search itself: one loop over the steps, everything in it per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ..degradations.base import Degradation
+from ..degradations.bicubic import BicubicDownsample
+from ..errors import SettingError
+from ..gaussian import LatentGaussian
+from ..generators import Generator
+from ..images import prepare_target
+from ..latents import draw_latent, draw_noise
+from ..losses import Loss, LossInputs, mean_squared_error, parse_loss
+from .config import SearchConfig
+from .optimizers import SphericalOptimizer
+from .schedules import SCHEDULES
+
+SEEDS = 2**64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One solution to look for: which target, from which seed."""
+
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What one job found: its best iterate, found or not.
+
+    image: [C, H, W] in 0..1. downscaled: this very image, degraded, [C, h, w].
+    ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render `image` again.
+    l2: mean squared error of `downscaled` against the target; converged: l2 <= eps.
+    best_step: the step of the best iterate; steps: how many were taken.
+    """
+
+    index: int
+    seed: int
+    image: Tensor
+    downscaled: Tensor
+    ws: Tensor
+    noise: tuple[Tensor, ...]
+    l2: float
+    converged: bool
+    best_step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
+
+    step: 0 is the start, before any update; steps: the last one. done, total: solutions finished and asked for.
+    l2, loss, best_l2: [B]. terms: [B] each, unweighted. image: [B, C, H, W] in 0..1, not clamped.
+    latent: [B, num_ws or 1, w_dim] on the sphere. noise: one [B, 1, H, W] a layer. learning_rate: of the coming step.
+    """
+
+    jobs: tuple[Job, ...]
+    done: int
+    total: int
+    step: int
+    steps: int
+    learning_rate: float
+    terms: dict[str, Tensor]
+    loss: Tensor
+    l2: Tensor
+    best_l2: Tensor
+    image: Tensor
+    latent: Tensor
+    noise: tuple[Tensor, ...]
+
+
+OnStep = Callable[[StepState], "bool | None"]
+
+
+def search(
+    generator: Generator,
+    target: Tensor,
+    gaussian: LatentGaussian,
+    config: SearchConfig | None = None,
+    *,
+    seed: int | Sequence[int] = 0,
+    degradation: Degradation | None = None,
+    on_step: OnStep | None = None,
+) -> list[Solution]:
+    """PULSE: looks for images of the generator whose degradation is the target (Menon et al. 2020, section 3).
+
+    The latent and the first noise maps move on their spheres down the loss. Differences to the published
+    code, each on purpose: every image has its own loss, best iterate and convergence; an iterate within
+    eps beats one outside; the last update is rendered too; an image that is not found is still returned.
+
+    Args:
+        target: [B, C, h, w] or [C, h, w] in 0..1; grey is repeated, alpha is laid on white.
+        seed: 0..2^64-1, the same for every image, or one for each. The result of an image depends on its
+            target, its seed and the settings alone.
+        degradation: how the image becomes the target; None is bicubic downscaling to the target's size.
+        on_step: called after each evaluation; returning True ends that search with its best so far. What
+            it raises goes through.
+
+    Returns: for each image in turn its `config.starts` solutions.
+
+    Raises:
+        ImageError: a target that the generator cannot be downscaled to.
+        SettingError: a wrong number of seeds, or settings that lead to no finite image.
+    """
+    config = config or SearchConfig()
+    like = next(generator.synthesis.parameters())
+    target = prepare_target(target, generator, any_size=degradation is not None).to(like)
+    degradation = degradation or BicubicDownsample(size=(target.shape[-2], target.shape[-1]))
+    jobs = list(_jobs(target.shape[0], seed, config.starts))
+    waiting, solutions = iter(jobs), []
+    while batch := tuple(islice(waiting, config.batch_size)):
+        run = _Run(generator, target[[job.index for job in batch]], gaussian, config, degradation, batch)
+        solutions += run.to_the_end(on_step, done=len(solutions), total=len(jobs))
+    return solutions
+
+
+def _jobs(images: int, seed: int | Sequence[int], starts: int) -> Iterator[Job]:
+    seeds = [seed] * images if isinstance(seed, int) else list(seed)
+    if len(seeds) != images:
+        raise SettingError(
+            f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
+        )
+    for index, first in enumerate(seeds):
+        for start in range(starts):
+            yield Job(index, (first + start) % SEEDS)
+
+
+class _Run:
+    """One batch of jobs: the variables, and the best iterate of each job."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        target: Tensor,
+        gaussian: LatentGaussian,
+        config: SearchConfig,
+        degradation: Degradation,
+        jobs: tuple[Job, ...],
+    ):
+        self.generator, self.target, self.gaussian = generator, target, gaussian
+        self.config, self.degradation, self.jobs = config, degradation, jobs
+        self.loss: Loss = parse_loss(config.loss)
+        self.latent, self.noise = self._draw()
+        self.trainable = self._trainable_layers()
+        self.variables = [self.latent.requires_grad_()] + [self.noise[i].requires_grad_() for i in self.trainable]
+        self.optimizer = SphericalOptimizer(config.optimizer, self.variables, config.learning_rate)
+        self.best = _Best(len(jobs), target)
+
+    def _draw(self) -> tuple[Tensor, list[Tensor]]:
+        """Latents and noise of each job from its own random generator, then stacked."""
+        latents, noises = [], []
+        shapes = self.generator.noise_shapes
+        zeroed = range(len(shapes)) if self.config.noise == "zero" else self.config.zero_noise_layers
+        for job in self.jobs:
+            random = torch.Generator().manual_seed(job.seed)
+            latents.append(
+                draw_latent(random, self.config.latent_space, self.generator.num_ws, self.generator.w_dim)
+            )
+            noises.append(draw_noise(random, shapes, zeroed))
+        stacked = [torch.stack(maps).to(self.target) for maps in zip(*noises, strict=True)]
+        return torch.stack(latents).to(self.target), stacked
+
+    def _trainable_layers(self) -> list[int]:
+        """The first layers, without those that stay zero."""
+        if self.config.noise != "trainable":
+            return []
+        count = len(self.noise)
+        zero = {index % count for index in self.config.zero_noise_layers} if count else set()
+        return [i for i in range(min(self.config.trainable_noise_layers, count)) if i not in zero]
+
+    def to_the_end(self, on_step: OnStep | None, done: int, total: int) -> list[Solution]:
+        """Takes the steps; each evaluates, remembers the best, tells the callback, then moves."""
+        steps, schedule = self.config.steps, SCHEDULES[self.config.schedule]
+        step = 0
+        for step in range(steps + 1):
+            rate = self.config.learning_rate * schedule(step, steps)
+            with torch.set_grad_enabled(step < steps):
+                ws = self.gaussian.to_ws(self.latent).expand(-1, self.generator.num_ws, -1)
+                image = (self.generator.synthesis(ws, noise=self.noise) + 1) / 2
+                measured = self.degradation.measure(image)
+                terms = self.loss.terms(LossInputs(measured, self.target, ws, self.config.eps))
+                loss = self.loss.total(terms)
+            with torch.no_grad():
+                l2 = mean_squared_error(measured, self.target)
+                self.best.offer(step, loss, l2, l2 <= self.config.eps, image, ws, self.noise)
+            if on_step is not None:
+                state = StepState(
+                    jobs=self.jobs, done=done, total=total, step=step, steps=steps, learning_rate=rate,
+                    terms={name: term.detach() for name, term in terms.items()},
+                    loss=loss.detach(), l2=l2, best_l2=self.best.l2, image=image.detach(),
+                    latent=self.latent.detach(), noise=tuple(noise.detach() for noise in self.noise),
+                )  # fmt: skip
+                if on_step(state):
+                    break
+            if step < steps:
+                self.optimizer.step(torch.autograd.grad(loss.sum(), self.variables), rate)
+        return [self._solution(row, step) for row in range(len(self.jobs))]
+
+    def _solution(self, row: int, steps: int) -> Solution:
+        job, best = self.jobs[row], self.best
+        if best.step[row] < 0:
+            raise SettingError(
+                f"The search for image {job.index} with seed {job.seed} met no finite loss.",
+                "settings that keep the image finite.",
+                "lower the learning rate; if even the first step fails, the generator's weights are damaged.",
+            )
+        image = best.image[row].clamp(0, 1)
+        downscaled = self.degradation.measure(image[None])
+        l2 = float(mean_squared_error(downscaled, self.target[row : row + 1]))
+        return Solution(
+            index=job.index, seed=job.seed, image=image, downscaled=downscaled[0], ws=best.ws[row].clone(),
+            noise=tuple(noise[row].clone() for noise in best.noise), l2=l2, converged=l2 <= self.config.eps,
+            best_step=int(best.step[row]), steps=steps,
+        )  # fmt: skip
+
+
+class _Best:
+    """The best iterate of each image so far: within eps before outside, then the smaller loss."""
+
+    def __init__(self, images: int, like: Tensor):
+        self.step = torch.full((images,), -1)
+        self.l2 = like.new_full((images,), torch.inf)
+        self._loss = like.new_full((images,), torch.inf)
+        self._found = torch.zeros(images, dtype=torch.bool, device=like.device)
+        self.image = self.ws = like.new_empty(0)
+        self.noise: list[Tensor] = []
+
+    def offer(
+        self, step: int, loss: Tensor, l2: Tensor, found: Tensor, image: Tensor, ws: Tensor, noise: Sequence[Tensor]
+    ) -> None:
+        """Keeps what is better. A loss that is not finite never is."""
+        sooner = (found & ~self._found) | ((found == self._found) & (loss < self._loss))
+        better = sooner & loss.isfinite()
+        if not bool(better.any()):
+            return
+        if self.image.numel() == 0:
+            self.image, self.ws, self.noise = image.clone(), ws.clone(), [n.detach().clone() for n in noise]
+        for kept, new in ((self.l2, l2), (self._loss, loss), (self._found, found), (self.image, image), (self.ws, ws)):
+            kept[better] = new[better]
+        for kept, new in zip(self.noise, noise, strict=True):
+            kept[better] = new[better]
+        self.step[better.cpu()] = step

@@ -1,0 +1,42 @@
+"""Where the search walks: latents on spheres, and how they become style vectors.
+
+A standard normal vector in d dimensions has a norm close to sqrt(d), so the search keeps every latent
+vector and every noise map on the sphere of its first norm (PULSE, section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SLOPE = 0.2  # of the mapping network's last LeakyReLU; its inverse has the slope 1 / 0.2 = 5
+
+# W+: one vector a style input, each free. W: one vector for all of them.
+LATENT_SPACES = ("W+", "W")
+# trainable: the first maps are searched too. fixed: drawn and kept. zero: none.
+NOISE_MODES = ("trainable", "fixed", "zero")
+
+
+def draw_latent(generator: torch.Generator, space: str, num_ws: int, w_dim: int) -> Tensor:
+    """[num_ws or 1, w_dim], standard normal, drawn on the CPU in float32 so that every device agrees."""
+    return torch.randn(num_ws if space == "W+" else 1, w_dim, generator=generator)
+
+
+def draw_noise(generator: torch.Generator, shapes: Sequence[tuple[int, int]], zeroed: Sequence[int]) -> list[Tensor]:
+    """One standard normal map [1, H, W] a layer, those in `zeroed` (negative counts from the end) all zero."""
+    zero = {index % len(shapes) for index in zeroed} if shapes else set()
+    maps = [torch.randn(1, *shape, generator=generator) for shape in shapes]
+    return [torch.zeros_like(noise) if index in zero else noise for index, noise in enumerate(maps)]
+
+
+def radius(x: Tensor) -> Tensor:
+    """[B, L, ...] -> the norm of each x[b, l], with 1e-9 under the root so that zero stays differentiable."""
+    return (x.square().sum(dim=tuple(range(2, x.ndim)), keepdim=True) + 1e-9).sqrt()
+
+
+@torch.no_grad()
+def project_to_sphere(x: Tensor, radii: Tensor) -> None:
+    """Rescales each x[b, l] in place to its radius."""
+    x.mul_(radii / radius(x))

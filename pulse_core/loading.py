@@ -1,0 +1,54 @@
+"""A name or a file -> a Generator on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from . import catalogue
+from .checkpoints import read_checkpoint
+from .generators import Generator, build_generator
+
+
+def load_generator(
+    source: Path | str = catalogue.DEFAULT_GENERATOR,
+    mapping: Path | str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Generator:
+    """Loads a generator of any known family from a file of any known format; nothing in it is executed.
+
+    Args:
+        source: a name of the catalogue, or the path of a checkpoint.
+        mapping: the file of the mapping network where that is a file of its own (PULSE's mapping.pt);
+            None takes the one beside `source` that is named alike.
+
+    Returns: a frozen Generator in eval mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unknown, or not a generator.
+    """
+    path = catalogue.locate(source)
+    tensors = read_checkpoint(path).tensors
+    companion = Path(mapping) if mapping is not None else _companion(path)
+    if companion is not None:
+        tensors = {**tensors, **read_checkpoint(companion).tensors}
+    return build_generator(tensors, name=display_name(path), dtype=dtype).to(device)
+
+
+def display_name(path: Path) -> str:
+    """The catalogue's name for one of its files, else the file's name without its ending."""
+    for row in catalogue.entries():
+        if row.file == path.name:
+            return row.name
+    return path.stem
+
+
+def _companion(path: Path) -> Path | None:
+    """mapping.pt beside synthesis.pt, and likewise for longer names."""
+    if "synthesis" not in path.name:
+        return None
+    other = path.with_name(path.name.replace("synthesis", "mapping"))
+    return other if other.is_file() else None

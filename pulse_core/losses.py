@@ -1,0 +1,110 @@
+"""The loss terms, each a number per image, and the strings that combine them ("100*L2+0.05*GEOCROSS").
+
+To add a term: one function and one entry in TERMS.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import SettingError
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a term may look at.
+
+    measured, target: [B, C, h, w] in 0..1, the degraded image and what it should be.
+    ws: [B, num_ws, w_dim], the style vectors after the LeakyReLU, repeated where one serves all.
+    eps: the L2 from which an image counts as found, mean squared error in (0..1)^2.
+    """
+
+    measured: Tensor
+    target: Tensor
+    ws: Tensor
+    eps: float
+
+
+def mean_squared_error(measured: Tensor, target: Tensor) -> Tensor:
+    """[B, ...] -> [B]."""
+    return (measured - target).square().flatten(1).mean(1)
+
+
+def l2(inputs: LossInputs) -> Tensor:
+    """Mean squared error, clamped from below at eps: what is close enough pulls no further (PULSE, eq. 3)."""
+    return mean_squared_error(inputs.measured, inputs.target).clamp(min=inputs.eps)
+
+
+def l1(inputs: LossInputs) -> Tensor:
+    """10 times the mean absolute error; the factor is the published code's."""
+    return 10 * (inputs.measured - inputs.target).abs().flatten(1).mean(1)
+
+
+def geocross(inputs: LossInputs) -> Tensor:
+    """The cross loss: how far apart the style vectors of one image point (PULSE, eq. 4, on the sphere).
+
+    The mean over all pairs of (2 atan2(|a - b|, |a + b|))^2, times w_dim / 8 (64 for the published 512).
+    Zero for a single style vector. The pairs of a vector with itself are part of the mean, as published.
+    """
+    a, b = inputs.ws[:, :, None, :], inputs.ws[:, None, :, :]
+    # pairwise differences, not a Gram matrix: for equal vectors only this keeps the published 1e-9
+    apart = ((a - b).square().sum(-1) + 1e-9).sqrt()
+    along = ((a + b).square().sum(-1) + 1e-9).sqrt()
+    angle = 2 * torch.atan2(apart, along)
+    return angle.square().flatten(1).mean(1) * (inputs.ws.shape[-1] / 8)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss term by the name that loss strings use."""
+
+    name: str
+    compute: Callable[[LossInputs], Tensor]
+
+
+TERMS = (Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
+
+_PART = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\*([A-Za-z][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of terms."""
+
+    parts: tuple[tuple[float, Term], ...]
+
+    def terms(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """The unweighted terms by name, [B] each."""
+        return {term.name: term.compute(inputs) for _, term in self.parts}
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum, [B]."""
+        return torch.stack([weight * terms[term.name] for weight, term in self.parts]).sum(0)
+
+
+def parse_loss(text: str) -> Loss:
+    """Reads "weight*NAME+weight*NAME...".
+
+    Raises:
+        SettingError: an unknown term, a term given twice, a missing or impossible weight.
+    """
+    known = {term.name: term for term in TERMS}
+    accepted = f"terms like 100*L2+0.05*GEOCROSS, made of {', '.join(known)}, each once, with weights from 0 up."
+    parts: list[tuple[float, Term]] = []
+    for piece in re.split(r"(?<![eE])\+", re.sub(r"\s+", "", text)):
+        match = _PART.fullmatch(piece)
+        if match is None:
+            raise SettingError(f"The loss {text!r} has the part {piece!r}.", accepted, "write weight*NAME.")
+        weight, name = float(match[1]), match[2]
+        if name not in known:
+            raise SettingError(f"The loss {text!r} names the term {name!r}.", accepted, "check the spelling.")
+        if any(term.name == name for _, term in parts) or not math.isfinite(weight):
+            raise SettingError(f"The loss {text!r} cannot use the part {piece!r}.", accepted, "merge or correct it.")
+        parts.append((weight, known[name]))
+    return Loss(tuple(parts))

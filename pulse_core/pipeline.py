@@ -1,0 +1,80 @@
+"""The whole way, end to end: a checkpoint and a tiny picture in, invented faces out.
+
+    checkpoint file -> Generator -> LatentGaussian -> search -> image [C, H, W] in 0..1
+                                                        ^
+                                 low-resolution image --+
+
+Each line of `upscale` is one room of the house; what it calls is where that step lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import catalogue
+from .gaussian import LatentGaussian, gaussian_for
+from .generators import Generator
+from .images import read_image
+from .latent_search.config import SearchConfig
+from .latent_search.loop import OnStep, Solution, search
+from .loading import load_generator
+
+
+def upscale(
+    picture: Tensor | Path | str,
+    generator: Generator | Path | str = catalogue.DEFAULT_GENERATOR,
+    gaussian: LatentGaussian | None = None,
+    config: SearchConfig | None = None,
+    *,
+    seed: int | Sequence[int] = 0,
+    device: torch.device | str | None = None,
+    on_step: OnStep | None = None,
+) -> list[Solution]:
+    """Invents faces whose downscaling is the picture. They are of people who do not exist.
+
+    Args:
+        picture: a file, or [B, C, h, w] or [C, h, w] in 0..1; its side divides the generator's.
+        generator: a loaded one, a name of the catalogue, or a checkpoint file.
+        gaussian: the latent fit; None takes the shipped or cached one, or makes it.
+        config: the settings; None are the published ones.
+        seed: see `search`.
+        device: where to load a generator that is not loaded yet; None chooses the best there is.
+        on_step: sees every step and may stop the search; see `search`.
+
+    Returns: `config.starts` solutions for each picture.
+
+    Raises:
+        PulseError: a picture, checkpoint or setting that cannot be used, and what to do.
+    """
+    image = picture if isinstance(picture, Tensor) else read_image(picture)
+    if not isinstance(generator, Generator):
+        generator, gaussian = load_with_fit(generator, gaussian, device=device)
+    if gaussian is None:
+        gaussian = gaussian_for(generator)
+    return search(generator, image, gaussian, config, seed=seed, on_step=on_step)
+
+
+def load_with_fit(
+    source: Path | str,
+    gaussian: LatentGaussian | None = None,
+    mapping: Path | str | None = None,
+    *,
+    device: torch.device | str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Generator, LatentGaussian]:
+    """A generator on its device, and its latent fit: given, shipped, cached beside the file, or made now."""
+    generator = load_generator(source, mapping, device=device or best_device())
+    if gaussian is None:
+        gaussian = gaussian_for(generator, catalogue.locate(source).parent, on_progress=on_progress)
+    return generator, gaussian
+
+
+def best_device() -> torch.device:
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
