@@ -1,0 +1,53 @@
+"""The commands of `python -m pulse_core`.
+
+To add a command: one file with NAME, HELP, `configure(parser)` and `run(args)`, and one entry in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import PulseError
+from ..images import NOTICE
+from ..memory import keep_freed_memory
+from . import downsample, fetch, fit, inspect, sample, upscale
+
+COMMANDS = (upscale, sample, downsample, fit, fetch, inspect)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pulse_core",
+        description="PULSE: searches a frozen StyleGAN for faces that downscale to a tiny picture. " + NOTICE,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP[0].upper() + command.HELP[1:] + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        command.configure(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0, 2 for an input that cannot be used, 1 for a disk that fails, 130 after Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    keep_freed_memory()
+    try:
+        return int(args.run(args) or 0)
+    except PulseError as error:
+        print(f"error: {error.found}\n  accepted: {error.accepted}\n  what to do: {error.remedy}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept, nothing is half-written.", file=sys.stderr)
+        return 130

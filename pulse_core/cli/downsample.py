@@ -1,0 +1,35 @@
+"""`downsample`: the bicubic downscaling that the search looks through."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..degradations.bicubic import downsample
+from ..images import read_image, save_image
+
+NAME = "downsample"
+HELP = "downscale a picture as the search does"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("input", type=Path, metavar="IN", help="a picture")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the PNG to write")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--factor", type=int, metavar="N", help="a whole number; what is left over is dropped")
+    how.add_argument("--size", type=_size, metavar="N|WxH", help="the size of the result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the PNG."""
+    image = downsample(read_image(args.input), factor=args.factor, size=args.size)
+    save_image(image, args.output)
+    print(f"{args.output}: {image.shape[-1]}x{image.shape[-2]}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """"32" or "64x32" -> (height, width)."""
+    width, _, height = text.lower().partition("x")
+    return int(height or width), int(width)

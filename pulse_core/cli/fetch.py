@@ -1,0 +1,24 @@
+"""`fetch`: a known checkpoint onto this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..catalogue import entries, weights_dir
+from ..fetch import fetch
+
+NAME = "fetch"
+HELP = "download a known checkpoint, verify it, and write it as one safetensors file"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("name", metavar="NAME", help="one of: " + ", ".join(row.name for row in entries()))
+    parser.add_argument("-o", "--output", type=Path, default=weights_dir(), metavar="DIR", help="where to")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetches, or says that it is there."""
+    fetch(args.name, args.output)
+    return 0

@@ -1,0 +1,38 @@
+"""`fit`: the latent Gaussian of a generator."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .. import catalogue
+from ..gaussian import DEFAULT_SAMPLES, FIT_SUFFIX, fit_gaussian, fit_metadata
+from ..loading import load_generator
+from ..pipeline import best_device
+from .options import add_loading, add_seed
+
+NAME = "fit"
+HELP = "fit the latent Gaussian of a generator and keep it beside its checkpoint"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("generator", metavar="GENERATOR", help="a known generator or a checkpoint file")
+    add_loading(parser)
+    parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
+    add_seed(parser, "of the samples")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to; by default the cache beside the checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the fit."""
+    path = catalogue.locate(args.generator)
+    generator = load_generator(path, args.mapping, device=args.device or best_device())
+    with tqdm(total=args.samples, unit="samples", unit_scale=True) as bar:
+        fit = fit_gaussian(generator, args.samples, args.seed, on_progress=lambda done, _: bar.update(done - bar.n) and None)
+    output = args.output or path.parent / f"{generator.content_hash[:16]}-{args.samples}-{args.seed}{FIT_SUFFIX}"
+    fit.save(output, fit_metadata(generator, args.samples, args.seed))
+    print(f"{output}: mean and std of {len(fit.mean)} dimensions from {args.samples} samples")
+    return 0

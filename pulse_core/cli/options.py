@@ -1,0 +1,61 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from ..catalogue import DEFAULT_GENERATOR
+from ..latent_search.config import SearchConfig
+
+
+def add_generator(parser: argparse.ArgumentParser) -> None:
+    """--generator, --mapping and --device."""
+    parser.add_argument(
+        "--generator", default=DEFAULT_GENERATOR, metavar="NAME|FILE", help="a known generator or a checkpoint file"
+    )
+    add_loading(parser)
+
+
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """--mapping and --device."""
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting of a search, with its description, unit and range."""
+    group = parser.add_argument_group("search")
+    for item in fields(SearchConfig):
+        meta, default = item.metadata, item.default
+        assert default is not MISSING
+        flag, text = "--" + item.name.replace("_", "-"), meta["help"]
+        if meta["unit"]:
+            text += f" ({meta['unit']})"
+        if isinstance(default, tuple):
+            group.add_argument(flag, type=int, nargs="*", default=list(default), metavar="N", help=text)
+        else:
+            metavar = None if meta["choices"] else {int: "N", float: "X"}.get(type(default), "TEXT")
+            group.add_argument(
+                flag, type=type(default), default=default, choices=meta["choices"], metavar=metavar, help=text
+            )
+
+
+def search_config(args: argparse.Namespace) -> SearchConfig:
+    """The settings that `add_search` parsed."""
+    values = {item.name: getattr(args, item.name) for item in fields(SearchConfig)}
+    values["zero_noise_layers"] = tuple(values["zero_noise_layers"])
+    return SearchConfig(**values)
+
+
+def add_seed(parser: argparse.ArgumentParser, help: str) -> None:
+    """--seed, 0..2^64-1."""
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help=help)
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**64:
+        raise argparse.ArgumentTypeError(f"{value} is not a seed: 0 to 2^64 - 1")
+    return value

@@ -1,0 +1,44 @@
+"""`sample`: faces from seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import SettingError
+from ..images import NOTICE, save_image
+from ..loading import load_generator
+from ..pipeline import best_device
+from ..sampling import sample
+from .options import add_generator, add_seed
+
+NAME = "sample"
+HELP = "draw invented faces from seeds"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the faces go")
+    add_generator(parser)
+    add_seed(parser, "of the first face; the next ones count up")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="how many faces")
+    parser.add_argument("--truncation", type=float, default=0.7, metavar="PSI", help="0 (the mean face) to 1 (full variety)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes seed<N>.png for each seed."""
+    if args.count < 1 or not 0 <= args.truncation <= 1:
+        raise SettingError(
+            f"count is {args.count} and truncation is {args.truncation}.",
+            "a count from 1 up, a truncation from 0 to 1.",
+            "correct the option.",
+        )
+    generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
+    seeds = range(args.seed, args.seed + args.count)
+    for seed, (image, _) in zip(seeds, tqdm(sample(generator, seeds, args.truncation), total=args.count), strict=True):
+        facts = {"seed": seed, "truncation": args.truncation, "generator": generator.name}
+        save_image(image, args.output / f"seed{seed}.png", {**facts, "generator_hash": generator.content_hash})
+    print(f"{args.count} written to {args.output}. {NOTICE}")
+    return 0

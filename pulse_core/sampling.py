@@ -1,0 +1,28 @@
+"""Faces from seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from .generators import Generator
+
+
+def sample(generator: Generator, seeds: Iterable[int], truncation_psi: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
+    """One invented image a seed, one at a time.
+
+    Args:
+        seeds: 0..2^64-1 each; z is drawn on the CPU, so that a seed is the same face on every device.
+        truncation_psi: 0..1; smaller is more average and cleaner, 1 is the generator's full variety.
+
+    Yields: image [C, H, W] in 0..1 and ws [num_ws, w_dim].
+    """
+    like = next(generator.synthesis.parameters())
+    for seed in seeds:
+        z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed)).to(like)
+        with torch.no_grad():
+            ws = generator.mapping(z, truncation_psi=truncation_psi)
+            image = (generator.synthesis(ws, noise_mode="const") + 1) / 2
+        yield image[0].clamp(0, 1), ws[0]
