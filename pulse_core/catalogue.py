@@ -88,5 +88,5 @@ def locate(source: Path | str) -> Path:
 
 def shipped_fit(content_hash: str) -> Path | None:
     """The Gaussian fit that ships with the pack for this generator, if there is one."""
-    path = _PACK_WEIGHTS / "gaussian" / f"{content_hash[:16]}.safetensors"
+    path = _PACK_WEIGHTS / "gaussian" / f"{content_hash[:16]}.gaussian.safetensors"
     return path if path.is_file() else None

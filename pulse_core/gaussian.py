@@ -124,21 +124,19 @@ def moments(batches: Iterable[Tensor]) -> LatentGaussian:
 
 def gaussian_for(
     generator: Generator,
-    beside: Path | None = None,
     *,
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LatentGaussian:
-    """The fit of a generator: shipped with the pack, cached beside the checkpoint, or made and cached now.
+    """The fit of a generator: shipped with the pack, cached beside its checkpoint, or made and cached now.
 
-    Args:
-        beside: the folder of the checkpoint, where the cache lies; None does not cache.
+    For the arguments and errors see `fit_gaussian`.
     """
     shipped = catalogue.shipped_fit(generator.content_hash)
     if shipped is not None and (samples, seed) == (DEFAULT_SAMPLES, 0):
         return LatentGaussian.load(shipped)
-    cache = beside / f"{generator.content_hash[:16]}-{samples}-{seed}{FIT_SUFFIX}" if beside is not None else None
+    cache = cache_path(generator, samples, seed)
     if cache is not None and cache.is_file():
         return LatentGaussian.load(cache)
     fit = fit_gaussian(generator, samples, seed, on_progress=on_progress)
@@ -148,6 +146,13 @@ def gaussian_for(
         except OSError as error:
             log.warning("The latent Gaussian fit could not be cached at %s (%s); it will be made again.", cache, error)
     return fit
+
+
+def cache_path(generator: Generator, samples: int, seed: int) -> Path | None:
+    """Where a fit is cached: beside the checkpoint, by its content; None for a generator without a file."""
+    if generator.source is None:
+        return None
+    return generator.source.with_name(f"{generator.content_hash[:16]}-{samples}-{seed}{FIT_SUFFIX}")
 
 
 def fit_metadata(generator: Generator, samples: int, seed: int) -> dict[str, str]:

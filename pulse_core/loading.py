@@ -35,7 +35,9 @@ def load_generator(
     companion = Path(mapping) if mapping is not None else _companion(path)
     if companion is not None:
         tensors = {**tensors, **read_checkpoint(companion).tensors}
-    return build_generator(tensors, name=display_name(path), dtype=dtype).to(device)
+    generator = build_generator(tensors, name=display_name(path), dtype=dtype).to(device)
+    generator.source = path
+    return generator
 
 
 def display_name(path: Path) -> str:

@@ -69,7 +69,7 @@ def load_with_fit(
     """A generator on its device, and its latent fit: given, shipped, cached beside the file, or made now."""
     generator = load_generator(source, mapping, device=device or best_device())
     if gaussian is None:
-        gaussian = gaussian_for(generator, catalogue.locate(source).parent, on_progress=on_progress)
+        gaussian = gaussian_for(generator, on_progress=on_progress)
     return generator, gaussian
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .. import catalogue
-from ..gaussian import DEFAULT_SAMPLES, FIT_SUFFIX, fit_gaussian, fit_metadata
+from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata
 from ..loading import load_generator
 from ..pipeline import best_device
 from .options import add_loading, add_seed
@@ -28,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the fit."""
-    path = catalogue.locate(args.generator)
-    generator = load_generator(path, args.mapping, device=args.device or best_device())
+    generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
     with tqdm(total=args.samples, unit="samples", unit_scale=True) as bar:
         fit = fit_gaussian(generator, args.samples, args.seed, on_progress=lambda done, _: bar.update(done - bar.n) and None)
-    output = args.output or path.parent / f"{generator.content_hash[:16]}-{args.samples}-{args.seed}{FIT_SUFFIX}"
+    output = args.output or cache_path(generator, args.samples, args.seed)
+    assert output is not None  # a loaded generator has a file
     fit.save(output, fit_metadata(generator, args.samples, args.seed))
     print(f"{output}: mean and std of {len(fit.mean)} dimensions from {args.samples} samples")
     return 0

@@ -7,6 +7,7 @@ besides: `noise_shapes`, the noise maps as an input, and a name with a content h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -152,9 +153,13 @@ class Generator(nn.Module):
     Args:
         name: what reports and pictures call it.
         content_hash: SHA-256 of the weights, independent of the file format.
+
+    Attributes:
+        source: the file that it was loaded from, where its latent fit is cached; None without a file.
     """
 
     family: ClassVar[str]
+    source: Path | None = None
 
     def __init__(self, mapping: MappingNetwork, synthesis: SynthesisNetwork, *, name: str, content_hash: str):
         super().__init__()

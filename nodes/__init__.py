@@ -1,0 +1,30 @@
+"""The nodes: a schema and a thin `execute` each; the work is in pulse_core.
+
+To add a node: one file, and one entry in NODES.
+"""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import host
+from .bicubic_downsample import BicubicDownsampleNode
+from .fit_latent_gaussian import FitLatentGaussianNode
+from .load_stylegan import LoadStyleGANNode
+from .pulse_search import PULSESearchNode
+from .sample_face import PULSESampleFaceNode
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    LoadStyleGANNode,
+    FitLatentGaussianNode,
+    PULSESearchNode,
+    BicubicDownsampleNode,
+    PULSESampleFaceNode,
+)
+
+
+class PulseExtension(ComfyExtension):
+    """What the pack adds to ComfyUI."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes. The folders of their checkpoints are registered first: schemas list what is in them."""
+        host.register_model_folders()
+        return list(NODES)

@@ -1,0 +1,147 @@
+"""Everything that the pack asks of its host: model folders, devices, gradients, progress, the interrupt button.
+
+No other file imports comfy.* or folder_paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor, nn
+
+from ..pulse_core import catalogue
+from ..pulse_core.checkpoints import SUFFIXES
+from ..pulse_core.errors import CheckpointError
+from ..pulse_core.gaussian import FIT_SUFFIX
+from ..pulse_core.images import to_pil
+
+if TYPE_CHECKING:
+    from ..pulse_core.generators import Generator
+    from ..pulse_core.latent_search.loop import StepState
+
+MODEL_FOLDER = "stylegan"
+PREVIEW_SIDE = 512
+_PACK_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def register_model_folders() -> None:
+    """models/stylegan and the pack's own weights, added to whatever the user's extra_model_paths.yaml names."""
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
+    paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
+    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | set(SUFFIXES))
+
+
+def checkpoint_names() -> list[str]:
+    """The files to choose from, then the known ones that could be fetched."""
+    here = [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if not name.endswith(FIT_SUFFIX)]
+    return here + [row.file for row in catalogue.entries() if row.file not in here]
+
+
+def checkpoint_path(name: str) -> Path:
+    """The file behind a choice of `checkpoint_names`.
+
+    Raises:
+        CheckpointError: it is not on this machine; the message says how it gets there.
+    """
+    path = folder_paths.get_full_path(MODEL_FOLDER, name)
+    if path is not None:
+        return Path(path)
+    folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
+    known = next((row for row in catalogue.entries() if row.file == name), None)
+    if known is None:
+        remedy = f"put {name} into {folders}, refresh the page (R), and choose it again."
+    else:
+        remedy = (
+            f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
+            "runs ComfyUI, and queue the graph again."
+        )
+    raise CheckpointError(f"The checkpoint {name!r} is not on this machine.", f"a file in {folders}.", remedy)
+
+
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Leaves the inference mode that ComfyUI runs nodes in; without this no gradient exists.
+
+    Tensors made outside of the block stay inference tensors: pass inputs through `plain`.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A copy that gradients may flow through; call it inside `gradients()`."""
+    return tensor.detach().clone()
+
+
+def on_device(generator: Generator) -> Generator:
+    """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
+
+    Another node may have moved the weights in inference mode since, which would leave weights that no
+    gradient can pass; those are copied.
+    """
+    patcher = getattr(generator, "host_patcher", None)
+    if patcher is None:
+        load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+        patcher = comfy.model_patcher.ModelPatcher(generator, load, offload)
+        generator.host_patcher = patcher
+    comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+    for module in generator.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_inference():
+                module.register_parameter(name, nn.Parameter(plain(parameter), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(module, name, plain(buffer))
+    return generator
+
+
+def take_image(image: Tensor) -> Tensor:
+    """The host's IMAGE [B, H, W, C] -> [B, C, H, W], a copy."""
+    return plain(image).movedim(-1, 1)
+
+
+def give_images(images: Iterable[Tensor]) -> Tensor:
+    """[C, H, W] each, all of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, where it wants results."""
+    stacked = torch.stack([image.detach().float().clamp(0, 1) for image in images])
+    return stacked.movedim(1, -1).contiguous().to(comfy.model_management.intermediate_device())
+
+
+def give(tensor: Tensor) -> Tensor:
+    """Any result, where the host wants it."""
+    return tensor.detach().to(comfy.model_management.intermediate_device())
+
+
+class Progress:
+    """The progress bar of the running node. Each call raises if the user pressed the interrupt button.
+
+    Args:
+        preview_every: show the current image every so many steps of a search; 0 shows none.
+    """
+
+    def __init__(self, preview_every: int = 0):
+        self._bar = comfy.utils.ProgressBar(1)
+        self._every = preview_every
+
+    def count(self, done: int, total: int) -> None:
+        """For work that is counted."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._bar.update_absolute(done, total)
+
+    def step(self, state: StepState) -> None:
+        """For the steps of a search."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        preview: Any = None
+        if self._every and (state.step % self._every == 0 or state.step == state.steps):
+            # RGB always: the host encodes previews as JPEG, which an alpha channel would break
+            preview = ("JPEG", to_pil(state.image[0]).convert("RGB"), PREVIEW_SIDE)
+        taken = state.done * (state.steps + 1) + (state.step + 1) * len(state.jobs)
+        self._bar.update_absolute(taken, state.total * (state.steps + 1), preview)

@@ -1,0 +1,42 @@
+"""LoadStyleGAN."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..pulse_core.loading import load_generator
+from . import host, sockets
+
+
+class LoadStyleGANNode(io.ComfyNode):
+    """A checkpoint file -> STYLEGAN."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadStyleGAN",
+            display_name="Load StyleGAN",
+            category=sockets.CATEGORY,
+            description="Loads a StyleGAN generator from models/stylegan or from the pack's weights. "
+            "Nothing in the file is executed.",
+            inputs=[
+                io.Combo.Input(
+                    "stylegan_file",
+                    options=host.checkpoint_names(),
+                    tooltip="The generator's checkpoint. Files go into models/stylegan; ffhq-mobile (faces, 1024x1024) "
+                    "is fetched with `python -m pulse_core fetch ffhq-mobile`.",
+                ),
+            ],
+            outputs=[sockets.StyleGAN.Output("stylegan", display_name="stylegan", tooltip="The frozen generator.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, stylegan_file: str) -> str:
+        """Changes when the file does, so that an exchanged checkpoint is loaded again."""
+        facts = host.checkpoint_path(stylegan_file).stat()
+        return f"{stylegan_file}:{facts.st_mtime_ns}:{facts.st_size}"
+
+    @classmethod
+    def execute(cls, stylegan_file: str) -> io.NodeOutput:
+        with host.gradients():
+            return io.NodeOutput(load_generator(host.checkpoint_path(stylegan_file)))

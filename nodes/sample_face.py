@@ -1,0 +1,63 @@
+"""PULSESampleFace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from comfy_api.latest import io
+
+from ..pulse_core.images import NOTICE
+from ..pulse_core.sampling import sample
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from ..pulse_core.generators import Generator
+
+
+class PULSESampleFaceNode(io.ComfyNode):
+    """STYLEGAN and a seed -> IMAGE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSESampleFace",
+            display_name="PULSE Sample Face",
+            category=sockets.CATEGORY,
+            description="Draws invented images from seeds, so that a graph runs without any input file. " + NOTICE,
+            inputs=[
+                sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="The same seed is the same face on every machine, up to rounding.",
+                ),
+                io.Int.Input("count", default=1, min=1, max=256, tooltip="How many faces, from seed, seed + 1, ..."),
+                io.Float.Input(
+                    "truncation",
+                    default=0.7,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="psi: 0 is the mean face, 1 the generator's full variety; smaller is cleaner.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The invented faces."),
+                sockets.StyleGANLatent.Output("latent", display_name="latent", tooltip="Their style vectors ws."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, stylegan: Generator, seed: int, count: int, truncation: float) -> io.NodeOutput:
+        images, latents = [], []
+        with host.gradients():
+            generator, progress = host.on_device(stylegan), host.Progress()
+            for image, ws in sample(generator, [(seed + i) % 2**64 for i in range(count)], truncation):
+                images.append(image)
+                latents.append(ws)
+                progress.count(len(images), count)
+            return io.NodeOutput(host.give_images(images), host.give(torch.stack(latents)))
