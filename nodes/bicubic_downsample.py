@@ -24,7 +24,9 @@ class BicubicDownsampleNode(io.ComfyNode):
             "to a target, or check that a result scales back down to its input.",
             inputs=[
                 io.Image.Input("image", tooltip="Any size, any number of images."),
-                io.Combo.Input("mode", options=list(_MODES), default="factor", tooltip="Shrink by a factor or to a size."),
+                io.Combo.Input(
+                    "mode", options=list(_MODES), default="factor", tooltip="Shrink by a factor or to a size."
+                ),
                 io.Int.Input(
                     "factor",
                     default=32,
@@ -32,8 +34,12 @@ class BicubicDownsampleNode(io.ComfyNode):
                     max=1024,
                     tooltip="For mode factor: 32 makes 1024 pixels 32. What does not divide evenly is cut off.",
                 ),
-                io.Int.Input("width", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."),
-                io.Int.Input("height", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."),
+                io.Int.Input(
+                    "width", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."
+                ),
+                io.Int.Input(
+                    "height", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."
+                ),
             ],
             outputs=[io.Image.Output("downscaled", display_name="image", tooltip="The small image.")],
         )

@@ -37,7 +37,9 @@ class FitLatentGaussianNode(io.ComfyNode):
                 ),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of the random latents."),
             ],
-            outputs=[sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")],
+            outputs=[
+                sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")
+            ],
         )
 
     @classmethod

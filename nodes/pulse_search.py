@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 
 # The settings of a search that are widgets, in their order on the node. Only ever append.
 _SETTINGS = (
-    "steps", "starts", "eps", "loss", "optimizer", "learning_rate", "schedule", "noise", "trainable_noise_layers",
-    "latent_space", "batch_size",
-)  # fmt: skip
+    "steps",
+    "starts",
+    "eps",
+    "loss",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "noise",
+    "trainable_noise_layers",
+    "latent_space",
+    "batch_size",
+)
 _STEPS = {"eps": 0.0001, "learning_rate": 0.01}
 
 
@@ -86,8 +95,12 @@ class PULSESearchNode(io.ComfyNode):
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
                 io.Image.Output("downscaled", display_name="downscaled", tooltip="Each result, scaled back down."),
-                sockets.StyleGANLatent.Output("latent", display_name="latent", tooltip="Style vectors ws of the results."),
-                io.String.Output("report", display_name="report", tooltip="JSON: L2, converged, steps, seed of each result."),
+                sockets.StyleGANLatent.Output(
+                    "latent", display_name="latent", tooltip="Style vectors ws of the results."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="JSON: L2, converged, steps, seed of each result."
+                ),
             ],
         )
 

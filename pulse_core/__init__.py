@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .errors import PulseError as PulseError
     from .gaussian import LatentGaussian as LatentGaussian
     from .gaussian import fit_gaussian as fit_gaussian
-    from .loading import load_generator as load_generator
-    from .pipeline import upscale as upscale
     from .latent_search.config import SearchConfig as SearchConfig
     from .latent_search.loop import search as search
+    from .loading import load_generator as load_generator
+    from .pipeline import upscale as upscale
 
 _HOMES = {
     "load_generator": "loading",

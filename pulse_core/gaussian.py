@@ -59,7 +59,11 @@ class LatentGaussian:
             CheckpointError: not a fit.
         """
         tensors = read_checkpoint(path).tensors
-        if set(tensors) != {"mean", "std"} or tensors["mean"].shape != tensors["std"].shape or tensors["mean"].ndim != 1:
+        if (
+            set(tensors) != {"mean", "std"}
+            or tensors["mean"].shape != tensors["std"].shape
+            or tensors["mean"].ndim != 1
+        ):
             raise CheckpointError(
                 f"{path} holds {', '.join(f'{k} {list(v.shape)}' for k, v in sorted(tensors.items())[:4])}.",
                 "a latent Gaussian fit: the tensors mean and std, one number each a dimension of W.",

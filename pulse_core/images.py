@@ -36,7 +36,9 @@ def read_image(path: Path | str) -> Tensor:
             return to_rgb(_pixels(ImageOps.exif_transpose(file)))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(
-            f"{path} cannot be read as a picture ({error}).", "PNG, JPEG, WebP or TIFF.", "save it again in one of these."
+            f"{path} cannot be read as a picture ({error}).",
+            "PNG, JPEG, WebP or TIFF.",
+            "save it again in one of these.",
         ) from error
 
 
@@ -60,7 +62,9 @@ def to_rgb(image: Tensor) -> Tensor:
     channels = image.shape[-3]
     if channels not in (1, 2, 3, 4):
         raise ImageError(
-            f"The image has {channels} channels.", "1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).", "convert it to RGB."
+            f"The image has {channels} channels.",
+            "1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).",
+            "convert it to RGB.",
         )
     if channels in (2, 4):
         colour, alpha = image[..., :-1, :, :], image[..., -1:, :, :]
@@ -110,7 +114,9 @@ def _check_size(height: int, width: int, generator: Any) -> None:
     if height * full_width != width * full_height:
         shape = "a square" if full_height == full_width else f"the ratio {full_width}:{full_height}"
         raise ImageError(found, f"{shape}.", "crop it to the face first; do not stretch it.")
-    sides = [side for side in range(1, full_width + 1) if full_width % side == 0 and full_height * side % full_width == 0]
+    sides = [
+        side for side in range(1, full_width + 1) if full_width % side == 0 and full_height * side % full_width == 0
+    ]
     if width > full_width:
         raise ImageError(found, "at most the generator's size.", "downscale it first, for example to 32x32.")
     if width not in sides:
@@ -118,7 +124,7 @@ def _check_size(height: int, width: int, generator: Any) -> None:
         raise ImageError(
             found,
             f"widths that divide {full_width}: {', '.join(map(str, sides))}.",
-            f"resize it to {near}x{near * full_height // full_width} first (BicubicDownsample, or `downsample --size`).",
+            f"resize it to {near}x{near * full_height // full_width} first (BicubicDownsample, `downsample --size`).",
         )
 
 

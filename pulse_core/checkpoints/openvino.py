@@ -28,7 +28,7 @@ class Graph:
     """The layers of one IR by id, with the values of its constants."""
 
     def __init__(self, xml: bytes, constants: bytes):
-        root = ET.fromstring(xml)
+        root = ET.fromstring(xml)  # noqa: S314 - only files whose SHA-256 was checked get here
         inputs: dict[str, dict[int, str]] = {}
         for edge in root.iterfind("edges/edge"):
             ports = inputs.setdefault(edge.attrib["to-layer"], {})

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """"32" or "64x32" -> (height, width)."""
+    """The text 32 or 64x32 -> (height, width)."""
     width, _, height = text.lower().partition("x")
     return int(height or width), int(width)

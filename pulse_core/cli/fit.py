@@ -22,14 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_loading(parser)
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
     add_seed(parser, "of the samples")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to; by default the cache beside the checkpoint")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to; by default the cache beside the checkpoint"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the fit."""
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
     with tqdm(total=args.samples, unit="samples", unit_scale=True) as bar:
-        fit = fit_gaussian(generator, args.samples, args.seed, on_progress=lambda done, _: bar.update(done - bar.n) and None)
+        fit = fit_gaussian(
+            generator, args.samples, args.seed, on_progress=lambda done, _: bar.update(done - bar.n) and None
+        )
     output = args.output or cache_path(generator, args.samples, args.seed)
     assert output is not None  # a loaded generator has a file
     fit.save(output, fit_metadata(generator, args.samples, args.seed))

@@ -15,7 +15,9 @@ HELP = "say what a checkpoint file is"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("file", metavar="FILE", help="a checkpoint file, or a known generator's name")
-    parser.add_argument("--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own")
+    parser.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON instead of a table")
 
 

@@ -20,7 +20,9 @@ def add_generator(parser: argparse.ArgumentParser) -> None:
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """--mapping and --device."""
-    parser.add_argument("--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own")
+    parser.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own"
+    )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
 
 

@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_generator(parser)
     add_seed(parser, "of the first face; the next ones count up")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="how many faces")
-    parser.add_argument("--truncation", type=float, default=0.7, metavar="PSI", help="0 (the mean face) to 1 (full variety)")
+    parser.add_argument(
+        "--truncation", type=float, default=0.7, metavar="PSI", help="0 (the mean face) to 1 (full variety)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

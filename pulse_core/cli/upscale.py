@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "the same seed gives the same faces")
     add_search(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object an image")
-    parser.add_argument("--side-by-side", action="store_true", help="also write input, result and its downscaling in a row")
+    parser.add_argument(
+        "--side-by-side", action="store_true", help="also write input, result and its downscaling in a row"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -140,4 +142,6 @@ def _write(path: Path, solution: Solution, target: Tensor, row: dict[str, Any], 
 
 def _sentence(row: dict[str, Any]) -> str:
     state = "found" if row["converged"] else "not within eps; the best is kept"
-    return f"{row['output']}: L2 {row['l2']:.5f} (eps {row['eps']:g}), {state}, seed {row['seed']}, {row['seconds']:.1f} s"
+    return (
+        f"{row['output']}: L2 {row['l2']:.5f} (eps {row['eps']:g}), {state}, seed {row['seed']}, {row['seconds']:.1f} s"
+    )

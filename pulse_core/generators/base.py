@@ -129,7 +129,9 @@ class SynthesisNetwork(nn.Module):
                 f"{len(self.noise_shapes)}, one a layer, with None where the stored map will do.",
                 "see noise_shapes for their sizes.",
             )
-        return self.render(ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)])
+        return self.render(
+            ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)]
+        )
 
     def _noise_of_mode(self, mode: str, ws: Tensor, generator: torch.Generator | None) -> list[Tensor | None]:
         if mode == "none":
@@ -142,9 +144,7 @@ class SynthesisNetwork(nn.Module):
                 generator.seed()
             shapes = [(ws.shape[0], 1, *shape) for shape in self.noise_shapes]
             return [torch.randn(shape, generator=generator, device=generator.device).to(ws) for shape in shapes]
-        raise SettingError(
-            f"noise_mode is {mode!r}.", "'const', 'random' or 'none'.", "choose one of the three."
-        )
+        raise SettingError(f"noise_mode is {mode!r}.", "'const', 'random' or 'none'.", "choose one of the three.")
 
 
 class Generator(nn.Module):

@@ -8,6 +8,7 @@ Demodulation is a constant of the distilled network and part of its weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class InverseHaar(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, bands: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, bands: Tensor) -> Tensor:
         ll, lh, hl, hh = bands.chunk(4, dim=1)
         channels, height, width = ll.shape[1:]
         image = _empty_like(bands, channels, 2 * height, 2 * width)
@@ -43,7 +44,7 @@ class InverseHaar(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         a, b = grad[:, :, 0::2, 0::2], grad[:, :, 0::2, 1::2]
         c, d = grad[:, :, 1::2, 0::2], grad[:, :, 1::2, 1::2]
         channels, height, width = a.shape[1:]

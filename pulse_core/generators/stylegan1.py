@@ -28,6 +28,7 @@ SLOPE = 0.2
 GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the styles and torgb
 MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
 NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph has 1e-8
+FIRST_SIDE = 4
 FUSED_FROM = 128  # from this side on, upsampling and convolution are one transposed convolution
 
 
@@ -57,6 +58,8 @@ class Epilogue(nn.Module):
 
 class UpConv(nn.Module):
     """Twice the size, a 3x3 convolution, a blur; the bias after the blur."""
+
+    blur: Tensor
 
     def __init__(self, bag: TensorBag, prefix: str, in_channels: int, side: int):
         super().__init__()
@@ -93,30 +96,20 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: two epilogues, each behind its convolution (the first block starts from the constant)."""
+    """One resolution: two epilogues, each behind its convolution. The first block starts from the constant instead."""
 
-    def __init__(self, bag: TensorBag, side: int, in_channels: int | None, w_dim: int):
+    def __init__(self, bag: TensorBag, side: int, in_channels: int, w_dim: int):
         super().__init__()
         prefix = f"synthesis.blocks.{side}x{side}"
-        self.up: UpConv | None = None
-        if in_channels is None:
-            const = bag.take(f"{prefix}.const", 1, -1, 4, 4)
-            bias = bag.take(f"{prefix}.bias", const.shape[1])
-            self.const = nn.Parameter(channels_last(const + bias.reshape(1, -1, 1, 1)))
-            channels = const.shape[1]
-            self.conv = Conv(bag, f"{prefix}.conv", channels)
-        else:
-            self.up = UpConv(bag, f"{prefix}.conv0_up", in_channels, side)
-            channels = self.up.out_channels
-            self.conv = Conv(bag, f"{prefix}.conv1", channels)
+        self.up = UpConv(bag, f"{prefix}.conv0_up", in_channels, side) if side > FIRST_SIDE else None
+        channels = self.up.out_channels if self.up is not None else in_channels
+        self.conv = Conv(bag, f"{prefix}.conv1" if self.up is not None else f"{prefix}.conv", channels)
         self.out_channels = self.conv.out_channels
         self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim)
         self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim)
 
-    def forward(self, x: Tensor | None, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
-        if self.up is None:
-            x = channels_last(self.const.repeat(ws[0].shape[0], 1, 1, 1))
-        else:
+    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
+        if self.up is not None:
             x = self.up(x)
         x = self.epi1(x, ws[0], noise[0])
         return self.epi2(self.conv(x), ws[1], noise[1])
@@ -147,23 +140,27 @@ class StyleGAN1Synthesis(SynthesisNetwork):
     """ws -> image; ws[2i] and ws[2i+1] style the block of side 4 * 2^i. Two noise maps a block."""
 
     def __init__(self, bag: TensorBag, w_dim: int):
-        sides = [4]
+        sides = [FIRST_SIDE]
         while f"synthesis.blocks.{2 * sides[-1]}x{2 * sides[-1]}.conv1.weight" in bag:
             sides.append(2 * sides[-1])
         consts = drawn_noise_consts([(side, side) for side in sides for _ in range(2)])
         channels = bag.shape("synthesis.torgb.weight", 4)[0]
         super().__init__(w_dim, 2 * len(sides), (sides[-1], sides[-1]), channels, consts)
-        blocks: list[Block] = []
+        const = bag.take("synthesis.blocks.4x4.const", 1, -1, FIRST_SIDE, FIRST_SIDE)
+        width = const.shape[1]
+        self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
+        self.blocks = nn.ModuleList()
         for side in sides:
-            blocks.append(Block(bag, side, blocks[-1].out_channels if blocks else None, w_dim))
-        self.blocks = nn.ModuleList(blocks)
-        weight = equalised(bag.take("synthesis.torgb.weight", channels, blocks[-1].out_channels, 1, 1), 1)
+            block = Block(bag, side, width, w_dim)
+            self.blocks.append(block)
+            width = block.out_channels
+        weight = equalised(bag.take("synthesis.torgb.weight", channels, width, 1, 1), 1)
         self.torgb_weight = nn.Parameter(channels_last(weight))
         self.torgb_bias = nn.Parameter(bag.take("synthesis.torgb.bias", channels))
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         styles = ws.unbind(1)
-        x: Tensor | None = None
+        x = channels_last(self.const.repeat(ws.shape[0], 1, 1, 1))
         for index, block in enumerate(self.blocks):
             pair = slice(2 * index, 2 * index + 2)
             x = block(x, styles[pair], noise[pair])
@@ -182,9 +179,7 @@ class StyleGAN1(Generator):
         return "synthesis.blocks.4x4.const" in names or "mapping.dense0.weight" in names
 
     @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32
-    ) -> StyleGAN1:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32) -> StyleGAN1:
         """Builds from the tensors of a checkpoint; every size is deduced from their shapes.
 
         A file with the synthesis alone gives a generator whose `mapping` explains that it is missing.

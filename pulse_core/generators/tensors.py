@@ -41,7 +41,8 @@ class TensorBag:
                 "finite floating-point weights.",
                 "download the file again; a training run that diverged cannot be used.",
             )
-        return tensor.to(self._dtype)
+        # a copy in memory of its own: a tensor inside a mapped file may be unaligned, and then rounds differently
+        return tensor.to(self._dtype, copy=True)
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
         """The shape of a tensor that stays in the bag; raises CheckpointError as `take` does."""
@@ -81,5 +82,5 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -49,7 +49,9 @@ class SearchConfig:
     optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS))
     learning_rate: float = option(0.4, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0)
     schedule: str = option("linear1cycledrop", "how the learning rate runs", choices=tuple(SCHEDULES))
-    noise: str = option("trainable", "search the first noise maps too, keep them as drawn, or none", choices=NOISE_MODES)
+    noise: str = option(
+        "trainable", "search the first noise maps too, keep them as drawn, or none", choices=NOISE_MODES
+    )
     trainable_noise_layers: int = option(5, "how many noise maps are searched", unit="layers", low=0, high=100)
     zero_noise_layers: tuple[int, ...] = option((-1,), "noise maps that stay zero; negative counts from the last")
     latent_space: str = option("W+", "one latent a layer (W+) or one for all (W)", choices=LATENT_SPACES)

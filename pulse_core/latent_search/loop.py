@@ -116,7 +116,8 @@ def search(
     target = prepare_target(target, generator, any_size=degradation is not None).to(like)
     degradation = degradation or BicubicDownsample(size=(target.shape[-2], target.shape[-1]))
     jobs = list(_jobs(target.shape[0], seed, config.starts))
-    waiting, solutions = iter(jobs), []
+    waiting = iter(jobs)
+    solutions: list[Solution] = []
     while batch := tuple(islice(waiting, config.batch_size)):
         run = _Run(generator, target[[job.index for job in batch]], gaussian, config, degradation, batch)
         solutions += run.to_the_end(on_step, done=len(solutions), total=len(jobs))
@@ -162,9 +163,7 @@ class _Run:
         zeroed = range(len(shapes)) if self.config.noise == "zero" else self.config.zero_noise_layers
         for job in self.jobs:
             random = torch.Generator().manual_seed(job.seed)
-            latents.append(
-                draw_latent(random, self.config.latent_space, self.generator.num_ws, self.generator.w_dim)
-            )
+            latents.append(draw_latent(random, self.config.latent_space, self.generator.num_ws, self.generator.w_dim))
             noises.append(draw_noise(random, shapes, zeroed))
         stacked = [torch.stack(maps).to(self.target) for maps in zip(*noises, strict=True)]
         return torch.stack(latents).to(self.target), stacked
@@ -194,11 +193,20 @@ class _Run:
                 self.best.offer(step, loss, l2, l2 <= self.config.eps, image, ws, self.noise)
             if on_step is not None:
                 state = StepState(
-                    jobs=self.jobs, done=done, total=total, step=step, steps=steps, learning_rate=rate,
+                    jobs=self.jobs,
+                    done=done,
+                    total=total,
+                    step=step,
+                    steps=steps,
+                    learning_rate=rate,
                     terms={name: term.detach() for name, term in terms.items()},
-                    loss=loss.detach(), l2=l2, best_l2=self.best.l2, image=image.detach(),
-                    latent=self.latent.detach(), noise=tuple(noise.detach() for noise in self.noise),
-                )  # fmt: skip
+                    loss=loss.detach(),
+                    l2=l2,
+                    best_l2=self.best.l2,
+                    image=image.detach(),
+                    latent=self.latent.detach(),
+                    noise=tuple(noise.detach() for noise in self.noise),
+                )
                 if on_step(state):
                     break
             if step < steps:
@@ -217,10 +225,17 @@ class _Run:
         downscaled = self.degradation.measure(image[None])
         l2 = float(mean_squared_error(downscaled, self.target[row : row + 1]))
         return Solution(
-            index=job.index, seed=job.seed, image=image, downscaled=downscaled[0], ws=best.ws[row].clone(),
-            noise=tuple(noise[row].clone() for noise in best.noise), l2=l2, converged=l2 <= self.config.eps,
-            best_step=int(best.step[row]), steps=steps,
-        )  # fmt: skip
+            index=job.index,
+            seed=job.seed,
+            image=image,
+            downscaled=downscaled[0],
+            ws=best.ws[row].clone(),
+            noise=tuple(noise[row].clone() for noise in best.noise),
+            l2=l2,
+            converged=l2 <= self.config.eps,
+            best_step=int(best.step[row]),
+            steps=steps,
+        )
 
 
 class _Best:

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+READY := $(VENV)/.ready
+GENERATOR := weights/ffhq-mobile.safetensors
+
+.PHONY: demo test lint format clean
+
+demo: $(READY) $(GENERATOR)
+	$(BIN)/python -m pulse_core upscale examples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
+
+test: $(READY) $(GENERATOR)
+	$(BIN)/python -m pytest $(ARGS)
+
+# The type checker sees the pack under an importable name, whatever its folder is called.
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p out/lint && ln -sfn ../.. out/lint/pulse_pack
+	cd out/lint && ../../$(BIN)/mypy --config-file pulse_pack/pyproject.toml --cache-dir ../../.mypy_cache -p pulse_pack.pulse_core -p pulse_pack.nodes
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -c "open('$(READY)', 'w').close()"
+
+$(GENERATOR): weights/catalogue.json | $(READY)
+	$(BIN)/python -m pulse_core fetch ffhq-mobile
+	touch $(GENERATOR)
+
+clean:
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache

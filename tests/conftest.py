@@ -1,0 +1,74 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny import save_tiny, tiny_mobile_tensors
+
+from pulse_core import catalogue
+from pulse_core.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.generators import Generator, build_generator
+from pulse_core.loading import load_generator
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).resolve().parent / "golden"
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden(name) -> tensors by key; a folder in PULSE_GOLDEN, with the complete files, comes first."""
+
+    def read(name: str) -> dict[str, torch.Tensor]:
+        complete = Path(os.environ.get("PULSE_GOLDEN", "")) / f"{name}.safetensors"
+        return load_file(complete if complete.is_file() else GOLDEN / f"{name}.safetensors")
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def golden_runs() -> dict[str, dict]:
+    """The trajectories' settings, from the file's metadata."""
+    with safe_open(GOLDEN / "pulse_trajectory.safetensors", "pt") as file:
+        return json.loads(file.metadata()["runs"])
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Generator:
+    """The tiny generator in float32."""
+    return build_generator(tiny_mobile_tensors(), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny64() -> Generator:
+    """The tiny generator in float64."""
+    return build_generator(tiny_mobile_tensors(), name="tiny", dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def tiny_fit(tiny: Generator) -> LatentGaussian:
+    """Its latent fit."""
+    return fit_gaussian(tiny, 2000)
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    """Its checkpoint in a folder of its own."""
+    return save_tiny(tmp_path / "models" / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def ffhq_mobile() -> Generator:
+    """The default generator; the test is skipped where it was not fetched."""
+    row = catalogue.entry(catalogue.DEFAULT_GENERATOR)
+    if not (catalogue.weights_dir() / row.file).is_file():
+        pytest.skip(f"run: python -m pulse_core fetch {row.name}")
+    return load_generator(row.name)

@@ -1,0 +1,187 @@
+"""The shell commands, on the tiny generator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from pulse_core import cli
+from pulse_core.cli import upscale as upscale_command
+from pulse_core.images import read_image, save_image
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """A folder with two 8x8 pictures."""
+    for index in range(2):
+        random = torch.Generator().manual_seed(index)
+        save_image(torch.rand(3, 8, 8, generator=random), tmp_path / "in" / f"face{index}.png")
+    return tmp_path / "in"
+
+
+def run(*words):
+    return cli.main([str(word) for word in words])
+
+
+def upscale(tiny_file, faces, out, *more):
+    return run("upscale", faces, "-o", out, "--generator", tiny_file, "--steps", 3, "--device", "cpu", *more)
+
+
+def test_upscale_writes_pictures_and_a_report(tiny_file, faces, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert upscale(tiny_file, faces, out, "--report", out / "report.json", "--side-by-side", "--seed", 4) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert [row["input"] for row in report["images"]] == [str(faces / "face0.png"), str(faces / "face1.png")]
+    for row in report["images"]:
+        assert read_image(row["output"]).shape == (3, 32, 32)
+        assert row["seed"] == 4
+        assert row["steps"] == 3
+        assert row["converged"] is (row["l2"] <= row["eps"])
+        assert row["generator"] == "tiny"
+        assert len(row["generator_hash"]) == 64
+        assert row["seconds"] > 0
+    assert (out / "face0_side_by_side.png").is_file()
+    assert "does not exist" in report["notice"]
+    assert "does not exist" in capsys.readouterr().out
+
+
+def test_upscale_starts_write_a_picture_each(tiny_file, faces, tmp_path):
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--starts", 2) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"face0-1.png", "face0-2.png"}
+
+
+def test_every_setting_is_an_option(tiny_file, faces, tmp_path):
+    words = ["--eps", 0.01, "--loss", "10*L1", "--optimizer", "sgdm", "--learning-rate", 0.1, "--schedule", "fixed"]
+    words += ["--noise", "zero", "--latent-space", "W", "--batch-size", 2, "--report", tmp_path / "r.json"]
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", *words) == 0
+    settings = json.loads((tmp_path / "r.json").read_text())["images"][0]["settings"]
+    assert settings["loss"] == "10*L1"
+    assert settings["optimizer"] == "sgdm"
+    assert settings["latent_space"] == "W"
+    assert settings["eps"] == 0.01
+
+
+def test_ctrl_c_keeps_what_is_finished_and_nothing_half(tiny_file, faces, tmp_path, monkeypatch, capsys):
+    original, calls = upscale_command.upscale, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(upscale_command, "upscale", interrupted)
+    out = tmp_path / "out"
+    assert upscale(tiny_file, faces, out, "--report", out / "report.json") == 130
+    assert {p.name for p in out.iterdir()} == {"face0.png", "report.json"}
+    assert len(json.loads((out / "report.json").read_text())["images"]) == 1
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_a_bad_input_is_told_before_any_work(tiny_file, faces, tmp_path, capsys):
+    save_image(torch.rand(3, 8, 9), faces / "wide.png")
+    assert upscale(tiny_file, faces, tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert error.splitlines() == [
+        "error: The target is 9x8; tiny makes 32x32.",
+        "  accepted: a square.",
+        "  what to do: crop it to the face first; do not stretch it.",
+    ]
+
+
+def test_results_never_land_on_an_input_or_on_each_other(tiny_file, faces, tmp_path, capsys):
+    before = (faces / "face0.png").read_bytes()
+    assert upscale(tiny_file, faces, faces) == 2
+    assert (faces / "face0.png").read_bytes() == before
+    save_image(torch.rand(3, 8, 8), tmp_path / "other" / "face0.png")
+    words = ["upscale", faces / "face0.png", tmp_path / "other" / "face0.png", "-o", tmp_path / "out"]
+    assert run(*words, "--generator", tiny_file) == 2
+    assert "another result or an input has" in capsys.readouterr().err
+
+
+def test_an_empty_folder(tiny_file, tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    assert upscale(tiny_file, tmp_path / "none", tmp_path / "out") == 2
+    assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_sample(tiny_file, tmp_path, capsys):
+    words = ["sample", "-o", tmp_path, "--seed", 7, "--count", 2, "--truncation", 0.5, "--generator", tiny_file]
+    assert run(*words, "--device", "cpu") == 0
+    first, second = read_image(tmp_path / "seed7.png"), read_image(tmp_path / "seed8.png")
+    assert first.shape == (3, 32, 32)
+    assert not torch.equal(first, second)
+    assert run("sample", "-o", tmp_path, "--count", 0, "--generator", tiny_file) == 2
+    assert "count is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "size"), [(["--factor", 2], (4, 4)), (["--size", 3], (3, 3)), (["--size", "5x2"], (2, 5))]
+)
+def test_downsample(faces, tmp_path, words, size):
+    assert run("downsample", faces / "face0.png", "-o", tmp_path / "small.png", *words) == 0
+    assert read_image(tmp_path / "small.png").shape == (3, *size)
+
+
+def test_downsample_beyond_the_picture(faces, tmp_path, capsys):
+    assert run("downsample", faces / "face0.png", "-o", tmp_path / "small.png", "--factor", 9) == 2
+    assert "The image is 8x8, too small to be downscaled by factor 9" in capsys.readouterr().err
+    assert not (tmp_path / "small.png").exists()
+
+
+def test_fit_is_kept_where_the_search_looks(tiny_file, capsys):
+    assert run("fit", tiny_file, "--samples", 300, "--device", "cpu") == 0
+    (path,) = tiny_file.parent.glob("*.gaussian.safetensors")
+    assert str(path) in capsys.readouterr().out
+
+
+def test_inspect(tiny_file, capsys):
+    assert run("inspect", tiny_file) == 0
+    table = capsys.readouterr().out
+    assert "mobilestylegan" in table
+    assert "32x32" in table
+    assert run("inspect", tiny_file, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["w_dim"] == 16
+    assert facts["noise maps"] == 5
+    assert facts["format"] == "safetensors"
+
+
+def test_inspect_of_another_model(tmp_path, capsys):
+    torch.save({"decoder.weight": torch.zeros(1)}, tmp_path / "vae.pt")
+    assert run("inspect", tmp_path / "vae.pt") == 2
+    assert "belong to no generator family" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in (c.NAME for c in cli.COMMANDS))])
+def test_help(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 0
+    assert "usage: python -m pulse_core" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_an_ordinary_error(tiny_file, faces, tmp_path, monkeypatch, capsys):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(upscale_command, "save_image", full)
+    assert upscale(tiny_file, faces, tmp_path / "out") == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_the_module_runs_from_a_shell():
+    result = subprocess.run(
+        [sys.executable, "-m", "pulse_core", "downsample", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--factor" in result.stdout

@@ -1,0 +1,122 @@
+"""The latent Gaussian: right, streamed, seeded, cached, shipped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import save_tiny
+
+from pulse_core import catalogue, gaussian
+from pulse_core.errors import CheckpointError, SettingError
+from pulse_core.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
+from pulse_core.generators import build_generator
+from pulse_core.loading import load_generator
+
+
+def test_moments_are_those_of_the_whole_stream():
+    w = torch.randn(1000, 7, generator=torch.Generator().manual_seed(0)) * 3 + 100
+    v = torch.where(w < 0, 5 * w, w).double()
+    for cut in ([1000], [1, 999], [300, 300, 400]):
+        fit = moments(w.split(cut))
+        torch.testing.assert_close(fit.mean, v.mean(0), rtol=1e-12, atol=0)
+        torch.testing.assert_close(fit.std, v.std(0), rtol=1e-10, atol=0)
+
+
+def test_published_fit(golden):
+    tensors = golden("stylegan1")
+    if "io.z_big_q" not in tensors:
+        pytest.skip("the mapping network's 8 MB are not in the repository: set PULSE_GOLDEN to the complete files")
+    state = {k: v for k, v in tensors.items() if not k.startswith("io.")}
+    z = tensors["io.z_big_q"] / 32
+    for dtype, suffix, atol in ((torch.float32, "_f64acc", 1e-6), (torch.float64, "_f64", 1e-10)):
+        generator = build_generator(state, name="sg1", dtype=dtype)
+        fit = moments(generator.mapping.map_to_w(part.to(dtype), None) for part in z.split(1000))
+        torch.testing.assert_close(fit.mean, tensors[f"io.gaussian_mean{suffix}"], rtol=0, atol=atol)
+        torch.testing.assert_close(fit.std, tensors[f"io.gaussian_std{suffix}"], rtol=0, atol=atol)
+
+
+def test_seeded_and_without_the_global_state(tiny):
+    before = torch.get_rng_state()
+    first, again, other = fit_gaussian(tiny, 500), fit_gaussian(tiny, 500), fit_gaussian(tiny, 500, seed=1)
+    assert torch.equal(first.mean, again.mean)
+    assert not torch.equal(first.mean, other.mean)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_streamed_in_batches_of_bounded_size(tiny, monkeypatch):
+    sizes = []
+    original = tiny.mapping.map_to_w
+    monkeypatch.setattr(tiny.mapping, "map_to_w", lambda z, c: sizes.append(len(z)) or original(z, c))
+    seen = []
+    fit_gaussian(tiny, 10_000, on_progress=lambda done, total: seen.append((done, total)))
+    assert sum(sizes) == 10_000
+    assert max(sizes) <= 4096
+    assert seen[-1] == (10_000, 10_000)
+
+
+def test_to_ws_and_back(tiny_fit):
+    v = torch.randn(2, 6, 16)
+    ws = tiny_fit.to_ws(v)
+    torch.testing.assert_close(tiny_fit.from_ws(ws), v, atol=1e-5, rtol=1e-5)
+
+
+def test_too_few_samples(tiny):
+    with pytest.raises(SettingError, match=r"samples is 1\..*2 or more"):
+        fit_gaussian(tiny, 1)
+
+
+def test_cached_beside_the_checkpoint_by_content(tmp_path, monkeypatch):
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+    fit = gaussian_for(generator, samples=300)
+    (cache,) = tmp_path.glob("*" + gaussian.FIT_SUFFIX)
+    assert generator.content_hash[:16] in cache.name
+    monkeypatch.setattr(gaussian, "fit_gaussian", lambda *_, **__: pytest.fail("fitted again"))
+    torch.testing.assert_close(gaussian_for(generator, samples=300).mean, fit.mean.float())
+    monkeypatch.undo()
+    other = load_generator(save_tiny(tmp_path / "tiny.safetensors", seed=1))
+    assert not torch.equal(gaussian_for(other, samples=300).mean, fit.mean.float())
+
+
+def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path, monkeypatch, caplog):
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+
+    def refuse(*_args, **_kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(LatentGaussian, "save", refuse)
+    assert len(gaussian_for(generator, samples=300).mean) == 16
+    assert "could not be cached" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_saved_and_loaded(tmp_path, tiny_fit, suffix):
+    path = tmp_path / f"fit{suffix}"
+    if suffix == ".pt":  # PULSE's gaussian_fit.pt
+        torch.save({"mean": tiny_fit.mean.float(), "std": tiny_fit.std.float()}, path)
+    else:
+        tiny_fit.save(path)
+    loaded = LatentGaussian.load(path)
+    torch.testing.assert_close(loaded.mean, tiny_fit.mean.float(), atol=0, rtol=0)
+    torch.testing.assert_close(loaded.std, tiny_fit.std.float(), atol=0, rtol=0)
+
+
+def test_another_file_is_no_fit(tmp_path):
+    save_file({"mean": torch.zeros(3), "spread": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds mean \[3\], spread \[3\].*a latent Gaussian fit"):
+        LatentGaussian.load(tmp_path / "x.safetensors")
+
+
+def test_known_generators_bring_their_fit():
+    for row in catalogue.entries():
+        path = catalogue.shipped_fit(row.content_hash)
+        assert path is not None, f"no fit ships for {row.name}"
+        assert path.stat().st_size < 5000
+        assert LatentGaussian.load(path).std.min() > 0
+
+
+@pytest.mark.weights
+def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
+    shipped, fresh = gaussian_for(ffhq_mobile), fit_gaussian(ffhq_mobile, 20_000)
+    assert (shipped.mean - fresh.mean).abs().div(shipped.std).max() < 5 / 20_000**0.5
+    assert (shipped.std / fresh.std - 1).abs().max() < 0.05

@@ -1,0 +1,105 @@
+"""The losses against the reference numbers, and the strings that name them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.errors import SettingError
+from pulse_core.losses import LossInputs, geocross, parse_loss
+
+STRINGS = {
+    "L2": "1*L2",
+    "L1": "1*L1",
+    "GEOCROSS": "1*GEOCROSS",
+    "DEFAULT": "100*L2+0.05*GEOCROSS",
+    "MIX": "3.5*L1+0.5*L2+2*GEOCROSS",
+}
+
+
+def inputs(tensors, dtype, *, grad=False):
+    image, ws = tensors["gen_im"].to(dtype), tensors["latent"].to(dtype)
+    if grad:
+        image.requires_grad_()
+        ws.requires_grad_()
+    return image, ws, LossInputs(downsample(image, factor=8), tensors["ref_im"].to(dtype), ws, 2e-3)
+
+
+@pytest.mark.parametrize(("dtype", "suffix", "rtol"), [(torch.float32, "", 2e-6), (torch.float64, "_f64", 1e-10)])
+@pytest.mark.parametrize("name", STRINGS)
+def test_values_are_the_published_ones(golden, name, dtype, suffix, rtol):
+    tensors, loss = golden("pulse_losses"), parse_loss(STRINGS[name])
+    terms = loss.terms(inputs(tensors, dtype)[2])
+    for term, value in terms.items():
+        torch.testing.assert_close(value.sum()[None], tensors[f"{name}.{term}{suffix}"], rtol=rtol, atol=0)
+        per_sample = tensors[f"{term}_per_sample{suffix}"]
+        torch.testing.assert_close(value, per_sample, rtol=rtol, atol=0)
+    torch.testing.assert_close(loss.total(terms).sum()[None], tensors[f"{name}.total{suffix}"], rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("name", ["L2", "L1", "GEOCROSS"])
+def test_gradients_are_the_published_ones(golden, name):
+    tensors, loss = golden("pulse_losses"), parse_loss(STRINGS[name])
+    image, ws, given = inputs(tensors, torch.float32, grad=True)
+    loss.total(loss.terms(given)).sum().backward()
+    for tensor, key in ((ws, "grad_latent"), (image, "grad_gen_im")):
+        expected = tensors.get(f"{name}.{key}")
+        if expected is None:
+            assert tensor.grad is None or not tensor.grad.any()
+        else:
+            torch.testing.assert_close(tensor.grad, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_below_eps_the_l2_pulls_no_further(golden):
+    tensors = golden("pulse_losses")
+    image, _, given = inputs(tensors, torch.float32, grad=True)
+    values = parse_loss("1*L2").terms(given)["L2"]
+    assert values[1] == torch.tensor(2e-3)
+    values.sum().backward()
+    assert not image.grad[1].any()
+    assert image.grad[0].any()
+
+
+def test_geocross_of_equal_rows_and_its_gradient(golden):
+    tensors = golden("pulse_losses")
+    latent = tensors["latent"][:, :1].clone().requires_grad_()
+    row = torch.nn.functional.leaky_relu(latent, 0.2)
+    torch.testing.assert_close(row, tensors["GEOCROSS_tiled.latent_in"])
+    ws = row.expand(-1, 18, -1)
+    value = geocross(LossInputs(ws, ws, ws, 0.0)).sum()
+    torch.testing.assert_close(value[None], tensors["GEOCROSS_tiled"], rtol=2e-6, atol=0)
+    value.backward()
+    expected = tensors["GEOCROSS_tiled.grad_latent"]
+    torch.testing.assert_close(latent.grad, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_geocross_of_one_row_is_nothing():
+    ws = torch.randn(2, 1, 512, dtype=torch.float64)
+    assert float(geocross(LossInputs(ws, ws, ws, 0.0)).max()) < 1e-6
+
+
+def test_strings_may_have_spaces_and_exponents():
+    loss = parse_loss(" 1e+2*L2 + 5e-2*GEOCROSS ")
+    assert [(weight, term.name) for weight, term in loss.parts] == [(100.0, "L2"), (0.05, "GEOCROSS")]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("100*L3", "names the term 'L3'"),
+        ("L2", "has the part 'L2'"),
+        ("", "has the part ''"),
+        ("100*L2+", "has the part ''"),
+        ("-1*L2", "has the part '-1*L2'"),
+        ("1*L2+2*L2", "cannot use the part '2*L2'"),
+        ("1e999*L2", "cannot use the part '1e999*L2'"),
+        ("100*l2", "names the term 'l2'"),
+    ],
+)
+def test_a_bad_string_says_what_is_wrong_and_what_is_accepted(text, found):
+    with pytest.raises(SettingError) as caught:
+        parse_loss(text)
+    message = str(caught.value)
+    assert found in message
+    assert "100*L2+0.05*GEOCROSS, made of L2, L1, GEOCROSS" in message

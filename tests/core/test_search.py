@@ -1,0 +1,251 @@
+"""What a person may rely on in a search's results."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from pulse_core.degradations.bicubic import BicubicDownsample, downsample
+from pulse_core.errors import SettingError
+from pulse_core.latent_search.config import SearchConfig
+from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.optimizers import OPTIMIZERS
+from pulse_core.latent_search.schedules import SCHEDULES
+from pulse_core.latents import radius
+from pulse_core.losses import mean_squared_error
+
+FAST = SearchConfig(steps=12)
+
+
+@pytest.fixture(scope="module")
+def targets(tiny):
+    """Three images that the tiny generator can make, at 8x8."""
+    z = torch.randn(3, tiny.z_dim, generator=torch.Generator().manual_seed(9))
+    return downsample((tiny(z).clamp(-1, 1) + 1) / 2, size=(8, 8)).clamp(0, 1)
+
+
+def same(a, b):
+    return torch.equal(a.image, b.image) and torch.equal(a.ws, b.ws) and a.l2 == b.l2
+
+
+def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets):
+    seen = []
+    (solution,) = search(
+        tiny, targets[:1], tiny_fit, SearchConfig(steps=60), on_step=lambda s: seen.append(float(s.l2))
+    )
+    assert solution.l2 < 0.5 * seen[0]
+    assert len(seen) == 61
+    assert solution.steps == 60
+    assert solution.l2 == pytest.approx(float(mean_squared_error(solution.downscaled, targets[0]).mean()), rel=1e-6)
+
+
+def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_fit, targets):
+    losses = []
+    config = SearchConfig(steps=20, learning_rate=100.0, schedule="fixed", eps=0.0)  # far too fast: it jumps about
+    (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: losses.append(float(s.loss)))
+    assert solution.best_step == min(range(21), key=losses.__getitem__) != 20
+    again = (tiny.synthesis(solution.ws[None], noise=[n[None] for n in solution.noise]) + 1) / 2
+    torch.testing.assert_close(again[0].clamp(0, 1), solution.image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(downsample(solution.image, size=(8, 8)), solution.downscaled, atol=1e-6, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_bytes(tiny, tiny_fit, targets):
+    first, again = (search(tiny, targets[:1], tiny_fit, FAST, seed=5)[0] for _ in range(2))
+    assert same(first, again)
+
+
+def test_seed_zero_is_a_seed(tiny, tiny_fit, targets):
+    zero, one = (search(tiny, targets[:1], tiny_fit, FAST, seed=s)[0] for s in (0, 1))
+    assert zero.seed == 0
+    assert not same(zero, one)
+    assert same(zero, search(tiny, targets[:1], tiny_fit, FAST, seed=0)[0])
+
+
+def test_the_global_random_state_is_untouched(tiny, tiny_fit, targets):
+    before = torch.get_rng_state()
+    search(tiny, targets[:1], tiny_fit, FAST)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_image_does_not_depend_on_its_batch(tiny, tiny_fit, targets):
+    together = search(tiny, targets, tiny_fit, FAST)
+    for index, solution in enumerate(together):
+        assert solution.index == index
+        assert same(solution, search(tiny, targets[index], tiny_fit, FAST)[0])
+
+
+def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, targets):
+    config = dataclasses.replace(FAST, starts=2)
+    alone = search(tiny64, targets, tiny_fit, config)
+    together = search(tiny64, targets, tiny_fit, dataclasses.replace(config, batch_size=4))  # 6 jobs: 4 and 2
+    for a, b in zip(alone, together, strict=True):
+        assert (a.index, a.seed, a.best_step) == (b.index, b.seed, b.best_step)
+        torch.testing.assert_close(a.image, b.image, atol=1e-9, rtol=0)
+
+
+def test_starts_give_different_solutions_of_one_input(tiny, tiny_fit, targets):
+    solutions = search(tiny, targets[:2], tiny_fit, dataclasses.replace(FAST, starts=3), seed=7)
+    assert [(s.index, s.seed) for s in solutions] == [(0, 7), (0, 8), (0, 9), (1, 7), (1, 8), (1, 9)]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (solutions[a].image - solutions[b].image).abs().max() > 0.01
+    assert same(solutions[1], search(tiny, targets[0], tiny_fit, FAST, seed=8)[0])
+
+
+def test_one_seed_for_each_image(tiny, tiny_fit, targets):
+    solutions = search(tiny, targets, tiny_fit, FAST, seed=[4, 2, 2**64 - 1])
+    assert [s.seed for s in solutions] == [4, 2, 2**64 - 1]
+    with pytest.raises(SettingError, match="2 seeds were given for 3 images"):
+        search(tiny, targets, tiny_fit, FAST, seed=[1, 2])
+
+
+def test_the_last_seed_wraps_around(tiny, tiny_fit, targets):
+    solutions = search(tiny, targets[0], tiny_fit, dataclasses.replace(FAST, starts=2, steps=1), seed=2**64 - 1)
+    assert [s.seed for s in solutions] == [2**64 - 1, 0]
+
+
+def test_found_and_not_found(tiny, tiny_fit, targets):
+    (found,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=5, eps=1.0))
+    assert found.converged
+    (missed,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=5, eps=0.0))
+    assert not missed.converged
+    assert missed.image.shape == (3, 32, 32)  # never an empty result
+    assert missed.l2 > 0
+
+
+def test_an_iterate_within_eps_beats_a_smaller_loss_outside(tiny, tiny_fit, targets):
+    rows = []
+    config = SearchConfig(steps=40, eps=0.004, loss="1e-6*L2+1*GEOCROSS")  # the loss hardly looks at the L2
+    (solution,) = search(
+        tiny, targets[:1], tiny_fit, config, on_step=lambda s: rows.append((float(s.loss), float(s.l2)))
+    )
+    within = [i for i, (_, l2) in enumerate(rows) if l2 <= config.eps]
+    candidates = within or range(len(rows))
+    assert solution.best_step == min(candidates, key=lambda i: rows[i][0])
+
+
+def test_latents_and_noise_stay_on_their_spheres(tiny, tiny_fit, targets):
+    states = []
+
+    def look(state):
+        states.append((state.latent.clone(), [n.clone() for n in state.noise]))
+
+    search(tiny, targets[:1], tiny_fit, SearchConfig(steps=8, trainable_noise_layers=2), on_step=look)
+    (latent, noise), (moved, moved_noise) = states[0], states[-1]
+    torch.testing.assert_close(radius(moved), radius(latent), rtol=1e-5, atol=0)
+    assert (moved - latent).abs().max() > 0.01
+    for layer in range(5):
+        torch.testing.assert_close(radius(moved_noise[layer]), radius(noise[layer]), rtol=1e-5, atol=0)
+        assert torch.equal(moved_noise[layer], noise[layer]) == (layer >= 2)
+    assert not noise[-1].any()  # the published zero of the last layer
+
+
+@pytest.mark.parametrize("noise", ["fixed", "zero"])
+def test_noise_that_is_not_searched(tiny, tiny_fit, targets, noise):
+    states = []
+    config = SearchConfig(steps=3, noise=noise)
+    search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: states.append([n.clone() for n in s.noise]))
+    assert all(torch.equal(a, b) for a, b in zip(states[0], states[-1], strict=True))
+    assert any(n.any() for n in states[0]) == (noise == "fixed")
+
+
+def test_one_latent_for_all_layers(tiny, tiny_fit, targets):
+    (solution,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=3, latent_space="W"))
+    assert torch.equal(solution.ws, solution.ws[:1].expand_as(solution.ws))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_optimizer_and_schedule_runs(tiny, tiny_fit, targets, optimizer, schedule):
+    rates = []
+    config = SearchConfig(steps=10, optimizer=optimizer, schedule=schedule, learning_rate=0.1)
+    (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: rates.append(s.learning_rate))
+    assert solution.image.isfinite().all()
+    assert max(rates) <= 0.1 * (1 + 1e-9)
+    assert min(rates) > 0
+
+
+def test_the_callback_can_stop_the_search(tiny, tiny_fit, targets):
+    (solution,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=1000), on_step=lambda s: s.step == 4)
+    assert solution.steps == 4
+
+
+def test_what_the_callback_raises_goes_through(tiny, tiny_fit, targets):
+    class InterruptedError_(Exception):
+        pass
+
+    def stop(state):
+        if state.step == 3:
+            raise InterruptedError_
+
+    with pytest.raises(InterruptedError_):
+        search(tiny, targets[:1], tiny_fit, FAST, on_step=stop)
+
+
+def test_one_image_going_astray_leaves_the_others_alone(tiny, tiny_fit, targets, monkeypatch):
+    calls = []
+
+    class Astray(BicubicDownsample):
+        def measure(self, x):
+            y = super().measure(x)
+            calls.append(1)
+            if len(x) == 2 and len(calls) > 3:
+                y = torch.stack([y[0] * torch.nan, y[1]])
+            return y
+
+    config = dataclasses.replace(FAST, batch_size=2)
+    ruined, fine = search(tiny, targets[:2], tiny_fit, config, degradation=Astray(size=(8, 8)))
+    assert ruined.best_step <= 3
+    assert ruined.image.isfinite().all()
+    assert fine.best_step > 3
+
+
+def test_no_finite_image_at_all_is_an_error(tiny, tiny_fit, targets):
+    broken = dataclasses.replace(tiny_fit, mean=tiny_fit.mean * torch.nan)
+    with pytest.raises(SettingError, match="The search for image 0 with seed 3 met no finite loss"):
+        search(tiny, targets[:1], broken, FAST, seed=3)
+
+
+def test_any_target_size_with_a_degradation_of_ones_own(tiny, tiny_fit):
+    target = torch.rand(1, 3, 7, 7)
+    (solution,) = search(tiny, target, tiny_fit, SearchConfig(steps=2), degradation=BicubicDownsample(size=(7, 7)))
+    assert solution.downscaled.shape == (3, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "found"),
+    [
+        ("steps", 0, "steps is 0."),
+        ("eps", -1e-3, "eps is -0.001."),
+        ("eps", float("nan"), "eps is nan."),
+        ("learning_rate", 0.0, "learning_rate is 0.0."),
+        ("starts", 0, "starts is 0."),
+        ("optimizer", "lbfgs", "optimizer is 'lbfgs'."),
+        ("schedule", "cosine", "schedule is 'cosine'."),
+        ("noise", "loud", "noise is 'loud'."),
+        ("latent_space", "Z", "latent_space is 'Z'."),
+        ("loss", "100*LPIPS", "names the term 'LPIPS'"),
+    ],
+)
+def test_settings_out_of_range(setting, value, found):
+    with pytest.raises(SettingError) as caught:
+        SearchConfig(**{setting: value})
+    assert found in str(caught.value)
+    assert caught.value.accepted
+    assert caught.value.remedy
+
+
+@pytest.mark.weights
+def test_the_bundled_face_with_the_real_generator(ffhq_mobile):
+    from conftest import ROOT
+
+    from pulse_core.pipeline import upscale
+
+    seen = []
+    picture = ROOT / "examples" / "eileen_collins_32x32.png"
+    (solution,) = upscale(
+        picture, ffhq_mobile, config=SearchConfig(steps=12), on_step=lambda s: seen.append(float(s.l2))
+    )
+    assert solution.image.shape == (3, 1024, 1024)
+    assert solution.l2 < 0.6 * seen[0]
