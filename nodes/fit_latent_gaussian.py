@@ -35,7 +35,14 @@ class FitLatentGaussianNode(io.ComfyNode):
                     tooltip="How many random latents are mapped. 1,000,000 is the published number; "
                     "10,000 takes a second and is nearly as good.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of the random latents."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=False,  # a seed that changed by itself would fit anew on every run
+                    tooltip="Of the random latents.",
+                ),
             ],
             outputs=[
                 sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")

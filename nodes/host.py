@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from ..pulse_core import catalogue
 from ..pulse_core.checkpoints import SUFFIXES
-from ..pulse_core.errors import CheckpointError
+from ..pulse_core.errors import CheckpointError, SettingError
 from ..pulse_core.gaussian import FIT_SUFFIX
+from ..pulse_core.generators import Generator
 from ..pulse_core.images import to_pil
 
 if TYPE_CHECKING:
-    from ..pulse_core.generators import Generator
     from ..pulse_core.latent_search.loop import StepState
 
 MODEL_FOLDER = "stylegan"
@@ -87,7 +87,16 @@ def on_device(generator: Generator) -> Generator:
 
     Another node may have moved the weights in inference mode since, which would leave weights that no
     gradient can pass; those are copied.
+
+    Raises:
+        SettingError: the object is not one of this pack's generators.
     """
+    if not isinstance(generator, Generator):
+        raise SettingError(
+            f"The generator on this input is a {type(generator).__name__} that another pack loaded.",
+            "a generator from this pack's Load StyleGAN.",
+            "load the checkpoint with Load StyleGAN and connect that.",
+        )
     patcher = getattr(generator, "host_patcher", None)
     if patcher is None:
         load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()

@@ -105,18 +105,20 @@ def fit_gaussian(
                 on_progress(min(done + _BATCH, samples), samples)
 
     with torch.no_grad():
-        return moments(batches())
+        fit = moments(batches())
+    return LatentGaussian(fit.mean.float(), fit.std.float())  # as a file keeps it, so that a cached fit is the same
 
 
 def moments(batches: Iterable[Tensor]) -> LatentGaussian:
-    """Mean and unbiased standard deviation of the inverse-LeakyReLU'd w, over batches [N, w_dim].
+    """Mean and unbiased standard deviation, in float64, of the inverse-LeakyReLU'd w over batches [N, w_dim].
 
     Accumulated in float64 by merging batch moments (Chan, Golub, LeVeque 1979), so that a long stream
     loses nothing to cancellation.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for w in batches:
-        v = F.leaky_relu(w, 1 / SLOPE).double() if w.device.type != "mps" else F.leaky_relu(w.cpu(), 1 / SLOPE).double()
+        w = w.cpu() if w.device.type == "mps" else w  # which has no float64
+        v = F.leaky_relu(w, 1 / SLOPE).double()
         n, batch_mean = v.shape[0], v.mean(0)
         batch_squares = (v - batch_mean).square_().sum(0)
         delta = batch_mean - mean.to(v)

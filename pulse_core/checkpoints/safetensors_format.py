@@ -23,7 +23,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the metadata."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            # cloned out of the mapped file, which may be replaced while they are in use
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no dict
+            return tensors, dict(file.metadata() or {})
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(
             f"{path} is a damaged safetensors file ({error}).",

@@ -41,7 +41,7 @@ class TensorBag:
                 "finite floating-point weights.",
                 "download the file again; a training run that diverged cannot be used.",
             )
-        # a copy in memory of its own: a tensor inside a mapped file may be unaligned, and then rounds differently
+        # a copy in memory of its own: results must not depend on how the file's bytes happen to be aligned
         return tensor.to(self._dtype, copy=True)
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:

@@ -1,0 +1,201 @@
+"""The pack in a real ComfyUI, used as its front end uses it. The generator is tiny and random."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+
+import pytest
+from graphs import complete, to_api
+from live_client import JPEG, PREVIEW
+from PIL import Image
+from tiny import save_tiny
+
+TINY = "tiny.safetensors"
+
+
+def loader(file=TINY):
+    return {"load": ("LoadStyleGAN", {"stylegan_file": file})}
+
+
+def face(seed=0, file=TINY):
+    return loader(file) | {
+        "sample": ("PULSESampleFace", {"stylegan": ["load", 0], "seed": seed}),
+        "save": ("SaveImage", {"images": ["sample", 0], "filename_prefix": "face"}),
+    }
+
+
+def search(**settings):
+    """A sampled face, made small, searched for, saved and looked at."""
+    wired = {"stylegan": ["load", 0], "image": ["small", 0], "steps": 10}
+    return face() | {
+        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 4}),
+        "search": ("PULSESearch", {**wired, **settings}),
+        "save": ("SaveImage", {"images": ["search", 0], "filename_prefix": "found"}),
+        "preview": ("PreviewImage", {"images": ["search", 1]}),
+    }
+
+
+@pytest.fixture
+def run(client, known):
+    """run(graph) -> what the server told of it."""
+    return lambda graph: client.run(complete(graph, known))
+
+
+@pytest.fixture
+def pictures(client):
+    """pictures(run) -> the images that its output nodes show, through the server."""
+    return lambda run: [Image.open(io.BytesIO(client.get("/view", **place))) for place in run.images()]
+
+
+def succeeded(run):
+    return (run.end, run.error) == ("execution_success", "")
+
+
+def test_the_server_knows_all_nodes(known):
+    ours = {name for name, info in known.items() if info["python_module"] == "custom_nodes.ComfyUI-PULSE"}
+    assert ours >= {"LoadStyleGAN", "FitLatentGaussian", "PULSESearch", "BicubicDownsample", "PULSESampleFace"}
+    assert known["PULSESearch"]["output"][:4] == ["IMAGE", "IMAGE", "STYLEGAN_LATENT", "STRING"]
+
+
+def test_the_pack_is_imported_quickly_and_without_complaint(server):
+    line = re.search(r"([0-9.]+) seconds(.*): .*ComfyUI-PULSE", server.log.read_text(encoding="utf-8"))
+    assert line, server.tail()
+    assert line[2] == ""
+    assert float(line[1]) < 5
+
+
+def test_a_checkpoint_that_is_put_in_later_is_offered(server, client):
+    def choices():
+        options = client.get_json("/object_info/LoadStyleGAN")["LoadStyleGAN"]["input"]["required"]["stylegan_file"][1]
+        return options["options"]
+
+    assert "later.safetensors" not in choices()
+    save_tiny(server.stylegan / "later.safetensors")
+    assert "later.safetensors" in choices()
+
+
+def test_the_chain_runs_and_its_images_can_be_fetched(run, pictures):
+    done = run(search())
+    assert succeeded(done)
+    assert done.history["status"]["status_str"] == "success"
+    assert sorted(picture.size for picture in pictures(done)) == [(8, 8), (32, 32)]
+
+
+def test_progress_and_previews_arrive_while_it_searches(run):
+    done = run(search(seed=1, steps=10, preview_every=5))
+    steps = [data["value"] for data in done.of("progress") if (data["node"], data["max"]) == ("search", 11)]
+    assert steps == list(range(1, 12))
+    assert len(done.previews) == 3  # of steps 0, 5 and 10
+    for message in done.previews:
+        assert [int.from_bytes(message[i : i + 4], "big") for i in (0, 4)] == [PREVIEW, JPEG]
+        picture = Image.open(io.BytesIO(message[8:]))
+        assert (picture.format, picture.mode) == ("JPEG", "RGB")
+
+
+def test_an_unchanged_graph_is_cached_and_another_seed_is_not(run):
+    graph = search(seed=2)
+    assert succeeded(run(graph))
+    again = run(graph)
+    assert succeeded(again)
+    assert again.cached == set(graph)
+    other = run(search(seed=3))
+    assert succeeded(other)
+    assert other.cached == {"load", "sample", "small"}
+
+
+def test_a_search_is_repeatable_across_runs(run, pictures):
+    first = pictures(run(search(seed=4)))
+    run(search(seed=5))  # the host keeps the outputs of the last graph alone
+    again = run(search(seed=4))
+    assert "search" not in again.cached
+    assert [picture.tobytes() for picture in pictures(again)] == [picture.tobytes() for picture in first]
+
+
+def test_an_interrupt_stops_a_long_search_and_the_next_run_works(client, run, known):
+    long = client.queue(complete(search(steps=100_000, seed=6), known))
+    for kind, data in client.follow(long, timeout=120):
+        if kind == "progress" and data["node"] == "search" and data["max"] == 100_001:
+            break
+    pressed = time.monotonic()
+    client.post("/interrupt", {})
+    client.finish(long, timeout=30)
+    assert time.monotonic() - pressed < 10
+    assert long.end == "execution_interrupted"
+    assert long.of("execution_interrupted")[0]["node_id"] == "search"
+    assert "execution_interrupted" in [kind for kind, _ in long.history["status"]["messages"]]
+    assert succeeded(run(search(seed=6)))
+
+
+def test_an_unusable_target_is_told_to_the_user(run):
+    graph = search() | {"small": ("EmptyImage", {"width": 33, "height": 33})}
+    refused = run(graph)
+    assert refused.end == "execution_error"
+    assert refused.of("execution_error")[0]["node_id"] == "search"
+    assert "The target is 33x33; tiny makes 32x32. Accepted: at most the generator's size." in refused.error
+    assert succeeded(run(search()))
+
+
+def test_a_missing_checkpoint_is_told_to_the_user(run, server):
+    refused = run(face(file="gone.safetensors"))
+    assert refused.end == "execution_error"
+    assert "The checkpoint 'gone.safetensors' is not on this machine." in refused.error
+    assert f"put gone.safetensors into {server.stylegan}" in refused.error
+
+
+def test_a_changed_checkpoint_is_loaded_again(run, pictures, server):
+    path = save_tiny(server.stylegan / "changing.safetensors")
+    (before,) = pictures(run(face(file=path.name)))
+    assert run(face(file=path.name)).cached == {"load", "sample", "save"}
+    time_before = path.stat().st_mtime_ns
+    save_tiny(path, seed=1)
+    later = time_before + 2_000_000_000
+    os.utime(path, ns=(later, later))
+    changed = run(face(file=path.name))
+    assert succeeded(changed)
+    assert "load" not in changed.cached
+    assert pictures(changed)[0].tobytes() != before.tobytes()
+
+
+def test_a_connected_fit_is_searched_with(run):
+    graph = search(gaussian=["fit", 0]) | {"fit": ("FitLatentGaussian", {"stylegan": ["load", 0], "samples": 2000})}
+    assert succeeded(run(graph))
+
+
+def test_a_workflow_of_the_front_end_is_converted_to_what_the_server_runs(client, known, pictures):
+    """With a seed's control widget, a note, a primitive, a reroute and an optional input left open."""
+    workflow = {
+        "nodes": [
+            {"id": 1, "type": "LoadStyleGAN", "widgets_values": [TINY]},
+            {"id": 2, "type": "Reroute", "inputs": [{"name": "", "link": 1}]},
+            {
+                "id": 3,
+                "type": "PULSESampleFace",
+                "inputs": [{"name": "stylegan", "link": 2}, {"name": "seed", "link": 5, "widget": {"name": "seed"}}],
+                "widgets_values": [9, "fixed", 2, 0.5],
+            },
+            {
+                "id": 4,
+                "type": "BicubicDownsample",
+                "inputs": [{"name": "image", "link": 3}],
+                "widgets_values": ["size", 32, 16, 8],
+            },
+            {"id": 5, "type": "PreviewImage", "inputs": [{"name": "images", "link": 4}]},
+            {"id": 6, "type": "PrimitiveNode", "widgets_values": [9, "fixed"]},
+            {"id": 7, "type": "MarkdownNote", "widgets_values": ["Hello"]},
+        ],
+        "links": [
+            [1, 1, 0, 2, 0, "*"],
+            [2, 2, 0, 3, 0, "STYLEGAN"],
+            [3, 3, 0, 4, 0, "IMAGE"],
+            [4, 4, 0, 5, 0, "IMAGE"],
+            [5, 6, 0, 3, 1, "INT"],
+        ],
+    }
+    graph = to_api(workflow, known)
+    assert graph["3"]["inputs"] == {"stylegan": ["1", 0], "seed": 9, "count": 2, "truncation": 0.5}
+    done = client.run(graph)
+    assert succeeded(done)
+    assert [picture.size for picture in pictures(done)] == [(16, 8)] * 2
