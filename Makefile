@@ -12,7 +12,7 @@ GENERATOR := weights/ffhq-mobile.safetensors
 .PHONY: demo test lint format clean
 
 demo: $(READY) $(GENERATOR)
-	$(BIN)/python -m pulse_core upscale examples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
+	$(BIN)/python -m pulse_core upscale samples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
 
 test: $(READY) $(GENERATOR)
 	$(BIN)/python -m pytest $(ARGS)

@@ -90,3 +90,12 @@ def test_no_global_random_state_no_pickle_no_broad_except():
                 if isinstance(node, ast.ExceptHandler):
                     assert node.type is not None, path
                     assert ast.unparse(node.type) not in {"Exception", "BaseException"}, path
+
+
+def test_no_other_folder_hides_the_workflows():
+    # ComfyUI serves the first of these folders that exists, and none after it
+    served = ["example_workflows", "example", "examples", "workflow", "workflows"]
+    assert [name for name in served if (ROOT / name).is_dir()] == ["workflows"]
+    names = {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    assert names == {path.stem for path in (ROOT / "workflows").glob("*.jpg")}
+    assert names

@@ -243,7 +243,7 @@ def test_the_bundled_face_with_the_real_generator(ffhq_mobile):
     from pulse_core.pipeline import upscale
 
     seen = []
-    picture = ROOT / "examples" / "eileen_collins_32x32.png"
+    picture = ROOT / "samples" / "eileen_collins_32x32.png"
     (solution,) = upscale(
         picture, ffhq_mobile, config=SearchConfig(steps=12), on_step=lambda s: seen.append(float(s.l2))
     )

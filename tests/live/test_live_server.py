@@ -60,11 +60,10 @@ def test_the_server_knows_all_nodes(known):
     assert known["PULSESearch"]["output"][:4] == ["IMAGE", "IMAGE", "STYLEGAN_LATENT", "STRING"]
 
 
-def test_the_pack_is_imported_quickly_and_without_complaint(server):
-    line = re.search(r"([0-9.]+) seconds(.*): .*ComfyUI-PULSE", server.log.read_text(encoding="utf-8"))
+def test_the_pack_is_imported_without_complaint(server):
+    line = re.search(r"[0-9.]+ seconds(.*): .*ComfyUI-PULSE", server.log.read_text(encoding="utf-8"))
     assert line, server.tail()
-    assert line[2] == ""
-    assert float(line[1]) < 5
+    assert line[1] == ""
 
 
 def test_a_checkpoint_that_is_put_in_later_is_offered(server, client):

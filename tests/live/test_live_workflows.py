@@ -27,3 +27,11 @@ def test_a_shipped_workflow_runs(path, server, client, known):
     done = client.run(graph, timeout=300)
     assert (done.end, done.error) == ("execution_success", "")
     assert done.images()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_template_browser_gets_the_workflow_and_its_picture(path, server, client):
+    assert path.stem in client.get_json("/api/workflow_templates")["ComfyUI-PULSE"]
+    for suffix in (".json", ".jpg"):
+        served = client.get(f"/api/workflow_templates/ComfyUI-PULSE/{path.stem}{suffix}")
+        assert served == path.with_suffix(suffix).read_bytes()

@@ -256,3 +256,10 @@ def test_results_go_where_the_host_wants_them(pack, search, generator, target, h
     tensors += pack.run("BicubicDownsample", image=target, factor=2)
     assert len(tensors) == 6
     assert all(tensor.device.type == "meta" for tensor in tensors)
+
+
+@pytest.mark.parametrize("node", ["PULSESearch", "PULSESampleFace", "FitLatentGaussian"])
+def test_a_generator_of_another_pack_is_told_apart(pack, target, node):
+    other = {"image": target} if node == "PULSESearch" else {}
+    with pytest.raises(ValueError, match=r"is a Linear that another pack loaded\..*this pack's Load StyleGAN"):
+        pack.run(node, stylegan=torch.nn.Linear(1, 1), **other)
