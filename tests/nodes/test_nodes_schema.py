@@ -137,3 +137,10 @@ print(*(set(sys.modules) - before), module.WEB_DIRECTORY)
     assert {"pack", "./web"} <= set(names)
     heavy = ("torch", "numpy", "PIL", "safetensors", "pulse_core", "nodes")
     assert not [name for name in names if any(part in heavy for part in name.split("."))]
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs(pack):
+    for node_id in pack.nodes:
+        page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+        for widget in pack.schema(node_id).inputs:
+            assert f"**{widget.id}**" in page, f"{node_id}: {widget.id}"
