@@ -9,13 +9,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from . import catalogue
+from .checkpoints import safetensors_format
 from .checkpoints.random_face import read_random_face
 from .errors import CheckpointError
-from .files import whole_file
 from .generators.tensors import content_hash
 
 # How a downloaded archive becomes tensors, by the name that the catalogue uses.
@@ -59,8 +58,7 @@ def fetch(name: str, directory: Path | str | None = None, *, say: Callable[[str]
         "source_sha256": row.source["sha256"],
         "content_hash": found,
     }
-    with whole_file(target) as temporary:
-        save_file(tensors, temporary, metadata)
+    safetensors_format.write(target, tensors, metadata)
     say(f"  wrote {target} ({target.stat().st_size / 1e6:.1f} MB)")
     return target
 

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from . import catalogue
-from .checkpoints import read_checkpoint
+from .checkpoints import read_checkpoint, safetensors_format
 from .errors import CheckpointError, SettingError
-from .files import whole_file
 from .generators import Generator
 from .latents import SLOPE
 
@@ -48,8 +46,7 @@ class LatentGaussian:
     def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
         """Writes mean and std as a safetensors file, whole or not at all."""
         tensors = {"mean": self.mean.float().cpu().contiguous(), "std": self.std.float().cpu().contiguous()}
-        with whole_file(path) as temporary:
-            save_file(tensors, temporary, metadata)
+        safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
     def load(path: Path | str) -> LatentGaussian:

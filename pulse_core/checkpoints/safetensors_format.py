@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import whole_file
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
@@ -32,3 +34,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             "a whole safetensors file.",
             "download or convert it again; it may have been cut off on the way.",
         ) from error
+
+
+def write(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written: {error}") from error

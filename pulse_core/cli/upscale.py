@@ -83,7 +83,8 @@ class Bar:
 
     def __call__(self, state: StepState) -> None:
         self._bar.n = state.done * self._evaluations + (state.step + 1) * len(state.jobs)
-        self._bar.set_postfix_str(f"L2 {float(state.l2.mean()):.4f}, best {float(state.best_l2.mean()):.4f}")
+        loss, l2, best = (float(value.mean()) for value in (state.loss, state.l2, state.best_l2))
+        self._bar.set_postfix_str(f"loss {loss:.3f}, L2 {l2:.4f}, best {best:.4f}")
 
 
 def _pictures(inputs: list[Path]) -> list[Path]:

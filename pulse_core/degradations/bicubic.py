@@ -120,7 +120,12 @@ class BicubicDownsample:
         else:
             rows, columns = size_matrix(height, out_height), size_matrix(width, out_width)
         # the columns first: they shrink the larger, contiguous side
-        return torch.from_numpy(rows).to(x) @ (x @ torch.from_numpy(columns).to(x).mT)
+        return _like(rows, x) @ (x @ _like(columns, x).mT)
+
+
+def _like(matrix: np.ndarray, x: Tensor) -> Tensor:
+    """In the type of x first and then on its device: MPS knows no float64."""
+    return torch.from_numpy(matrix).to(x.dtype).to(x.device)
 
 
 def downsample(x: Tensor, *, factor: int | None = None, size: tuple[int, int] | None = None) -> Tensor:

@@ -46,7 +46,7 @@ class MappingNetwork(nn.Module):
             z = torch.randn(W_AVG_SAMPLES, self.z_dim, generator=torch.Generator().manual_seed(0))
             with torch.no_grad():
                 w = self.map_to_w(z.to(reference), None)
-            self._w_avg = w.cpu().double().mean(0).to(reference)
+            self._w_avg = w.cpu().double().mean(0).to(reference.dtype).to(reference.device)
         return self._w_avg
 
     def forward(

@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from tiny import tiny_mobile_tensors
 
 from pulse_core import catalogue, fetch
+from pulse_core.checkpoints import safetensors_format
 from pulse_core.errors import CheckpointError
 from pulse_core.generators.tensors import content_hash
 from pulse_core.loading import load_generator
@@ -86,9 +88,9 @@ def test_a_broken_download_leaves_nothing(pip, delivers, text):
 def test_a_full_disk_leaves_nothing(pip, monkeypatch):
     def full(_tensors, path, _metadata):
         Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(fetch, "save_file", full)
+    monkeypatch.setattr(safetensors_format, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         said(pip)
     assert not list(pip.target.iterdir())
