@@ -13,75 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, SettingError
-
-W_AVG_SAMPLES = 10_000  # for checkpoints that store no average; its standard error is 1% of W's spread
-
-
-class MappingNetwork(nn.Module):
-    """z -> ws. A family implements `map_to_w`; truncation and broadcasting are the same for all.
-
-    Args:
-        z_dim, c_dim, w_dim: lengths of a latent, of a class label (0: unconditional) and of a style vector.
-        num_ws: how many style vectors the synthesis takes.
-        w_avg: [w_dim], the mean of W that truncation pulls towards; None estimates it when first needed.
-    """
-
-    _w_avg: Tensor | None
-
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, w_avg: Tensor | None = None):
-        super().__init__()
-        self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
-        self.register_buffer("_w_avg", w_avg)
-
-    def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """[B, z_dim] (and labels [B, c_dim]) -> w [B, w_dim]."""
-        raise TypeError(f"{type(self).__name__} must define map_to_w")
-
-    @property
-    def w_avg(self) -> Tensor:
-        """[w_dim], the mean of W."""
-        if self._w_avg is None:
-            reference = next(self.parameters())
-            z = torch.randn(W_AVG_SAMPLES, self.z_dim, generator=torch.Generator().manual_seed(0))
-            with torch.no_grad():
-                w = self.map_to_w(z.to(reference), None)
-            self._w_avg = w.cpu().double().mean(0).to(reference.dtype).to(reference.device)
-        return self._w_avg
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        truncation_psi: float = 1,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Args:
-            z: [B, z_dim], standard normal.
-            c: [B, c_dim] class labels, or None.
-            truncation_psi: 0..1, ws = w_avg + psi (w - w_avg): 1 leaves W as it is, 0 is the mean face
-                (StyleGAN, Karras et al. 2019, appendix B).
-            truncation_cutoff: only the first so many style vectors are truncated; None means all.
-
-        Returns: ws [B, num_ws, w_dim].
-        """
-        w = self.map_to_w(z, c)
-        ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation_psi != 1:
-            cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-            ws[:, :cutoff] = self.w_avg.to(ws).lerp(ws[:, :cutoff], truncation_psi)
-        return ws
-
-
-class MissingMapping(MappingNetwork):
-    """Stands in for the mapping network of a checkpoint that holds only the synthesis."""
-
-    def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
-        raise CheckpointError(
-            "This generator was loaded without its mapping network, so it cannot turn z into w.",
-            "a checkpoint with both halves, or a synthesis file together with a latent Gaussian fit.",
-            "put mapping.pt beside synthesis.pt or name it when loading, or connect a fit.",
-        )
+from ..errors import SettingError
+from .mapping import MappingNetwork, MissingMapping
 
 
 class SynthesisNetwork(nn.Module):
@@ -196,11 +129,6 @@ def drawn_noise_consts(shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Noise maps for a checkpoint that stores none: drawn from seed 0, the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=generator) for shape in shapes]
-
-
-def normalise_2nd_moment(z: Tensor) -> Tensor:
-    """z / rms(z) for each row (the "pixel norm" before every mapping network), eps 1e-8."""
-    return z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 def channels_last(tensor: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Generator, MappingNetwork, SynthesisNetwork, channels_last, normalise_2nd_moment
+from .base import Generator, SynthesisNetwork, channels_last
+from .mapping import SLOPE, DenseMapping, take_layers
 from .tensors import TensorBag, content_hash
 
-SLOPE = 0.2
 MAPPING_GAIN = 2**0.5
 
 
@@ -136,26 +136,6 @@ class Block(nn.Module):
         return self.conv1(x, ws[1], noise[1])
 
 
-class MobileMapping(MappingNetwork):
-    """Pixel norm, then fully connected layers with LeakyReLU(0.2) and gain sqrt(2)."""
-
-    def __init__(self, bag: TensorBag, num_ws: int):
-        layers: list[tuple[Tensor, Tensor]] = []
-        while f"mapping.fc{len(layers)}.weight" in bag:
-            weight = bag.take(f"mapping.fc{len(layers)}.weight", -1, -1)
-            layers.append((weight, bag.take(f"mapping.fc{len(layers)}.bias", weight.shape[0])))
-        z_dim = layers[0][0].shape[1] if layers else bag.shape("mapping.fc0.weight", 2)[1]
-        super().__init__(z_dim=z_dim, c_dim=0, w_dim=layers[-1][0].shape[0], num_ws=num_ws)
-        self.weights = nn.ParameterList([weight for weight, _ in layers])
-        self.biases = nn.ParameterList([bias for _, bias in layers])
-
-    def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
-        x = normalise_2nd_moment(z)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = F.leaky_relu(F.linear(x, weight, bias), SLOPE) * MAPPING_GAIN
-        return x
-
-
 class MobileSynthesis(SynthesisNetwork):
     """ws -> image. ws[0] styles the first convolution, ws[2i+1] and ws[2i+2] block i, the last the output."""
 
@@ -214,6 +194,6 @@ class MobileStyleGAN(Generator):
         """
         bag = TensorBag(tensors, cls.family, dtype)
         synthesis = MobileSynthesis(bag, bag.shape("synthesis.conv.affine.weight", 2)[1])
-        mapping = MobileMapping(bag, synthesis.num_ws)
+        mapping = DenseMapping(take_layers(bag, "mapping.fc"), synthesis.num_ws, MAPPING_GAIN)
         bag.finish()
         return cls(mapping, synthesis, name=name, content_hash=content_hash(tensors)).to(dtype)

@@ -13,18 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import (
-    Generator,
-    MappingNetwork,
-    MissingMapping,
-    SynthesisNetwork,
-    channels_last,
-    drawn_noise_consts,
-    normalise_2nd_moment,
-)
+from .base import Generator, SynthesisNetwork, channels_last, drawn_noise_consts
+from .mapping import SLOPE, DenseMapping, MappingNetwork, MissingMapping, take_layers
 from .tensors import TensorBag, content_hash
 
-SLOPE = 0.2
 GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the styles and torgb
 MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
 NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph has 1e-8
@@ -115,27 +107,6 @@ class Block(nn.Module):
         return self.epi2(self.conv(x), ws[1], noise[1])
 
 
-class StyleGAN1Mapping(MappingNetwork):
-    """Pixel norm, then fully connected layers with LeakyReLU(0.2)."""
-
-    def __init__(self, bag: TensorBag, num_ws: int):
-        layers: list[tuple[Tensor, Tensor]] = []
-        while f"mapping.dense{len(layers)}.weight" in bag:
-            prefix = f"mapping.dense{len(layers)}"
-            weight = equalised(bag.take(f"{prefix}.weight", -1, -1), GAIN * MAPPING_LR)
-            layers.append((weight, bag.take(f"{prefix}.bias", weight.shape[0]) * MAPPING_LR))
-        z_dim = layers[0][0].shape[1] if layers else bag.shape("mapping.dense0.weight", 2)[1]
-        super().__init__(z_dim=z_dim, c_dim=0, w_dim=layers[-1][0].shape[0], num_ws=num_ws)
-        self.weights = nn.ParameterList([weight for weight, _ in layers])
-        self.biases = nn.ParameterList([bias for _, bias in layers])
-
-    def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
-        x = normalise_2nd_moment(z)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = F.leaky_relu(F.linear(x, weight, bias), SLOPE)
-        return x
-
-
 class StyleGAN1Synthesis(SynthesisNetwork):
     """ws -> image; ws[2i] and ws[2i+1] style the block of side 4 * 2^i. Two noise maps a block."""
 
@@ -193,7 +164,9 @@ class StyleGAN1(Generator):
         synthesis = StyleGAN1Synthesis(bag, w_dim)
         mapping: MappingNetwork
         if "mapping.dense0.weight" in bag:
-            mapping = StyleGAN1Mapping(bag, synthesis.num_ws)
+            layers = take_layers(bag, "mapping.dense")
+            layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
+            mapping = DenseMapping(layers, synthesis.num_ws)
         else:
             mapping = MissingMapping(w_dim, 0, w_dim, synthesis.num_ws)
         bag.finish()
