@@ -59,7 +59,8 @@ class StepState:
     """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
 
     step: 0 is the start, before any update; steps: the last one. done, total: solutions finished and asked for.
-    l2, loss, best_l2: [B]. terms: [B] each, unweighted. image: [B, C, H, W] in 0..1, not clamped.
+    image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's.
+    loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim] on the sphere. noise: one [B, 1, H, W] a layer. learning_rate: of the coming step.
     """
 
@@ -189,8 +190,9 @@ class _Run:
                 terms = self.loss.terms(LossInputs(measured, self.target, ws, self.config.eps))
                 loss = self.loss.total(terms)
             with torch.no_grad():
-                l2 = mean_squared_error(measured, self.target)
-                self.best.offer(step, loss, l2, l2 <= self.config.eps, image, ws, self.noise)
+                shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
+                l2 = mean_squared_error(self.degradation.measure(shown), self.target)
+                self.best.offer(step, loss, l2, l2 <= self.config.eps, shown, ws, self.noise)
             if on_step is not None:
                 state = StepState(
                     jobs=self.jobs,
@@ -203,7 +205,7 @@ class _Run:
                     loss=loss.detach(),
                     l2=l2,
                     best_l2=self.best.l2,
-                    image=image.detach(),
+                    image=shown,
                     latent=self.latent.detach(),
                     noise=tuple(noise.detach() for noise in self.noise),
                 )
@@ -221,7 +223,7 @@ class _Run:
                 "settings that keep the image finite.",
                 "lower the learning rate; if even the first step fails, the generator's weights are damaged.",
             )
-        image = best.image[row].clamp(0, 1)
+        image = best.image[row].clone()
         downscaled = self.degradation.measure(image[None])
         l2 = float(mean_squared_error(downscaled, self.target[row : row + 1]))
         return Solution(

@@ -51,6 +51,20 @@ def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_f
     torch.testing.assert_close(downsample(solution.image, size=(8, 8)), solution.downscaled, atol=1e-6, rtol=0)
 
 
+def test_what_was_found_on_the_way_is_found_in_the_end(tiny, tiny_fit, targets):
+    rows = []
+
+    def look(state):
+        rows.append((float(state.l2), float(state.terms["L2"])))
+
+    config = SearchConfig(steps=60, eps=0.005, loss="100*L2")
+    for seed in range(4):
+        rows.clear()
+        (solution,) = search(tiny, targets[:1], tiny_fit, config, seed=seed, on_step=look)
+        assert solution.l2 == pytest.approx(rows[solution.best_step][0], rel=1e-5)  # also where colours leave 0..1
+        assert solution.converged == any(l2 <= config.eps for l2, _ in rows)
+
+
 def test_the_same_seed_gives_the_same_bytes(tiny, tiny_fit, targets):
     first, again = (search(tiny, targets[:1], tiny_fit, FAST, seed=5)[0] for _ in range(2))
     assert same(first, again)
