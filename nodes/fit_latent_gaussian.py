@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..pulse_core.gaussian import DEFAULT_SAMPLES, gaussian_for
+from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**64 - 1,
+                    max=SEEDS - 1,
                     control_after_generate=False,  # a seed that changed by itself would fit anew on every run
                     tooltip="Of the random latents.",
                 ),

@@ -56,7 +56,7 @@ def checkpoint_path(name: str) -> Path:
     if path is not None:
         return Path(path)
     folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
-    known = next((row for row in catalogue.entries() if row.file == name), None)
+    known = catalogue.entry_of_file(name)
     if known is None:
         remedy = f"put {name} into {folders}, refresh the page (R), and choose it again."
     else:
@@ -150,7 +150,6 @@ class Progress:
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview: Any = None
         if self._every and (state.step % self._every == 0 or state.step == state.steps):
-            # RGB always: the host encodes previews as JPEG, which an alpha channel would break
-            preview = ("JPEG", to_pil(state.image[0]).convert("RGB"), PREVIEW_SIDE)
-        taken = state.done * (state.steps + 1) + (state.step + 1) * len(state.jobs)
-        self._bar.update_absolute(taken, state.total * (state.steps + 1), preview)
+            # to_pil is always RGB: the host encodes previews as JPEG, which an alpha channel would break
+            preview = ("JPEG", to_pil(state.image[0]), PREVIEW_SIDE)
+        self._bar.update_absolute(*state.progress, preview)

@@ -14,6 +14,7 @@ from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import SearchConfig
 from ..pulse_core.latent_search.loop import Solution, search
+from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class PULSESearchNode(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**64 - 1,
+                    max=SEEDS - 1,
                     control_after_generate=True,
                     tooltip="The same seed gives the same solution; another seed another face. "
                     "Every image of a batch uses it.",
@@ -129,16 +130,6 @@ class PULSESearchNode(io.ComfyNode):
 
 
 def _report(solutions: list[Solution], generator: Generator, config: SearchConfig) -> str:
-    rows = [
-        {
-            "image": solution.index,
-            "seed": solution.seed,
-            "l2": solution.l2,
-            "eps": config.eps,
-            "converged": solution.converged,
-            "steps": solution.steps,
-        }
-        for solution in solutions
-    ]
+    rows = [{"image": solution.index, **solution.facts(config.eps)} for solution in solutions]
     facts = {"generator": generator.name, "generator_hash": generator.content_hash}
     return json.dumps({"notice": NOTICE, **facts, "images": rows}, indent=2)

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..pulse_core.images import NOTICE
+from ..pulse_core.latents import SEEDS, count_seeds
 from ..pulse_core.sampling import sample
 from . import host, sockets
 
@@ -31,7 +32,7 @@ class PULSESampleFaceNode(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**64 - 1,
+                    max=SEEDS - 1,
                     control_after_generate=True,
                     tooltip="The same seed is the same face on every machine, up to rounding.",
                 ),
@@ -56,7 +57,7 @@ class PULSESampleFaceNode(io.ComfyNode):
         images, latents = [], []
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress()
-            for image, ws in sample(generator, [(seed + i) % 2**64 for i in range(count)], truncation):
+            for image, ws in sample(generator, count_seeds(seed, count), truncation):
                 images.append(image)
                 latents.append(ws)
                 progress.count(len(images), count)

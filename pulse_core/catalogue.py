@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def weights_dir() -> Path:
     return Path(os.environ.get("PULSE_WEIGHTS") or _PACK_WEIGHTS)
 
 
+@lru_cache(maxsize=1)
 def entries() -> tuple[Entry, ...]:
     """All known checkpoints, in the order of the catalogue."""
     rows = json.loads((_PACK_WEIGHTS / "catalogue.json").read_text(encoding="utf-8"))["checkpoints"]
@@ -57,6 +59,11 @@ def entry(name: str) -> Entry:
     raise CheckpointError(
         f"No checkpoint is called {name!r}.", f"one of {names}.", "choose one of these, or give the path of a file."
     )
+
+
+def entry_of_file(name: str) -> Entry | None:
+    """The known checkpoint whose file has this name."""
+    return next((row for row in entries() if row.file == name), None)
 
 
 def locate(source: Path | str) -> Path:

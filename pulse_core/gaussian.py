@@ -19,7 +19,7 @@ from . import catalogue
 from .checkpoints import read_checkpoint, safetensors_format
 from .errors import CheckpointError, SettingError
 from .generators import Generator
-from .latents import SLOPE
+from .generators.mapping import SLOPE
 
 DEFAULT_SAMPLES = 1_000_000
 FIT_SUFFIX = ".gaussian.safetensors"

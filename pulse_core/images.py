@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from .errors import ImageError
 from .files import whole_file
+
+if TYPE_CHECKING:
+    from .generators import Generator
 
 NOTICE = "An invented face: this person does not exist. It shows one of many faces that fit, and identifies nobody."
 
@@ -72,7 +75,7 @@ def to_rgb(image: Tensor) -> Tensor:
     return image if image.shape[-3] == 3 else image.expand(*image.shape[:-3], 3, *image.shape[-2:])
 
 
-def prepare_target(image: Tensor, generator: Any, *, any_size: bool = False) -> Tensor:
+def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = False) -> Tensor:
     """A batch that a search of this generator can aim at.
 
     Args:
@@ -107,7 +110,7 @@ def prepare_target(image: Tensor, generator: Any, *, any_size: bool = False) -> 
     return image
 
 
-def _check_size(height: int, width: int, generator: Any) -> None:
+def _check_size(height: int, width: int, generator: Generator) -> None:
     full_height, full_width = generator.size
     name = f"{generator.name} makes {full_width}x{full_height}"
     found = f"The target is {width}x{height}; {name}."

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import catalogue
 from .checkpoints import read_checkpoint
-from .loading import load_generator
+from .loading import generator_of
 
 
 def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
@@ -16,13 +16,12 @@ def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str,
     Raises:
         CheckpointError: see `load_generator`.
     """
-    path = catalogue.locate(source)
-    checkpoint = read_checkpoint(path)
-    generator = load_generator(path, mapping)
+    checkpoint = read_checkpoint(catalogue.locate(source))
+    generator = generator_of(checkpoint, mapping)
     known = next((row for row in catalogue.entries() if row.content_hash == generator.content_hash), None)
     height, width = generator.size
     return {
-        "file": str(path),
+        "file": str(checkpoint.path),
         "format": checkpoint.format,
         "family": generator.family,
         "known as": known.name if known else None,

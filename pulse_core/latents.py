@@ -6,12 +6,12 @@ vector and every noise map on the sphere of its first norm (PULSE, section 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-SLOPE = 0.2  # of the mapping network's last LeakyReLU; its inverse has the slope 1 / 0.2 = 5
+SEEDS = 2**64  # seeds are 0..2^64-1, as torch and ComfyUI have them
 
 # W+: one vector a style input, each free. W: one vector for all of them.
 LATENT_SPACES = ("W+", "W")
@@ -19,14 +19,23 @@ LATENT_SPACES = ("W+", "W")
 NOISE_MODES = ("trainable", "fixed", "zero")
 
 
+def count_seeds(first: int, count: int) -> list[int]:
+    """first, first + 1, ...; the last seed is followed by 0."""
+    return [(first + step) % SEEDS for step in range(count)]
+
+
+def layer_numbers(indices: Iterable[int], count: int) -> set[int]:
+    """Indices of `count` layers, negative ones counted from the end."""
+    return {index % count for index in indices} if count else set()
+
+
 def draw_latent(generator: torch.Generator, space: str, num_ws: int, w_dim: int) -> Tensor:
     """[num_ws or 1, w_dim], standard normal, drawn on the CPU in float32 so that every device agrees."""
     return torch.randn(num_ws if space == "W+" else 1, w_dim, generator=generator)
 
 
-def draw_noise(generator: torch.Generator, shapes: Sequence[tuple[int, int]], zeroed: Sequence[int]) -> list[Tensor]:
-    """One standard normal map [1, H, W] a layer, those in `zeroed` (negative counts from the end) all zero."""
-    zero = {index % len(shapes) for index in zeroed} if shapes else set()
+def draw_noise(generator: torch.Generator, shapes: Sequence[tuple[int, int]], zero: Container[int]) -> list[Tensor]:
+    """One standard normal map [1, H, W] a layer, those whose number is in `zero` all zero."""
     maps = [torch.randn(1, *shape, generator=generator) for shape in shapes]
     return [torch.zeros_like(noise) if index in zero else noise for index, noise in enumerate(maps)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from . import catalogue
-from .checkpoints import read_checkpoint
+from .checkpoints import Checkpoint, read_checkpoint
 from .generators import Generator, build_generator
 
 
@@ -30,8 +30,19 @@ def load_generator(
     Raises:
         CheckpointError: the file is missing, damaged, unknown, or not a generator.
     """
-    path = catalogue.locate(source)
-    tensors = read_checkpoint(path).tensors
+    checkpoint = read_checkpoint(catalogue.locate(source))
+    return generator_of(checkpoint, mapping, device=device, dtype=dtype)
+
+
+def generator_of(
+    checkpoint: Checkpoint,
+    mapping: Path | str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Generator:
+    """`load_generator` for a file that was read already."""
+    path, tensors = checkpoint.path, checkpoint.tensors
     companion = Path(mapping) if mapping is not None else _companion(path)
     if companion is not None:
         tensors = {**tensors, **read_checkpoint(companion).tensors}
@@ -42,10 +53,8 @@ def load_generator(
 
 def display_name(path: Path) -> str:
     """The catalogue's name for one of its files, else the file's name without its ending."""
-    for row in catalogue.entries():
-        if row.file == path.name:
-            return row.name
-    return path.stem
+    known = catalogue.entry_of_file(path.name)
+    return known.name if known is not None else path.stem
 
 
 def _companion(path: Path) -> Path | None:

@@ -42,10 +42,14 @@ class Graph:
             self.layers[key] = Layer(layer.attrib["type"], layer.attrib["name"], tuple(ports[p] for p in sorted(ports)))
             data = layer.find("data")
             self._data[key] = dict(data.attrib) if data is not None else {}
+        self._names = {node.name: key for key, node in self.layers.items()}
         self.consumers: dict[str, list[str]] = {}
         for key, node in self.layers.items():
             for source in node.inputs:
                 self.consumers.setdefault(source, []).append(key)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
 
     def value(self, key: str) -> np.ndarray:
         """The array of the constant with this id."""
@@ -58,9 +62,8 @@ class Graph:
 
     def named(self, name: str) -> str:
         """The id of the layer with this name."""
-        for key, node in self.layers.items():
-            if node.name == name:
-                return key
+        if name in self:
+            return self._names[name]
         raise _unexpected(f"The OpenVINO graph has no layer {name!r}.")
 
     def of_kind(self, kind: str) -> list[str]:

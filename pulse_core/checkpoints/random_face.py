@@ -74,8 +74,7 @@ def _styled_conv(graph: Graph, source: str, target: str) -> dict[str, np.ndarray
     add_bias = graph.consumers[bias_key][0]
     add_noise = graph.layers[add_bias].inputs[0]
     convolution = graph.layers[add_noise].inputs[0]
-    names = {node.name for node in graph.layers.values()}
-    if f"{source}.conv.weight_dw" in names:
+    if f"{source}.conv.weight_dw" in graph:
         depthwise = graph.value(graph.named(f"{source}.conv.weight_dw"))
         arrays[f"{target}.depthwise"] = depthwise.reshape(depthwise.shape[0], 1, 3, 3)
     arrays[f"{target}.weight"] = graph.constant_input(convolution)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..catalogue import DEFAULT_GENERATOR
 from ..latent_search.config import SearchConfig
+from ..latents import SEEDS
 
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,6 @@ def add_seed(parser: argparse.ArgumentParser, help: str) -> None:
 
 def _seed(text: str) -> int:
     value = int(text)
-    if not 0 <= value < 2**64:
+    if not 0 <= value < SEEDS:
         raise argparse.ArgumentTypeError(f"{value} is not a seed: 0 to 2^64 - 1")
     return value

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..errors import SettingError
 from ..images import NOTICE, save_image
+from ..latents import count_seeds
 from ..loading import load_generator
 from ..pipeline import best_device
 from ..sampling import sample
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             "correct the option.",
         )
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
-    seeds = range(args.seed, args.seed + args.count)
+    seeds = count_seeds(args.seed, args.count)
     for seed, (image, _) in zip(seeds, tqdm(sample(generator, seeds, args.truncation), total=args.count), strict=True):
         facts = {"seed": seed, "truncation": args.truncation, "generator": generator.name}
         save_image(image, args.output / f"seed{seed}.png", {**facts, "generator_hash": generator.content_hash})

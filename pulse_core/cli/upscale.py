@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for picture, output, target in zip(pictures, outputs, targets, strict=True):
             started = time.perf_counter()
-            with Bar(picture.name, config.steps + 1, config.starts) as bar:
+            with Bar(picture.name) as bar:
                 solutions = upscale(target, generator, gaussian, config, seed=args.seed, on_step=bar)
             seconds = (time.perf_counter() - started) / len(solutions)
             for number, solution in enumerate(solutions, 1):
@@ -71,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
 class Bar:
     """A progress bar over the steps of one input's solutions, with the current L2."""
 
-    def __init__(self, title: str, evaluations: int, starts: int):
-        self._bar = tqdm(total=evaluations * starts, desc=title, unit="step", file=sys.stderr, dynamic_ncols=True)
-        self._evaluations = evaluations
+    def __init__(self, title: str):
+        self._bar = tqdm(total=0, desc=title, unit="step", file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Bar:
         return self
@@ -82,7 +81,7 @@ class Bar:
         self._bar.close()
 
     def __call__(self, state: StepState) -> None:
-        self._bar.n = state.done * self._evaluations + (state.step + 1) * len(state.jobs)
+        self._bar.n, self._bar.total = state.progress
         loss, l2, best = (float(value.mean()) for value in (state.loss, state.l2, state.best_l2))
         self._bar.set_postfix_str(f"loss {loss:.3f}, L2 {l2:.4f}, best {best:.4f}")
 
@@ -118,11 +117,7 @@ def _row(
     return {
         "input": str(picture),
         "output": str(path),
-        "seed": solution.seed,
-        "l2": solution.l2,
-        "eps": config.eps,
-        "converged": solution.converged,
-        "steps": solution.steps,
+        **solution.facts(config.eps),
         "best_step": solution.best_step,
         "seconds": round(seconds, 3),
         "generator": generator.name,

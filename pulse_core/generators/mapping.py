@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .tensors import TensorBag
 
-SLOPE = 0.2  # of every LeakyReLU
+SLOPE = 0.2  # of every LeakyReLU; the inverse of the last one, which the latent fit needs, has the slope 5
 W_AVG_SAMPLES = 10_000  # for checkpoints that store no average; its standard error is 1% of W's spread
 
 

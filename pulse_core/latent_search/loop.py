@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +16,11 @@ from ..errors import SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import prepare_target
-from ..latents import draw_latent, draw_noise
+from ..latents import count_seeds, draw_latent, draw_noise, layer_numbers
 from ..losses import Loss, LossInputs, mean_squared_error, parse_loss
 from .config import SearchConfig
 from .optimizers import SphericalOptimizer
 from .schedules import SCHEDULES
-
-SEEDS = 2**64
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,10 @@ class Solution:
     best_step: int
     steps: int
 
+    def facts(self, eps: float) -> dict[str, Any]:
+        """What every report says of a result."""
+        return {"seed": self.seed, "l2": self.l2, "eps": eps, "converged": self.converged, "steps": self.steps}
+
 
 @dataclass(frozen=True)
 class StepState:
@@ -77,6 +80,12 @@ class StepState:
     image: Tensor
     latent: Tensor
     noise: tuple[Tensor, ...]
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """(evaluations made, evaluations in all) over all solutions that were asked for."""
+        each = self.steps + 1
+        return self.done * each + (self.step + 1) * len(self.jobs), self.total * each
 
 
 OnStep = Callable[[StepState], "bool | None"]
@@ -132,8 +141,8 @@ def _jobs(images: int, seed: int | Sequence[int], starts: int) -> Iterator[Job]:
             f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
         )
     for index, first in enumerate(seeds):
-        for start in range(starts):
-            yield Job(index, (first + start) % SEEDS)
+        for each in count_seeds(first, starts):
+            yield Job(index, each)
 
 
 class _Run:
@@ -151,31 +160,24 @@ class _Run:
         self.generator, self.target, self.gaussian = generator, target, gaussian
         self.config, self.degradation, self.jobs = config, degradation, jobs
         self.loss: Loss = parse_loss(config.loss)
-        self.latent, self.noise = self._draw()
-        self.trainable = self._trainable_layers()
-        self.variables = [self.latent.requires_grad_()] + [self.noise[i].requires_grad_() for i in self.trainable]
+        layers = len(generator.noise_shapes)
+        zero = layer_numbers(range(layers) if config.noise == "zero" else config.zero_noise_layers, layers)
+        self.latent, self.noise = self._draw(zero)
+        searched = min(config.trainable_noise_layers, layers) if config.noise == "trainable" else 0
+        moving = [self.noise[layer] for layer in range(searched) if layer not in zero]
+        self.variables = [variable.requires_grad_() for variable in (self.latent, *moving)]
         self.optimizer = SphericalOptimizer(config.optimizer, self.variables, config.learning_rate)
         self.best = _Best(len(jobs), target)
 
-    def _draw(self) -> tuple[Tensor, list[Tensor]]:
+    def _draw(self, zero: set[int]) -> tuple[Tensor, list[Tensor]]:
         """Latents and noise of each job from its own random generator, then stacked."""
         latents, noises = [], []
-        shapes = self.generator.noise_shapes
-        zeroed = range(len(shapes)) if self.config.noise == "zero" else self.config.zero_noise_layers
         for job in self.jobs:
             random = torch.Generator().manual_seed(job.seed)
             latents.append(draw_latent(random, self.config.latent_space, self.generator.num_ws, self.generator.w_dim))
-            noises.append(draw_noise(random, shapes, zeroed))
+            noises.append(draw_noise(random, self.generator.noise_shapes, zero))
         stacked = [torch.stack(maps).to(self.target) for maps in zip(*noises, strict=True)]
         return torch.stack(latents).to(self.target), stacked
-
-    def _trainable_layers(self) -> list[int]:
-        """The first layers, without those that stay zero."""
-        if self.config.noise != "trainable":
-            return []
-        count = len(self.noise)
-        zero = {index % count for index in self.config.zero_noise_layers} if count else set()
-        return [i for i in range(min(self.config.trainable_noise_layers, count)) if i not in zero]
 
     def to_the_end(self, on_step: OnStep | None, done: int, total: int) -> list[Solution]:
         """Takes the steps; each evaluates, remembers the best, tells the callback, then moves."""
@@ -224,13 +226,12 @@ class _Run:
                 "lower the learning rate; if even the first step fails, the generator's weights are damaged.",
             )
         image = best.image[row].clone()
-        downscaled = self.degradation.measure(image[None])
-        l2 = float(mean_squared_error(downscaled, self.target[row : row + 1]))
+        l2 = float(best.l2[row])
         return Solution(
             index=job.index,
             seed=job.seed,
             image=image,
-            downscaled=downscaled[0],
+            downscaled=self.degradation.measure(image[None])[0],
             ws=best.ws[row].clone(),
             noise=tuple(noise[row].clone() for noise in best.noise),
             l2=l2,

@@ -72,7 +72,7 @@ def follow(name, dtype, golden, golden_runs, network, monkeypatch):
     """Runs a trajectory; returns what each step saw, and the solutions."""
     run, tensors = golden_runs[name], golden("pulse_trajectory")
     latent, noise = start_of(run, tensors, dtype)
-    monkeypatch.setattr(loop._Run, "_draw", lambda self: (latent.clone(), [n.clone() for n in noise]))
+    monkeypatch.setattr(loop._Run, "_draw", lambda self, zero: (latent.clone(), [n.clone() for n in noise]))
     seen = []
 
     def look(state):
@@ -82,7 +82,6 @@ def follow(name, dtype, golden, golden_runs, network, monkeypatch):
                 "lr": state.learning_rate,
                 "latent": state.latent.clone(),
                 "noise": [n.clone() for n in state.noise],
-                "measured": state.image,
                 **{term: value.sum().double() for term, value in state.terms.items()},
             }
         )
