@@ -19,7 +19,7 @@ from . import catalogue
 from .checkpoints import read_checkpoint, safetensors_format
 from .errors import CheckpointError, SettingError
 from .generators import Generator
-from .generators.mapping import SLOPE
+from .generators.mapping import SLOPE, draw_labels
 
 DEFAULT_SAMPLES = 1_000_000
 FIT_SUFFIX = ".gaussian.safetensors"
@@ -55,7 +55,7 @@ class LatentGaussian:
         Raises:
             CheckpointError: not a fit.
         """
-        tensors = read_checkpoint(path).tensors
+        tensors = {name: tensor.read() for name, tensor in read_checkpoint(path).tensors.items()}
         if (
             set(tensors) != {"mean", "std"}
             or tensors["mean"].shape != tensors["std"].shape
@@ -74,6 +74,7 @@ def fit_gaussian(
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
     *,
+    class_index: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LatentGaussian:
     """Fits the Gaussian by sampling the mapping network.
@@ -83,10 +84,11 @@ def fit_gaussian(
 
     Args:
         samples: 2 or more; 1,000,000 is what was published.
+        class_index: of a conditional generator; None fits all its classes in equal parts.
         on_progress: called with (done, samples) after each batch; what it raises stops the fit.
 
     Raises:
-        SettingError: fewer than 2 samples.
+        SettingError: fewer than 2 samples, or no such class.
         CheckpointError: the generator has no mapping network.
     """
     if samples < 2:
@@ -96,8 +98,10 @@ def fit_gaussian(
         random = torch.Generator().manual_seed(seed)
         like = next(generator.synthesis.parameters())
         for done in range(0, samples, _BATCH):
-            z = torch.randn(min(_BATCH, samples - done), generator.z_dim, generator=random)
-            yield generator.mapping.map_to_w(z.to(like), None)
+            count = min(_BATCH, samples - done)
+            z = torch.randn(count, generator.z_dim, generator=random)
+            c = draw_labels(count, generator.c_dim, class_index, random)
+            yield generator.mapping.map_to_w(z.to(like), c)
             if on_progress is not None:
                 on_progress(min(done + _BATCH, samples), samples)
 
@@ -130,6 +134,7 @@ def gaussian_for(
     *,
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
+    class_index: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LatentGaussian:
     """The fit of a generator: shipped with the pack, cached beside its checkpoint, or made and cached now.
@@ -137,32 +142,38 @@ def gaussian_for(
     For the arguments and errors see `fit_gaussian`.
     """
     shipped = catalogue.shipped_fit(generator.content_hash)
-    if shipped is not None and (samples, seed) == (DEFAULT_SAMPLES, 0):
+    if shipped is not None and (samples, seed, class_index) == (DEFAULT_SAMPLES, 0, None):
         return LatentGaussian.load(shipped)
-    cache = cache_path(generator, samples, seed)
+    cache = cache_path(generator, samples, seed, class_index)
     if cache is not None and cache.is_file():
         return LatentGaussian.load(cache)
-    fit = fit_gaussian(generator, samples, seed, on_progress=on_progress)
+    fit = fit_gaussian(generator, samples, seed, class_index=class_index, on_progress=on_progress)
     if cache is not None:
         try:
-            fit.save(cache, fit_metadata(generator, samples, seed))
+            fit.save(cache, fit_metadata(generator, samples, seed, class_index))
         except OSError as error:
             log.warning("The latent Gaussian fit could not be cached at %s (%s); it will be made again.", cache, error)
     return fit
 
 
-def cache_path(generator: Generator, samples: int, seed: int) -> Path | None:
+def cache_path(generator: Generator, samples: int, seed: int, class_index: int | None = None) -> Path | None:
     """Where a fit is cached: beside the checkpoint, by its content; None for a generator without a file."""
     if generator.source is None:
         return None
-    return generator.source.with_name(f"{generator.content_hash[:16]}-{samples}-{seed}{FIT_SUFFIX}")
+    parts = [generator.content_hash[:16], str(samples), str(seed)]
+    if class_index is not None:
+        parts.append(f"class{class_index}")
+    return generator.source.with_name("-".join(parts) + FIT_SUFFIX)
 
 
-def fit_metadata(generator: Generator, samples: int, seed: int) -> dict[str, str]:
+def fit_metadata(
+    generator: Generator, samples: int, seed: int, class_index: int | None = None
+) -> dict[str, str]:
     """What a fit's file says of itself."""
     return {
         "generator": generator.name,
         "content_hash": generator.content_hash,
         "samples": str(samples),
         "seed": str(seed),
+        "class": "all" if class_index is None else str(class_index),
     }

@@ -9,6 +9,7 @@ import torch
 from . import catalogue
 from .checkpoints import Checkpoint, read_checkpoint
 from .generators import Generator, build_generator
+from .layouts import translate
 
 
 def load_generator(
@@ -42,12 +43,13 @@ def generator_of(
     dtype: torch.dtype = torch.float32,
 ) -> Generator:
     """`load_generator` for a file that was read already."""
-    path, tensors = checkpoint.path, checkpoint.tensors
-    companion = Path(mapping) if mapping is not None else _companion(path)
+    companion = Path(mapping) if mapping is not None else _companion(checkpoint.path)
+    tensors, facts = checkpoint.tensors, checkpoint.facts
     if companion is not None:
         tensors = {**tensors, **read_checkpoint(companion).tensors}
-    generator = build_generator(tensors, name=display_name(path), dtype=dtype).to(device)
-    generator.source = path
+    own, settings = translate(tensors, facts)
+    generator = build_generator(own, settings, name=display_name(checkpoint.path), dtype=dtype).to(device)
+    generator.files = (checkpoint.path,) if companion is None else (checkpoint.path, companion)
     return generator
 
 

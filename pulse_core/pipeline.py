@@ -63,13 +63,17 @@ def load_with_fit(
     gaussian: LatentGaussian | None = None,
     mapping: Path | str | None = None,
     *,
+    class_index: int | None = None,
     device: torch.device | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Generator, LatentGaussian]:
-    """A generator on its device, and its latent fit: given, shipped, cached beside the file, or made now."""
+    """A generator on its device, and its latent fit: given, shipped, cached beside the file, or made now.
+
+    For a conditional generator the fit, and so the search, is of one class, or of all where that is None.
+    """
     generator = load_generator(source, mapping, device=device or best_device())
     if gaussian is None:
-        gaussian = gaussian_for(generator, on_progress=on_progress)
+        gaussian = gaussian_for(generator, class_index=class_index, on_progress=on_progress)
     return generator, gaussian
 
 

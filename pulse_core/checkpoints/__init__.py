@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from ..errors import CheckpointError
-from . import safetensors_format, torch_format
+from . import pickle_format, safetensors_format, torch_format
+from .stored import Stored
 
-FORMATS = (safetensors_format, torch_format)
+FORMATS = (safetensors_format, torch_format, pickle_format)
+_SHARING = 4  # how many times over a file's bytes may be shown as tensors
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.SUFFIXES)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of one file: tensors by name, the metadata it carries, its format."""
+    """The content of one file: tensors by name (still in the file), what it says besides, its format."""
 
     path: Path
     format: str
-    tensors: dict[str, Tensor]
-    metadata: dict[str, str]
+    tensors: Stored
+    facts: dict[str, Any]
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -45,12 +46,24 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path} is empty.", accepted, "download it again.")
     for form in FORMATS:
         if form.recognises(head):
-            tensors, metadata = form.read(path)
+            tensors, facts = form.read(path)
             if not tensors:
                 raise CheckpointError(f"{path} holds no tensors.", accepted, "check that it is the right file.")
-            return Checkpoint(path, form.NAME, tensors, metadata)
+            _check_size(path, sum(tensor.nbytes for tensor in tensors.values()))
+            return Checkpoint(path, form.NAME, tensors, facts)
     raise CheckpointError(
         f"{path} begins with {head[:8]!r}, which no known checkpoint format does.",
         accepted,
         "check that the download is the file itself and not a web page about it.",
     )
+
+
+def _check_size(path: Path, nbytes: int) -> None:
+    """Tensors may share their numbers, but a small file that stands for gigabytes is an attack."""
+    size = path.stat().st_size
+    if nbytes > _SHARING * size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes but tensors of {nbytes:,}.",
+            "a file about as large as its tensors.",
+            "download it again from a source you trust.",
+        )

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata
 from ..loading import load_generator
 from ..pipeline import best_device
-from .options import add_loading, add_seed
+from .options import add_class, add_loading, add_seed
 
 NAME = "fit"
 HELP = "fit the latent Gaussian of a generator and keep it beside its checkpoint"
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("generator", metavar="GENERATOR", help="a known generator or a checkpoint file")
     add_loading(parser)
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
+    add_class(parser)
     add_seed(parser, "of the samples")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="where to; by default the cache beside the checkpoint"
@@ -32,10 +33,14 @@ def run(args: argparse.Namespace) -> int:
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
     with tqdm(total=args.samples, unit="samples", unit_scale=True) as bar:
         fit = fit_gaussian(
-            generator, args.samples, args.seed, on_progress=lambda done, _: bar.update(done - bar.n) and None
+            generator,
+            args.samples,
+            args.seed,
+            class_index=args.class_index,
+            on_progress=lambda done, _: bar.update(done - bar.n) and None,
         )
-    output = args.output or cache_path(generator, args.samples, args.seed)
+    output = args.output or cache_path(generator, args.samples, args.seed, args.class_index)
     assert output is not None  # a loaded generator has a file
-    fit.save(output, fit_metadata(generator, args.samples, args.seed))
+    fit.save(output, fit_metadata(generator, args.samples, args.seed, args.class_index))
     print(f"{output}: mean and std of {len(fit.mean)} dimensions from {args.samples} samples")
     return 0

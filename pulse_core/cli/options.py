@@ -27,6 +27,24 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
 
 
+def add_class(parser: argparse.ArgumentParser) -> None:
+    """--class, as `class_index`."""
+    parser.add_argument(
+        "--class",
+        dest="class_index",
+        type=int,
+        metavar="N",
+        help="class of a conditional generator, from 0; by default all of them",
+    )
+
+
+def add_gaussian(parser: argparse.ArgumentParser) -> None:
+    """--gaussian."""
+    parser.add_argument(
+        "--gaussian", type=Path, metavar="FILE", help="a latent fit, ours or PULSE's gaussian_fit.pt, instead of making one"
+    )
+
+
 def add_search(parser: argparse.ArgumentParser) -> None:
     """One option for each setting of a search, with its description, unit and range."""
     group = parser.add_argument_group("search")

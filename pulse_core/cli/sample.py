@@ -13,7 +13,7 @@ from ..latents import count_seeds
 from ..loading import load_generator
 from ..pipeline import best_device
 from ..sampling import sample
-from .options import add_generator, add_seed
+from .options import add_class, add_generator, add_seed
 
 NAME = "sample"
 HELP = "draw invented faces from seeds"
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the faces go")
     add_generator(parser)
+    add_class(parser)
     add_seed(parser, "of the first face; the next ones count up")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="how many faces")
     parser.add_argument(
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         )
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
     seeds = count_seeds(args.seed, args.count)
-    for seed, (image, _) in zip(seeds, tqdm(sample(generator, seeds, args.truncation), total=args.count), strict=True):
+    drawn = tqdm(sample(generator, seeds, args.truncation, args.class_index), total=args.count)
+    for seed, (image, _) in zip(seeds, drawn, strict=True):
         facts = {"seed": seed, "truncation": args.truncation, "generator": generator.name}
         save_image(image, args.output / f"seed{seed}.png", {**facts, "generator_hash": generator.content_hash})
     print(f"{args.count} written to {args.output}. {NOTICE}")

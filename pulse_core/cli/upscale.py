@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from ..errors import SettingError
 from ..files import whole_file
+from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, prepare_target, read_image, save_image, side_by_side
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import Solution, StepState
 from ..pipeline import load_with_fit, upscale
-from .options import add_generator, add_search, add_seed, search_config
+from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config
 
 NAME = "upscale"
 HELP = "invent faces that downscale to the given pictures"
@@ -32,6 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
     add_generator(parser)
+    add_gaussian(parser)
+    add_class(parser)
     add_seed(parser, "the same seed gives the same faces")
     add_search(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object an image")
@@ -45,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     config = search_config(args)
     pictures = _pictures(args.inputs)
     outputs = _outputs(pictures, args.output)
-    generator, gaussian = load_with_fit(args.generator, mapping=args.mapping, device=args.device)
+    given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
+    generator, gaussian = load_with_fit(
+        args.generator, given, args.mapping, class_index=args.class_index, device=args.device
+    )
     targets = [prepare_target(read_image(picture), generator) for picture in pictures]
     rows: list[dict[str, Any]] = []
     try:

@@ -1,34 +1,52 @@
 """The generator families, detected by names and shapes of tensors.
 
-To add a family: one file that defines a `Generator` with `recognises` and `from_tensors`, and one
-entry in FAMILIES.
+To add a family: one file that defines a `Generator` with `recognises` and `build`, and one entry in
+FAMILIES. What other programs call the same tensors is the business of layouts/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
 from .base import Generator as Generator
 from .mobilestylegan import MobileStyleGAN
 from .stylegan1 import StyleGAN1
+from .stylegan2 import StyleGAN2
+from .stylegan3 import StyleGAN3
+from .tensors import TensorBag, content_hash
 
-FAMILIES = (MobileStyleGAN, StyleGAN1)
+FAMILIES: tuple[type[Generator], ...] = (MobileStyleGAN, StyleGAN1, StyleGAN2, StyleGAN3)
 
 
-def build_generator(tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32) -> Generator:
-    """The generator that these tensors are.
+def build_generator(
+    tensors: Stored,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    name: str,
+    dtype: torch.dtype = torch.float32,
+) -> Generator:
+    """The generator that these tensors are; every size is deduced from their shapes.
+
+    Args:
+        tensors: under this pack's names (see layouts/).
+        settings: of the network, as far as no tensor shows them; see the family.
 
     Raises:
-        CheckpointError: no family knows them, or they are an incomplete or a wrong one of their family.
+        CheckpointError: no family knows them, or a tensor is missing, left over, or of a wrong shape.
     """
     for family in FAMILIES:
         if family.recognises(tensors):
-            return family.from_tensors(tensors, name=name, dtype=dtype)
-    first = ", ".join(sorted(tensors)[:3]) or "none at all"
+            bag = TensorBag(tensors, family.family, dtype, settings)
+            mapping, synthesis = family.build(bag)
+            bag.finish()
+            digest = content_hash(tensors, settings)
+            return family(mapping, synthesis, name=name, content_hash=digest).to(dtype)
+    first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none at all"
     raise CheckpointError(
         f"The tensors of {name!r} belong to no generator family that this pack knows (the first names: {first}).",
         "a generator of one of the families " + ", ".join(family.family for family in FAMILIES) + ".",

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.stored import Stored
 from ..errors import SettingError
 from .mapping import MappingNetwork, MissingMapping
+from .tensors import TensorBag
+
+# What NVlabs' synthesis networks take besides: choices between kernels, which there are none of here.
+_NVLABS_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
 
 
 class SynthesisNetwork(nn.Module):
@@ -23,16 +28,27 @@ class SynthesisNetwork(nn.Module):
     Args:
         w_dim, num_ws: length and number of the style vectors.
         size: (height, width) of the image; channels: of the image.
-        noise_consts: one stored map [H, W] a noise input, used by noise_mode "const".
+        noise_shapes: (height, width) of each noise input; noise_consts: the stored maps [H, W] that noise_mode
+            "const" uses; where the checkpoint has none they are drawn from seed 0, the same on every machine.
     """
 
-    def __init__(self, w_dim: int, num_ws: int, size: tuple[int, int], channels: int, noise_consts: Sequence[Tensor]):
+    def __init__(
+        self,
+        w_dim: int,
+        num_ws: int,
+        size: tuple[int, int],
+        channels: int,
+        noise_shapes: Sequence[tuple[int, int]] = (),
+        noise_consts: Sequence[Tensor | None] = (),
+    ):
         super().__init__()
         self.w_dim, self.num_ws = w_dim, num_ws
         self.size, self.img_resolution, self.img_channels = size, max(size), channels
-        self.noise_shapes: tuple[tuple[int, int], ...] = tuple((n.shape[0], n.shape[1]) for n in noise_consts)
-        for index, noise in enumerate(noise_consts):
-            self.register_buffer(f"noise_const_{index}", noise.reshape(1, 1, *noise.shape))
+        self.noise_shapes = tuple(noise_shapes)
+        random = torch.Generator().manual_seed(0)
+        for index, (shape, stored) in enumerate(zip(noise_shapes, noise_consts, strict=True)):
+            noise = stored if stored is not None else torch.randn(shape, generator=random)
+            self.register_buffer(f"noise_const_{index}", noise)  # [H, W] and this name, as projectors expect it
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
@@ -44,15 +60,20 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str = "const",
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
+        **nvlabs_options: Any,
     ) -> Tensor:
         """Args:
-            ws: [B, num_ws, w_dim].
+            ws: [B, num_ws, w_dim], brought to the weights' device and type.
             noise_mode: "const" (the stored maps), "random" or "none".
             noise: maps [B or 1, 1, H, W], one a layer as in `noise_shapes`; a None falls back to noise_mode.
             generator: for "random"; None seeds a new one, the global random state is never touched.
+            nvlabs_options: force_fp32, fused_modconv and update_emas are accepted, and change nothing.
 
         Returns: [B, C, H, W], about -1..1, not clamped.
         """
+        if unknown := nvlabs_options.keys() - _NVLABS_OPTIONS:
+            raise TypeError(f"synthesis has no argument {sorted(unknown)[0]!r}")
+        ws = ws.to(next(self.parameters()))
         fallback = self._noise_of_mode(noise_mode, ws, generator)
         if noise is None:
             return self.render(ws, fallback)
@@ -70,7 +91,7 @@ class SynthesisNetwork(nn.Module):
         if mode == "none":
             return [None] * len(self.noise_shapes)
         if mode == "const":
-            return [getattr(self, f"noise_const_{i}") for i in range(len(self.noise_shapes))]
+            return [getattr(self, f"noise_const_{i}")[None, None] for i in range(len(self.noise_shapes))]
         if mode == "random":
             if generator is None:
                 generator = torch.Generator()
@@ -88,11 +109,25 @@ class Generator(nn.Module):
         content_hash: SHA-256 of the weights, independent of the file format.
 
     Attributes:
-        source: the file that it was loaded from, where its latent fit is cached; None without a file.
+        files: what it was loaded from; its latent fit is cached beside the first.
     """
 
     family: ClassVar[str]
-    source: Path | None = None
+    files: tuple[Path, ...] = ()
+
+    @staticmethod
+    def recognises(tensors: Stored) -> bool:
+        """Whether these are tensors of this family, under this pack's names."""
+        raise TypeError("a family must define recognises")
+
+    @staticmethod
+    def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
+        """Both networks out of a bag of tensors and settings.
+
+        Raises:
+            CheckpointError: a tensor is missing or of a wrong shape, a setting out of its range.
+        """
+        raise TypeError("a family must define build")
 
     def __init__(self, mapping: MappingNetwork, synthesis: SynthesisNetwork, *, name: str, content_hash: str):
         super().__init__()
@@ -106,6 +141,11 @@ class Generator(nn.Module):
             synthesis.img_channels,
         )
         self.eval().requires_grad_(False)
+
+    @property
+    def source(self) -> Path | None:
+        """The first of its files; None for a generator that was not loaded from one."""
+        return self.files[0] if self.files else None
 
     @property
     def has_mapping(self) -> bool:
@@ -123,12 +163,6 @@ class Generator(nn.Module):
         """[B, z_dim] -> [B, C, H, W], about -1..1."""
         ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise_mode=noise_mode)
-
-
-def drawn_noise_consts(shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Noise maps for a checkpoint that stores none: drawn from seed 0, the same on every machine."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
 def channels_last(tensor: Tensor) -> Tensor:

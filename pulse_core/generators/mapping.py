@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SettingError
 from .tensors import TensorBag
 
 SLOPE = 0.2  # of every LeakyReLU; the inverse of the last one, which the latent fit needs, has the slope 5
@@ -40,9 +40,11 @@ class MappingNetwork(nn.Module):
         """[w_dim], the mean of W."""
         if self._w_avg is None:
             reference = next(self.parameters())
-            z = torch.randn(W_AVG_SAMPLES, self.z_dim, generator=torch.Generator().manual_seed(0))
+            random = torch.Generator().manual_seed(0)
+            z = torch.randn(W_AVG_SAMPLES, self.z_dim, generator=random)
+            c = draw_labels(W_AVG_SAMPLES, self.c_dim, None, random)
             with torch.no_grad():
-                w = self.map_to_w(z.to(reference), None)
+                w = self.map_to_w(z.to(reference), c)
             self._w_avg = w.cpu().double().mean(0).to(reference.dtype).to(reference.device)
         return self._w_avg
 
@@ -54,15 +56,15 @@ class MappingNetwork(nn.Module):
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Args:
-            z: [B, z_dim], standard normal.
-            c: [B, c_dim] class labels, or None.
+            z: [B, z_dim], standard normal, brought to the weights' device and type.
+            c: [B, c_dim] class labels; None for an unconditional generator.
             truncation_psi: 0..1, ws = w_avg + psi (w - w_avg): 1 leaves W as it is, 0 is the mean face
                 (StyleGAN, Karras et al. 2019, appendix B).
             truncation_cutoff: only the first so many style vectors are truncated; None means all.
 
         Returns: ws [B, num_ws, w_dim].
         """
-        w = self.map_to_w(z, c)
+        w = self.map_to_w(z.to(next(self.parameters())), c)
         ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
             cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
@@ -81,25 +83,85 @@ class MissingMapping(MappingNetwork):
         )
 
 
+class ConcatLabel(nn.Module):
+    """StyleGAN1's labels: a linear map of the class, put beside z before both are normalised.
+
+    Args:
+        weight: [c_dim, latent].
+    """
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.c_dim, self.width = weight.shape
+
+    @classmethod
+    def of(cls, weight: Tensor | None) -> ConcatLabel | None:
+        """None for an unconditional network."""
+        return None if weight is None else cls(weight)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        return normalise_2nd_moment(torch.cat([z, c @ self.weight], dim=1))
+
+
+class EmbedLabel(nn.Module):
+    """NVlabs' later labels: z and the embedded class are normalised each by itself, then put side by side.
+
+    Args:
+        weight: [embed, c_dim] with its run-time factor folded in; bias: [embed].
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.width, self.c_dim = weight.shape
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        y = F.linear(c, self.weight, self.bias)
+        return torch.cat([normalise_2nd_moment(z), normalise_2nd_moment(y)], dim=1)
+
+
 class DenseMapping(MappingNetwork):
     """The mapping network of the whole StyleGAN family: z / rms(z), then fully connected layers with LeakyReLU(0.2).
 
     Args:
         layers: (weight [out, in], bias [out]) each, with all run-time factors folded in.
         gain: a factor behind each LeakyReLU.
+        label: how a class enters; None for an unconditional network.
     """
 
-    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], num_ws: int, gain: float = 1.0):
-        super().__init__(z_dim=layers[0][0].shape[1], c_dim=0, w_dim=layers[-1][0].shape[0], num_ws=num_ws)
+    def __init__(
+        self,
+        layers: Sequence[tuple[Tensor, Tensor]],
+        num_ws: int,
+        gain: float = 1.0,
+        *,
+        w_avg: Tensor | None = None,
+        label: ConcatLabel | EmbedLabel | None = None,
+    ):
+        z_dim = layers[0][0].shape[1] - (label.width if label is not None else 0)
+        super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
         self.weights = nn.ParameterList([weight for weight, _ in layers])
         self.biases = nn.ParameterList([bias for _, bias in layers])
-        self.gain = gain
+        self.gain, self.label = gain, label
 
     def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
-        x = normalise_2nd_moment(z)
+        if self.label is None:
+            x = normalise_2nd_moment(z)
+        else:
+            x = self.label(z, self._checked(c, z))
         for weight, bias in zip(self.weights, self.biases, strict=True):
             x = F.leaky_relu(F.linear(x, weight, bias), SLOPE) * self.gain
         return x
+
+    def _checked(self, c: Tensor | None, z: Tensor) -> Tensor:
+        if c is None or c.shape != (z.shape[0], self.c_dim):
+            raise SettingError(
+                f"This generator is conditional and was given {'no class' if c is None else list(c.shape)}.",
+                f"labels c [{z.shape[0]}, {self.c_dim}], one-hot or weighted.",
+                f"choose a class from 0 to {self.c_dim - 1}.",
+            )
+        return c.to(z)
 
 
 def take_layers(bag: TensorBag, prefix: str) -> list[tuple[Tensor, Tensor]]:
@@ -116,6 +178,27 @@ def take_layers(bag: TensorBag, prefix: str) -> list[tuple[Tensor, Tensor]]:
         width = weight.shape[0]
         layers.append((weight, bag.take(f"{name}.bias", width)))
     return layers
+
+
+def draw_labels(count: int, c_dim: int, class_index: int | None, generator: torch.Generator) -> Tensor | None:
+    """One-hot labels [count, c_dim] of one class, or of classes drawn evenly; None for an unconditional generator.
+
+    Raises:
+        SettingError: no such class, or a class for an unconditional generator.
+    """
+    if class_index is not None and not 0 <= class_index < c_dim:
+        raise SettingError(
+            f"The class is {class_index}, and this generator has {c_dim or 'no'} classes.",
+            f"0 to {c_dim - 1}, or none for all classes in equal parts." if c_dim else "no class.",
+            "choose one of these.",
+        )
+    if c_dim == 0:
+        return None
+    if class_index is None:
+        classes = torch.randint(c_dim, (count,), generator=generator)
+    else:
+        classes = torch.full((count,), class_index)
+    return F.one_hot(classes, c_dim).float()
 
 
 def normalise_2nd_moment(z: Tensor) -> Tensor:

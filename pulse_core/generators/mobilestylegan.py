@@ -7,16 +7,17 @@ Demodulation is a constant of the distilled network and part of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoints.stored import Stored
 from .base import Generator, SynthesisNetwork, channels_last
-from .mapping import SLOPE, DenseMapping, take_layers
-from .tensors import TensorBag, content_hash
+from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
+from .tensors import TensorBag
 
 MAPPING_GAIN = 2**0.5
 
@@ -146,8 +147,8 @@ class MobileSynthesis(SynthesisNetwork):
             count += 1
         names = ["conv", *(f"block{i}.{conv}" for i in range(count) for conv in ("conv0", "conv1"))]
         consts = [bag.take(f"synthesis.{name}.noise_const", -1, -1) for name in names]
-        size = (const.shape[1] * 2 ** (count + 1), const.shape[2] * 2 ** (count + 1))
-        super().__init__(w_dim, 2 * count + 2, size, 3, consts)
+        size = (bag.check_side(const.shape[1] << (count + 1)), bag.check_side(const.shape[2] << (count + 1)))
+        super().__init__(w_dim, 2 * count + 2, size, 3, [(n.shape[0], n.shape[1]) for n in consts], consts)
         self.const = nn.Parameter(channels_last(const[None]))
         self.conv = StyledConv(bag, "synthesis.conv", w_dim)
         blocks, source = [], self.conv
@@ -179,21 +180,12 @@ class MobileStyleGAN(Generator):
     family = "mobilestylegan"
 
     @staticmethod
-    def recognises(tensors: Mapping[str, Tensor]) -> bool:
+    def recognises(tensors: Stored) -> bool:
         """By the separable convolutions that no other family has."""
         return "synthesis.block0.conv0.depthwise" in tensors
 
-    @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32
-    ) -> MobileStyleGAN:
-        """Builds from the tensors of a checkpoint; every size is deduced from their shapes.
-
-        Raises:
-            CheckpointError: a tensor is missing, left over, or of a wrong shape.
-        """
-        bag = TensorBag(tensors, cls.family, dtype)
+    @staticmethod
+    def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
+        """There are no settings."""
         synthesis = MobileSynthesis(bag, bag.shape("synthesis.conv.affine.weight", 2)[1])
-        mapping = DenseMapping(take_layers(bag, "mapping.fc"), synthesis.num_ws, MAPPING_GAIN)
-        bag.finish()
-        return cls(mapping, synthesis, name=name, content_hash=content_hash(tensors)).to(dtype)
+        return DenseMapping(take_layers(bag, "mapping.fc"), synthesis.num_ws, MAPPING_GAIN), synthesis

@@ -7,21 +7,22 @@ run-time factors are folded in when the network is built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Generator, SynthesisNetwork, channels_last, drawn_noise_consts
-from .mapping import SLOPE, DenseMapping, MappingNetwork, MissingMapping, take_layers
-from .tensors import TensorBag, content_hash
+from ..checkpoints.stored import Stored
+from .base import Generator, SynthesisNetwork, channels_last
+from .mapping import SLOPE, ConcatLabel, DenseMapping, MappingNetwork, MissingMapping, take_layers
+from .tensors import TensorBag
 
 GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the styles and torgb
 MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
-NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph has 1e-8
+NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph's 1e-8 comes as the setting norm_eps
 FIRST_SIDE = 4
-FUSED_FROM = 128  # from this side on, upsampling and convolution are one transposed convolution
+FUSED_FROM = 128  # from this (shorter) side on, upsampling and convolution are one transposed convolution
 
 
 def equalised(weight: Tensor, gain: float) -> Tensor:
@@ -32,8 +33,9 @@ def equalised(weight: Tensor, gain: float) -> Tensor:
 class Epilogue(nn.Module):
     """Noise, LeakyReLU, instance norm, and a style's scale and shift (AdaIN, eq. 1 of the paper)."""
 
-    def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
+    def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int, norm_eps: float):
         super().__init__()
+        self.norm_eps = norm_eps
         self.noise_weight = nn.Parameter(bag.take(f"{prefix}.noise.weight", channels).reshape(1, -1, 1, 1))
         self.style_weight = nn.Parameter(equalised(bag.take(f"{prefix}.style_mod.lin.weight", 2 * channels, w_dim), 1))
         self.style_bias = nn.Parameter(bag.take(f"{prefix}.style_mod.lin.bias", 2 * channels))
@@ -44,7 +46,7 @@ class Epilogue(nn.Module):
         x = F.leaky_relu_(x, SLOPE)
         variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
         scale, shift = F.linear(w, self.style_weight, self.style_bias)[:, :, None, None].chunk(2, dim=1)
-        factor = (scale + 1) * (variance + NORM_EPS).rsqrt()
+        factor = (scale + 1) * (variance + self.norm_eps).rsqrt()
         return torch.addcmul(shift - mean * factor, x, factor)  # normalise and style in one pass
 
 
@@ -90,15 +92,15 @@ class Conv(nn.Module):
 class Block(nn.Module):
     """One resolution: two epilogues, each behind its convolution. The first block starts from the constant instead."""
 
-    def __init__(self, bag: TensorBag, side: int, in_channels: int, w_dim: int):
+    def __init__(self, bag: TensorBag, side: int, in_channels: int, w_dim: int, norm_eps: float):
         super().__init__()
         prefix = f"synthesis.blocks.{side}x{side}"
         self.up = UpConv(bag, f"{prefix}.conv0_up", in_channels, side) if side > FIRST_SIDE else None
         channels = self.up.out_channels if self.up is not None else in_channels
         self.conv = Conv(bag, f"{prefix}.conv1" if self.up is not None else f"{prefix}.conv", channels)
         self.out_channels = self.conv.out_channels
-        self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim)
-        self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim)
+        self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim, norm_eps)
+        self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim, norm_eps)
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
         if self.up is not None:
@@ -108,21 +110,25 @@ class Block(nn.Module):
 
 
 class StyleGAN1Synthesis(SynthesisNetwork):
-    """ws -> image; ws[2i] and ws[2i+1] style the block of side 4 * 2^i. Two noise maps a block."""
+    """ws -> image; ws[2i] and ws[2i+1] style the i-th block. Two noise maps a block."""
 
     def __init__(self, bag: TensorBag, w_dim: int):
-        sides = [FIRST_SIDE]
+        sides = [FIRST_SIDE]  # as the names have them; a non-square image has another constant, and the same names
         while f"synthesis.blocks.{2 * sides[-1]}x{2 * sides[-1]}.conv1.weight" in bag:
-            sides.append(2 * sides[-1])
-        consts = drawn_noise_consts([(side, side) for side in sides for _ in range(2)])
-        channels = bag.shape("synthesis.torgb.weight", 4)[0]
-        super().__init__(w_dim, 2 * len(sides), (sides[-1], sides[-1]), channels, consts)
-        const = bag.take("synthesis.blocks.4x4.const", 1, -1, FIRST_SIDE, FIRST_SIDE)
+            sides.append(bag.check_side(2 * sides[-1]))
+        const = bag.take("synthesis.blocks.4x4.const", 1, -1, -1, -1)
         width = const.shape[1]
+        sizes = [(const.shape[2] * side // FIRST_SIDE, const.shape[3] * side // FIRST_SIDE) for side in sides]
+        size = (bag.check_side(sizes[-1][0]), bag.check_side(sizes[-1][1]))
+        shapes = [each for each in sizes for _ in range(2)]
+        consts = [bag.take_if_there(f"synthesis.noise_const_{i}", *shape) for i, shape in enumerate(shapes)]
+        channels = bag.shape("synthesis.torgb.weight", 4)[0]
+        super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts)
         self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
         self.blocks = nn.ModuleList()
+        norm_eps = bag.number("norm_eps", NORM_EPS, 0.0, 1.0)
         for side in sides:
-            block = Block(bag, side, width, w_dim)
+            block = Block(bag, side, width, w_dim, norm_eps)
             self.blocks.append(block)
             width = block.out_channels
         weight = equalised(bag.take("synthesis.torgb.weight", channels, width, 1, 1), 1)
@@ -144,40 +150,22 @@ class StyleGAN1(Generator):
     family = "stylegan1"
 
     @staticmethod
-    def recognises(tensors: Mapping[str, Tensor]) -> bool:
-        """By the constant and the last layer, under any of the prefixes that files use."""
-        names = _canonical_names(tensors)
-        return "synthesis.blocks.4x4.const" in names or "mapping.dense0.weight" in names
+    def recognises(tensors: Stored) -> bool:
+        """By the constant of the synthesis or the first layer of the mapping."""
+        return "synthesis.blocks.4x4.const" in tensors or "mapping.dense0.weight" in tensors
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], *, name: str, dtype: torch.dtype = torch.float32) -> StyleGAN1:
-        """Builds from the tensors of a checkpoint; every size is deduced from their shapes.
+    @staticmethod
+    def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
+        """Setting: norm_eps, under the root of the instance norm.
 
         A file with the synthesis alone gives a generator whose `mapping` explains that it is missing.
-
-        Raises:
-            CheckpointError: a tensor is missing, left over, or of a wrong shape.
         """
-        canonical = {new: tensors[old] for new, old in _canonical_names(tensors).items()}
-        bag = TensorBag(canonical, cls.family, dtype)
         w_dim = bag.shape("synthesis.blocks.4x4.epi1.style_mod.lin.weight", 2)[1]
         synthesis = StyleGAN1Synthesis(bag, w_dim)
-        mapping: MappingNetwork
-        if "mapping.dense0.weight" in bag:
-            layers = take_layers(bag, "mapping.dense")
-            layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
-            mapping = DenseMapping(layers, synthesis.num_ws)
-        else:
-            mapping = MissingMapping(w_dim, 0, w_dim, synthesis.num_ws)
-        bag.finish()
-        return cls(mapping, synthesis, name=name, content_hash=content_hash(canonical)).to(dtype)
-
-
-def _canonical_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Our name -> the file's: mapping.dense* and synthesis.*, whatever prefix the file uses."""
-    names = {}
-    for name in tensors:
-        bare = name.removeprefix("g_synthesis.").removeprefix("g_mapping.")
-        bare = bare.removeprefix("synthesis.").removeprefix("mapping.")
-        names[f"mapping.{bare}" if bare.startswith("dense") else f"synthesis.{bare}"] = name
-    return names
+        if "mapping.dense0.weight" not in bag:
+            return MissingMapping(w_dim, 0, w_dim, synthesis.num_ws), synthesis
+        label = bag.take_if_there("mapping.label_concat.weight", -1, -1)
+        layers = take_layers(bag, "mapping.dense")
+        layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
+        w_avg = bag.take_if_there("mapping.w_avg", w_dim)
+        return DenseMapping(layers, synthesis.num_ws, w_avg=w_avg, label=ConcatLabel.of(label)), synthesis

@@ -1,14 +1,20 @@
-"""A checkpoint's tensors, taken one by one with their shapes asserted."""
+"""A checkpoint's tensors and settings, taken one by one with their shapes and ranges asserted."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
+
+MAX_SIDE = 4096  # of an image; what a tiny file may make this pack allocate
 
 
 class TensorBag:
@@ -17,13 +23,28 @@ class TensorBag:
     Run-time factors are folded into weights in this precision: float64 for a float64 generator, else float32.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], family: str, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        tensors: Stored,
+        family: str,
+        dtype: torch.dtype = torch.float32,
+        settings: Mapping[str, Any] | None = None,
+    ):
         self._left = dict(tensors)
+        self._settings = dict(settings or {})
         self._family = family
         self._dtype = torch.float64 if dtype == torch.float64 else torch.float32
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
+
+    def names(self) -> list[str]:
+        """Of the tensors that were not taken yet."""
+        return list(self._left)
+
+    def dims(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor as it is; () if there is none."""
+        return self._left[name].shape if name in self._left else ()
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor `name`. A -1 in `shape` accepts any length.
@@ -32,9 +53,9 @@ class TensorBag:
             CheckpointError: missing, of another shape, not of a real floating type, or not finite.
         """
         found = self.shape(name, len(shape))
-        tensor = self._left.pop(name)
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
+        tensor = self._left.pop(name).read()
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"Tensor {name!r} holds values that are not finite real numbers (type {tensor.dtype}).",
@@ -42,7 +63,11 @@ class TensorBag:
                 "download the file again; a training run that diverged cannot be used.",
             )
         # a copy in memory of its own: results must not depend on how the file's bytes happen to be aligned
-        return tensor.to(self._dtype, copy=True)
+        return tensor.to(self._dtype, copy=True, memory_format=torch.contiguous_format)
+
+    def take_if_there(self, name: str, *shape: int) -> Tensor | None:
+        """The tensor, or None where the checkpoint has none of this name."""
+        return self.take(name, *shape) if name in self else None
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
         """The shape of a tensor that stays in the bag; raises CheckpointError as `take` does."""
@@ -52,10 +77,43 @@ class TensorBag:
                 "a complete generator of this family.",
                 "download the file again, or check that it is a whole generator and not a part of one.",
             )
-        found = tuple(self._left[name].shape)
+        found = self._left[name].shape
         if len(found) != dims or 0 in found:
             raise self._wrong_shape(name, found, f"{dims} dimensions, none of them empty,")
         return found
+
+    def check_side(self, side: int) -> int:
+        """A side of an image, in pixels; raises CheckpointError if it is out of reason."""
+        if not 1 <= side <= MAX_SIDE:
+            raise CheckpointError(
+                f"The checkpoint is for images with a side of {side} pixels.",
+                f"1 to {MAX_SIDE}.",
+                "check that the file is a generator; if it is, this pack cannot hold its images.",
+            )
+        return side
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """The setting `name`, low..high, or its default.
+
+        Raises:
+            CheckpointError: of another type or range.
+        """
+        value = self._settings.pop(name, default)
+        usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not usable or not (math.isfinite(value) and low <= value <= high):
+            raise CheckpointError(
+                f"The setting {name!r} of the checkpoint is {ascii(value)[:40]}.",
+                f"a number from {low:g} to {high:g} in a {self._family} generator.",
+                "convert the original checkpoint again.",
+            )
+        return float(value)
+
+    def clamp(self, default: float | None) -> float | None:
+        """The setting conv_clamp: layers keep their output within plus and minus this; None leaves it free."""
+        if self._settings.get("conv_clamp", default) is None:
+            self._settings.pop("conv_clamp", None)
+            return None
+        return self.number("conv_clamp", default or 0.0, 1e-3, 1e9)
 
     def _wrong_shape(self, name: str, found: tuple[int, ...], wanted: str) -> CheckpointError:
         return CheckpointError(
@@ -65,22 +123,25 @@ class TensorBag:
         )
 
     def finish(self) -> None:
-        """Raises CheckpointError if the file holds tensors that this family does not know."""
-        if self._left:
-            names = sorted(self._left)
-            raise CheckpointError(
-                f"The checkpoint holds {len(names)} tensors that a {self._family} generator does not have, "
-                f"such as {names[0]!r}.",
-                "exactly the tensors of one generator.",
-                "check which model the file is for.",
-            )
+        """Raises CheckpointError if the file holds tensors or settings that this family does not know."""
+        for kind, left in (("tensors", self._left), ("settings", self._settings)):
+            if left:
+                first = ascii(sorted(map(str, left))[0])[:80]
+                raise CheckpointError(
+                    f"The checkpoint holds {len(left)} {kind} that a {self._family} generator does not have, "
+                    f"such as {first}.",
+                    f"exactly the {kind} of one generator.",
+                    "check which model the file is for.",
+                )
 
 
-def content_hash(tensors: Mapping[str, Tensor]) -> str:
+def content_hash(tensors: Stored, settings: Mapping[str, Any] | None = None) -> str:
     """SHA-256 over names, types, shapes and bytes: the same for the same weights in any file format."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        tensor = tensors[name].read().detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode("utf-8", "backslashreplace"))
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    if settings:
+        digest.update(json.dumps(dict(settings), sort_keys=True).encode())
     return digest.hexdigest()

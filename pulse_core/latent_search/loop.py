@@ -15,7 +15,7 @@ from ..degradations.bicubic import BicubicDownsample
 from ..errors import SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import prepare_target
+from ..images import prepare_target, to_rgb
 from ..latents import count_seeds, draw_latent, draw_noise, layer_numbers
 from ..losses import Loss, LossInputs, mean_squared_error, parse_loss
 from .config import SearchConfig
@@ -187,7 +187,7 @@ class _Run:
             rate = self.config.learning_rate * schedule(step, steps)
             with torch.set_grad_enabled(step < steps):
                 ws = self.gaussian.to_ws(self.latent).expand(-1, self.generator.num_ws, -1)
-                image = (self.generator.synthesis(ws, noise=self.noise) + 1) / 2
+                image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
                 measured = self.degradation.measure(image)
                 terms = self.loss.terms(LossInputs(measured, self.target, ws, self.config.eps))
                 loss = self.loss.total(terms)

@@ -1,0 +1,116 @@
+"""Tensors that still lie in their file: shape and type are known, the numbers are read when they are asked for.
+
+A generator takes its weights one by one, so that loading needs little more memory than the weights
+themselves, and what a checkpoint holds besides (a discriminator, an optimiser) is never read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor to be read.
+
+    shape, dtype: of what `read` returns.
+    read: reads it; a new tensor each time, or the same for one that was in memory already.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size once it is read."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def then(self, change: Callable[[Tensor], Tensor]) -> StoredTensor:
+        """The tensor that `change` makes of it, read when that one is.
+
+        Raises:
+            CheckpointError: `change` needs another shape.
+        """
+        try:
+            after = change(torch.empty(self.shape, dtype=self.dtype, device="meta"))
+        except (RuntimeError, IndexError) as error:
+            raise CheckpointError(
+                f"A tensor of the file has the shape {list(self.shape)}, which its place in the network never has.",
+                "a generator with the layers of its family.",
+                "download the file again, or check which program wrote it.",
+            ) from error
+        return StoredTensor(tuple(after.shape), after.dtype, lambda: change(self.read()))
+
+
+Stored = Mapping[str, StoredTensor]
+
+
+def in_memory(tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
+    """Tensors that are there already, under the same interface."""
+    return {name: StoredTensor(tuple(t.shape), t.dtype, lambda t=t: t) for name, t in tensors.items()}  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of a file that were not read yet."""
+
+    path: Path
+    start: int
+    length: int
+
+    def read(self) -> bytes:
+        """Raises CheckpointError if the file has shrunk since."""
+        buffer = bytearray(self.length)
+        self.read_into(memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fills the buffer, which is as long as the span."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            if file.readinto(buffer) != self.length:
+                raise CheckpointError(
+                    f"{self.path} became shorter while it was read.", "a file that stays as it is.", "load it again."
+                )
+
+    def part(self, start: int, length: int) -> Span:
+        """A span inside this one."""
+        return Span(self.path, self.start + start, length)
+
+
+def tensor_in(span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0):
+    """The tensor that lies in a span of numbers; None where it would not fit in.
+
+    Args:
+        strides, offset: in elements, as torch has them.
+    """
+    sizes = (*shape, *strides, offset)
+    if len(shape) != len(strides) or len(shape) > 8 or any(n < 0 for n in sizes):
+        return None
+    numel, extent = math.prod(shape), sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
+    room = span.length // dtype.itemsize
+    if numel and (offset + extent > room or numel > room):  # more elements than room: one number shown many times
+        return None
+    used = span.part(offset * dtype.itemsize, (extent if numel else 0) * dtype.itemsize)
+
+    def read() -> Tensor:
+        raw = torch.empty(used.length, dtype=torch.uint8)
+        if used.length:
+            used.read_into(memoryview(raw.numpy()))
+        return raw.view(dtype).as_strided(shape, strides) if numel else torch.empty(shape, dtype=dtype)
+
+    return StoredTensor(shape, dtype, read)
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a dense tensor, last dimension fastest."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

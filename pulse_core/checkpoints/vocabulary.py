@@ -1,0 +1,285 @@
+"""The words that a checkpoint's pickle may use, and the plain data that each makes.
+
+Nothing here imports or calls what a file names: a word is looked up in WORDS, and whatever is not there
+is refused by the machine. To add a word: one function and its line in WORDS.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from .pickle_machine import Machine, Name
+from .stored import Span, StoredTensor, in_memory, row_major, tensor_in
+from .torch_legacy import Storage, read_legacy
+
+MAX_ENCODED = 256  # bytes; protocol 2 spells the bytes of numpy's numbers as text
+
+STORAGE_TYPES = {
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+
+# numpy's name -> torch's type and struct's letter
+NUMPY_TYPES = {
+    "f2": (torch.float16, "e"),
+    "f4": (torch.float32, "f"),
+    "f8": (torch.float64, "d"),
+    "i1": (torch.int8, "b"),
+    "i2": (torch.int16, "h"),
+    "i4": (torch.int32, "i"),
+    "i8": (torch.int64, "q"),
+    "u1": (torch.uint8, "B"),
+    "b1": (torch.bool, "?"),
+}
+
+PERSISTENT_OBJECT = "torch_utils.persistence._reconstruct_persistent_obj"
+TF_NETWORK = "dnnlib.tflib.network.Network"
+
+
+@dataclass(eq=False)
+class Record:
+    """An object of a class that is known by its name alone: what the file says about it."""
+
+    kind: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class NumpyType:
+    """A numpy dtype: its name and whether its bytes are turned around."""
+
+    name: str
+    swapped: bool = False
+
+
+@dataclass(eq=False)
+class NumpyArray:
+    """A numpy array, empty until BUILD fills it."""
+
+    tensor: StoredTensor | None = None
+
+
+@dataclass(eq=False)
+class TensorView:
+    """A tensor over a storage, whose place in the file may become known only later."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def place(self) -> StoredTensor | None:
+        """The tensor, once its storage has a span; None if it does not fit in."""
+        if self.storage.span is None:
+            return None
+        return tensor_in(self.storage.span, self.storage.dtype, self.shape, self.strides, self.offset)
+
+
+def _is_ints(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(n) is int for n in value)
+
+
+def _rebuild_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case (Storage() as storage, int(offset), shape, strides, *_) if _is_ints(shape) and _is_ints(strides):
+            return TensorView(storage, offset, shape, strides)
+    return NotImplemented
+
+
+def _rebuild_parameter(m: Machine, args: tuple[Any, ...]) -> Any:
+    return args[0] if args and isinstance(args[0], TensorView) else NotImplemented
+
+
+def _load_from_bytes(m: Machine, args: tuple[Any, ...]) -> Any:
+    if len(args) != 1 or not isinstance(args[0], Span):
+        return NotImplemented
+    words = NestedStorageWords()
+    storage = read_legacy(m.file, m.path, args[0], words, m.budget)
+    return storage if isinstance(storage, Storage) else NotImplemented
+
+
+def _persistent_object(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case ({"class_name": str(kind), "state": dict(state)},):
+            return Record(kind, state)
+    return NotImplemented
+
+
+def _dict(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case ():
+            return {}
+        case ([*pairs],) if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+            return {m.key(key): value for key, value in pairs}
+    return NotImplemented
+
+
+def _set(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case ():
+            return set()
+        case ([*items],):
+            return {m.key(item) for item in items}
+    return NotImplemented
+
+
+def _size(m: Machine, args: tuple[Any, ...]) -> Any:
+    return args[0] if len(args) == 1 and _is_ints(args[0]) else NotImplemented
+
+
+def _encode(m: Machine, args: tuple[Any, ...]) -> Any:
+    """Bytes as protocol 2 spells them. Tensors that are spelt so would have to be held in memory twice."""
+    match args:
+        case (str(text), "latin1" | "latin-1") if all(letter < "\u0100" for letter in text[: MAX_ENCODED + 1]):
+            if len(text) > MAX_ENCODED:
+                raise CheckpointError(
+                    f"{m.path} is a pickle of the old protocol 2 with its tensors spelt out as text.",
+                    "a pickle of protocol 3 or later, as NVlabs' programs write it.",
+                    "where it was made, save it again with pickle.dump(..., protocol=4).",
+                )
+            return text.encode("latin-1")
+    return NotImplemented
+
+
+def _numpy_type(m: Machine, args: tuple[Any, ...]) -> Any:
+    return NumpyType(args[0]) if args and isinstance(args[0], str) and args[0] in NUMPY_TYPES else NotImplemented
+
+
+def _numpy_array(m: Machine, args: tuple[Any, ...]) -> Any:
+    return NumpyArray() if args and args[0] == Name("numpy.ndarray") else NotImplemented
+
+
+def _numpy_scalar(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case (NumpyType(name=name, swapped=swapped), Span() | bytes() as data):
+            form = (">" if swapped else "<") + NUMPY_TYPES[name][1]
+            number = m.read(data) if isinstance(data, Span) else data
+            return struct.unpack(form, number)[0] if len(number) == struct.calcsize(form) else NotImplemented
+    return NotImplemented
+
+
+def _numpy_from_buffer(m: Machine, args: tuple[Any, ...]) -> Any:
+    match args:
+        case (Span() as data, NumpyType() as dtype, shape, "C" | "F" as order):
+            return NumpyArray(_numpy_tensor(m, shape, dtype, order == "F", data))
+    return NotImplemented
+
+
+
+# A word and what calling it makes. None: a word that may only be mentioned.
+WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
+    **dict.fromkeys(STORAGE_TYPES),
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch.storage._load_from_bytes": _load_from_bytes,
+    "torch.Size": _size,
+    PERSISTENT_OBJECT: _persistent_object,
+    TF_NETWORK: lambda m, args: NotImplemented if args else Record(TF_NETWORK),
+    "argparse.Namespace": lambda m, args: NotImplemented if args else Record("argparse.Namespace"),
+    "dnnlib.util.EasyDict": _dict,
+    "collections.OrderedDict": _dict,
+    "builtins.set": _set,
+    "__builtin__.set": _set,
+    "_codecs.encode": _encode,
+    "numpy.ndarray": None,
+    "numpy.dtype": _numpy_type,
+    "numpy.core.multiarray._reconstruct": _numpy_array,
+    "numpy._core.multiarray._reconstruct": _numpy_array,
+    "numpy.core.numeric._frombuffer": _numpy_from_buffer,
+    "numpy._core.numeric._frombuffer": _numpy_from_buffer,
+    "numpy.core.multiarray.scalar": _numpy_scalar,
+    "numpy._core.multiarray.scalar": _numpy_scalar,
+}
+# Layers of torch itself inside a pickled network are read as records, too.
+_MODULES = "torch.nn.modules."
+
+
+class CheckpointWords:
+    """All of WORDS. `storages` resolves the persistent ids of torch.save; None where there are none.
+
+    The ids look like ("storage", torch.FloatStorage, key, device, number of elements, ...).
+    """
+
+    storages: dict[str, Storage] | None
+
+    def __init__(self, storages: dict[str, Storage] | None = None):
+        self.storages = storages
+
+    def known(self, name: str) -> bool:
+        return name in WORDS or name.startswith(_MODULES)
+
+    def call(self, machine: Machine, name: str, args: tuple[Any, ...]) -> Any:
+        word = WORDS.get(name)
+        if word is not None:
+            return word(machine, args)
+        return Record(name) if name.startswith(_MODULES) and not args else NotImplemented
+
+    def build(self, machine: Machine, item: Any, state: Any) -> bool:
+        match item, state:
+            case Record(), dict():
+                item.state.update(state)
+            case Record(), (None, dict() as slots):
+                item.state.update(slots)
+            case dict(), dict():
+                pass  # a state dict's _metadata
+            case NumpyType(), (int(), str(order), *_):
+                item.swapped = order == ">"
+            case NumpyArray(), (int(), shape, NumpyType() as dtype, bool(by_column), Span() | bytes() as data):
+                item.tensor = _numpy_tensor(machine, shape, dtype, by_column, data)
+            case _:
+                return False
+        return True
+
+    def persistent(self, machine: Machine, key: Any) -> Any:
+        match key:
+            case ("storage", Name(full=kind), str(name), str(), int(length), *rest) if (
+                self.storages is not None and kind in STORAGE_TYPES and length >= 0 and rest in ([], [None])
+            ):
+                found = self.storages.setdefault(name, Storage(STORAGE_TYPES[kind], length))
+                same = (found.dtype, found.length) == (STORAGE_TYPES[kind], length)
+                return found if same else NotImplemented
+        return NotImplemented
+
+
+class NestedStorageWords(CheckpointWords):
+    """What a storage inside of a pickle may say: the types of storages, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def known(self, name: str) -> bool:
+        return name in STORAGE_TYPES
+
+
+def _numpy_tensor(m: Machine, shape: Any, dtype: NumpyType, by_column: bool, data: Span | bytes) -> StoredTensor:
+    if not _is_ints(shape) or dtype.swapped:
+        m.damaged("its pickle has an array of an unknown layout")
+    kind = NUMPY_TYPES[dtype.name][0]
+    strides = row_major(shape[::-1])[::-1] if by_column else row_major(shape)
+    if isinstance(data, Span):
+        tensor = tensor_in(data, kind, shape, strides)
+    else:  # a short one
+        tensor = None
+        if all(n >= 0 for n in shape) and math.prod(shape) * kind.itemsize == len(data):
+            flat = torch.frombuffer(bytearray(data), dtype=kind) if data else torch.empty(0, dtype=kind)
+            tensor = in_memory({"": flat.as_strided(shape, strides)})[""]
+    if tensor is None:
+        m.damaged("its pickle has an array that is longer than its data")
+    return tensor

@@ -1,0 +1,246 @@
+"""StyleGAN2 (Karras et al. 2020, arXiv 1912.04958), also as StyleGAN2-ADA (arXiv 2006.06676) trains it.
+
+A layer modulates its input channels by a style, convolves, demodulates, and adds noise and bias before a
+LeakyReLU. Three architectures: "skip" sums up an image over the resolutions, "resnet" has shortcuts
+around each block, "orig" has neither. Resolution, shape of the image, widths and depths follow from the
+tensors. Names are those of NVlabs' PyTorch code, with one resampling filter for all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints.stored import Stored
+from .base import Generator, SynthesisNetwork, channels_last
+from .mapping import SLOPE, DenseMapping, EmbedLabel, MappingNetwork, take_layers
+from .resampling import default_filter, firdown, upfir
+from .tensors import TensorBag
+
+ACT_GAIN = 2**0.5  # behind every LeakyReLU
+DEMOD_EPS = 1e-8
+MAPPING_LR = 0.01
+_FILTER = "synthesis.resample_filter"
+
+
+def fan_in_gain(weight: Tensor) -> float:
+    """The run-time factor 1 / sqrt(fan in) of the equalised learning rate."""
+    return float(weight[0].numel() ** -0.5)
+
+
+class Affine(nn.Module):
+    """w -> style [B, C]."""
+
+    def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
+        super().__init__()
+        weight = bag.take(f"{prefix}.affine.weight", channels, w_dim)
+        self.weight = nn.Parameter(weight * fan_in_gain(weight))
+        self.bias = nn.Parameter(bag.take(f"{prefix}.affine.bias", channels))
+
+    def forward(self, w: Tensor) -> Tensor:
+        return F.linear(w, self.weight, self.bias)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution (section 2.2, eqs. 1 and 3), upsampling or not, noise, bias, LeakyReLU.
+
+    Factors behind the convolution (demodulation, the activation's gain) are positive or linear, so they
+    are put on the convolution's output, the noise and the bias at once.
+
+    Args:
+        gain: on the output; 1/sqrt(2) where a shortcut is added.
+        clamp: of the output, before that gain; None for none.
+    """
+
+    wsq: Tensor
+    kernel: Tensor | None
+
+    def __init__(
+        self,
+        bag: TensorBag,
+        prefix: str,
+        channels: tuple[int, int],
+        w_dim: int,
+        *,
+        kernel: Tensor | None = None,
+        gain: float = 1.0,
+        clamp: float | None = None,
+    ):
+        super().__init__()
+        in_channels, out_channels = channels
+        weight = bag.take(f"{prefix}.weight", out_channels, in_channels, 3, 3)
+        self.gain, self.limit = ACT_GAIN * gain, clamp * gain if clamp is not None else None
+        self.affine = Affine(bag, prefix, in_channels, w_dim)
+        self.register_buffer("wsq", weight.square().sum(dim=(2, 3)))
+        self.register_buffer("kernel", kernel)
+        self.weight = nn.Parameter(channels_last(weight.transpose(0, 1) if kernel is not None else weight))
+        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", out_channels) * self.gain)
+        strength = bag.take_if_there(f"{prefix}.noise_strength")
+        self.noise_strength = nn.Parameter(strength * self.gain) if strength is not None else None
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        style = self.affine(w)
+        x = x * style[:, :, None, None]
+        if self.kernel is not None:
+            x = F.conv_transpose2d(x, self.weight, stride=2)
+            x = firdown(x, 4 * self.kernel, padding=_around_up_conv(self.kernel))  # 4: the brightness of twice the size
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
+        x = x * demodulation[:, :, None, None]
+        if noise is not None and self.noise_strength is not None:
+            x.add_(noise * self.noise_strength)
+        x = F.leaky_relu_(x.add_(self.bias[:, None, None]), SLOPE)
+        return _limited(x, self.limit)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation."""
+
+    def __init__(
+        self, bag: TensorBag, prefix: str, in_channels: int, colours: int, w_dim: int, clamp: float | None
+    ):
+        super().__init__()
+        weight = bag.take(f"{prefix}.weight", colours, in_channels, 1, 1)
+        self.weight = nn.Parameter(channels_last(weight * fan_in_gain(weight)))
+        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", colours))
+        self.affine = Affine(bag, prefix, in_channels, w_dim)
+        self.limit = clamp
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
+        return _limited(x, self.limit)
+
+
+class Block(nn.Module):
+    """One resolution: an upsampling layer (but for the first block), another layer, and what its architecture adds."""
+
+    kernel: Tensor
+
+    def __init__(
+        self, bag: TensorBag, side: int, in_channels: int, w_dim: int, kernel: Tensor, colours: int, clamp: float | None
+    ):
+        super().__init__()
+        prefix = f"synthesis.b{side}"
+        self.out_channels = bag.shape(f"{prefix}.conv1.weight", 4)[0]
+        self.register_buffer("kernel", kernel)
+        shortcut = bag.take_if_there(f"{prefix}.skip.weight", self.out_channels, in_channels, 1, 1)
+        half = 0.5**0.5 if shortcut is not None else 1.0
+        self.skip = None
+        if shortcut is not None:
+            self.skip = nn.Parameter(channels_last(shortcut * (fan_in_gain(shortcut) * half)))
+        inner = self.out_channels if f"{prefix}.conv0.weight" in bag else in_channels
+        self.conv0 = None
+        if f"{prefix}.conv0.weight" in bag:
+            self.conv0 = StyledConv(bag, f"{prefix}.conv0", (in_channels, inner), w_dim, kernel=kernel, clamp=clamp)
+        self.conv1 = StyledConv(bag, f"{prefix}.conv1", (inner, self.out_channels), w_dim, gain=half, clamp=clamp)
+        has_rgb = f"{prefix}.torgb.weight" in bag
+        self.torgb = ToRGB(bag, f"{prefix}.torgb", self.out_channels, colours, w_dim, clamp) if has_rgb else None
+
+    def forward(
+        self, x: Tensor, image: Tensor | None, ws: Sequence[Tensor], noise: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1."""
+        shortcut = None
+        if self.skip is not None:
+            shortcut = _twice(F.conv2d(x, self.skip), self.kernel)
+        if self.conv0 is not None:
+            x = self.conv0(x, ws[0], noise[0])
+        x = self.conv1(x, ws[-2], noise[-1])
+        if shortcut is not None:
+            x = shortcut.add_(x)
+        if image is not None:
+            image = _twice(image, self.kernel)
+        if self.torgb is not None:
+            colours = self.torgb(x, ws[-1])
+            image = colours if image is None else image.add_(colours)
+        return x, image
+
+
+class StyleGAN2Synthesis(SynthesisNetwork):
+    """ws -> image. ws[0] styles the first block's layer; ws[2i-1] and ws[2i] block i's layers, ws[2i+1] its image."""
+
+    def __init__(self, bag: TensorBag, w_dim: int):
+        sides = [4]  # as the names have them; a non-square image has another constant, and the same names
+        while f"synthesis.b{2 * sides[-1]}.conv1.weight" in bag:
+            sides.append(bag.check_side(2 * sides[-1]))
+        const = bag.take("synthesis.b4.const", -1, -1, -1)
+        sizes = [(bag.check_side(const.shape[1] * s // 4), bag.check_side(const.shape[2] * s // 4)) for s in sides]
+        names = ["b4.conv1", *(f"b{side}.{conv}" for side in sides[1:] for conv in ("conv0", "conv1"))]
+        shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        noisy = [i for i, name in enumerate(names) if f"synthesis.{name}.noise_strength" in bag]
+        consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
+        colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
+        super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts)
+        self._noise_input = {layer: index for index, layer in enumerate(noisy)}
+        kernel = bag.take_if_there(_FILTER, -1, -1)
+        kernel = kernel if kernel is not None else default_filter()
+        clamp = bag.clamp(None)
+        self.const = nn.Parameter(channels_last(const[None]))
+        self.blocks = nn.ModuleList()
+        channels = const.shape[0]
+        for side in sides:
+            block = Block(bag, side, channels, w_dim, kernel, colours, clamp)
+            self.blocks.append(block)
+            channels = block.out_channels
+
+    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        styles = ws.unbind(1)
+        layers = [noise[self._noise_input[i]] if i in self._noise_input else None for i in range(2 * len(self.blocks) - 1)]
+        x, image = self.const.expand(ws.shape[0], -1, -1, -1), None
+        for index, block in enumerate(self.blocks):
+            first = max(2 * index - 1, 0)
+            x, image = block(x, image, styles[first : 2 * index + 2], layers[first : 2 * index + 1])
+        assert image is not None  # the last block has a torgb, or its weight would have been missed above
+        return image.contiguous()
+
+
+def _limited(x: Tensor, limit: float | None) -> Tensor:
+    return x.clamp(-limit, limit) if limit is not None else x
+
+
+def _twice(x: Tensor, kernel: Tensor) -> Tensor:
+    """Twice the size (Zhang 2019's low-pass filtering behind zero insertion)."""
+    (height, width), up = kernel.shape, 2
+    sides = ((width + up - 1) // 2, (width - up) // 2, (height + up - 1) // 2, (height - up) // 2)
+    return upfir(x, kernel, up, sides)
+
+
+def _around_up_conv(kernel: Tensor) -> tuple[int, int, int, int]:
+    """The padding between a transposed 3x3 convolution of stride 2 and its filter that gives twice the size."""
+    height, width = kernel.shape
+    return (width + 1) // 2 - 1, width // 2 - 1, (height + 1) // 2 - 1, height // 2 - 1
+
+
+class StyleGAN2(Generator):
+    """See the module's docstring."""
+
+    family = "stylegan2"
+
+    @staticmethod
+    def recognises(tensors: Stored) -> bool:
+        """By the constant."""
+        return "synthesis.b4.const" in tensors
+
+    @staticmethod
+    def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
+        """Settings: conv_clamp (a number or null), mapping_lr (the learning-rate multiplier of the mapping)."""
+        w_dim = bag.shape("synthesis.b4.conv1.affine.weight", 2)[1]
+        synthesis = StyleGAN2Synthesis(bag, w_dim)
+        return nvlabs_mapping(bag, synthesis.num_ws, w_dim), synthesis
+
+
+def nvlabs_mapping(bag: TensorBag, num_ws: int, w_dim: int) -> DenseMapping:
+    """The mapping network that StyleGAN2 and StyleGAN3 share."""
+    lr = bag.number("mapping_lr", MAPPING_LR, 1e-6, 1e3)
+    label = None
+    if "mapping.embed.weight" in bag:
+        weight = bag.take("mapping.embed.weight", -1, -1)
+        label = EmbedLabel(weight * fan_in_gain(weight), bag.take("mapping.embed.bias", weight.shape[0]))
+    layers = take_layers(bag, "mapping.fc")
+    layers = [(weight * (fan_in_gain(weight) * lr), bias * lr) for weight, bias in layers]
+    w_avg = bag.take_if_there("mapping.w_avg", w_dim)
+    return DenseMapping(layers, num_ws, ACT_GAIN, w_avg=w_avg, label=label)

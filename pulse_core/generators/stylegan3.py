@@ -1,0 +1,253 @@
+"""StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), configurations T and R: alias-free, without noise inputs.
+
+The image starts as Fourier features, which a learned affine of w and a transform of the user's may turn and
+shift. Every layer works at twice its sampling rate: modulated convolution, bias, upsampling, LeakyReLU,
+downsampling, each with a designed low-pass filter that the checkpoint stores (section 3, appendix F).
+
+Layer names say the sizes: L{index}_{width}_{channels}. All but the last two layers carry a margin around
+the image, so that a sampling rate is a size without its margins.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints.stored import Stored
+from ..errors import CheckpointError
+from .base import Generator, SynthesisNetwork, channels_last
+from .mapping import SLOPE, MappingNetwork
+from .resampling import firdown, upfir
+from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping
+from .tensors import TensorBag
+
+BARE = 2  # layers at the end, the image included, that have no margin
+MARGIN = 10  # pixels around the image in all layers but the last two
+OUTPUT_SCALE = 0.25
+CLAMP = 256.0
+BANDWIDTH = 2.0  # cycles per image of the Fourier features: the first cutoff
+_LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a layer's name and place say: (height, width) and sampling rates before and behind it.
+
+    rate, before: samples per image side; size, size_before: pixels with margins.
+    """
+
+    name: str
+    size_before: tuple[int, int]
+    size: tuple[int, int]
+    before: int
+    rate: int
+    is_rgb: bool
+
+    @property
+    def inner_rate(self) -> int:
+        """Of the nonlinearity: twice the larger one, but for the image itself."""
+        return max(self.before, self.rate) * (1 if self.is_rgb else 2)
+
+
+def plan_layers(bag: TensorBag, names: Sequence[str], margin: int) -> list[Plan]:
+    """The layers in order.
+
+    Raises:
+        CheckpointError: their sizes are not those of a StyleGAN3.
+    """
+    parts = sorted((int(m[1]), int(m[2]), m[0].removesuffix(".weight")) for n in names if (m := _LAYER.fullmatch(n)))
+    widths = [bag.check_side(width) for _, width, _ in parts]
+    if [index for index, _, _ in parts] != list(range(len(parts))) or len(parts) < BARE + 2:
+        raise _no_stylegan3(f"has the layers {[index for index, _, _ in parts][:20]}")
+    # A portrait twice as high as wide is named by its width (StyleGAN-Human); its margins are halved there.
+    tall = not _is_power_of_2(widths[0] - 2 * margin) and _is_power_of_2(2 * widths[0] - 2 * margin)
+    heights = [2 * width for width in widths] if tall else widths
+    inside = len(parts) - BARE
+    rates = [height - 2 * margin if index < inside else height for index, height in enumerate(heights)]
+    if not all(map(_is_power_of_2, rates)):
+        raise _no_stylegan3(f"has layers of the heights {heights[:20]}")
+    plans = []
+    for index, (_, _, name) in enumerate(parts):
+        last = max(index - 1, 0)
+        before, size = (heights[last], widths[last]), (heights[index], widths[index])
+        plans.append(Plan(name, before, size, rates[last], rates[index], index == len(parts) - 1))
+    return plans
+
+
+def _is_power_of_2(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+def _no_stylegan3(found: str) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint {found}.",
+        "the layers of a StyleGAN3: L0 to the last, each as wide as a power of two and its margins.",
+        "download the file again; a variant with other layers is not supported.",
+    )
+
+
+class FourierFeatures(nn.Module):
+    """w -> [B, C, H, W]: waves over the image plane, turned and shifted, then mixed (appendix F.1).
+
+    transform: [3, 3], a buffer that users may set: the inverse of what happens to the image, which spans -0.5..0.5.
+    """
+
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
+
+    def __init__(self, bag: TensorBag, w_dim: int, size: tuple[int, int], rate: int, bandwidth: float):
+        super().__init__()
+        weight = bag.take("synthesis.input.weight", -1, -1)
+        channels = weight.shape[1]
+        self.weight = nn.Parameter(weight * channels**-0.5)
+        for name, shape in (("transform", (3, 3)), ("freqs", (channels, 2)), ("phases", (channels,))):
+            self.register_buffer(name, bag.take(f"synthesis.input.{name}", *shape))
+        self.affine = Affine(bag, "synthesis.input", 4, w_dim)
+        self.size, self.rate, self.bandwidth = size, rate, bandwidth
+        self.out_channels = weight.shape[0]
+
+    def forward(self, w: Tensor) -> Tensor:
+        turn_shift = self.affine(w)
+        turn_shift = turn_shift / turn_shift[:, :2].norm(dim=1, keepdim=True)
+        cos, sin, dx, dy = turn_shift.unbind(1)
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
+        shift = torch.stack([one, zero, -dx, zero, one, -dy, zero, zero, one], 1).view(-1, 3, 3)
+        whole = turn @ shift @ self.transform
+        phases = self.phases + (self.freqs @ whole[:, :2, 2:]).squeeze(2)
+        freqs = self.freqs @ whole[:, :2, :2]
+        # waves that a zooming transform brings above the band are faded out
+        fade = 1 - (freqs.norm(dim=2) - self.bandwidth) / (self.rate / 2 - self.bandwidth)
+        grid = self._grid(w)
+        waves = torch.einsum("hwd,bcd->bhwc", grid, freqs) + phases[:, None, None]
+        waves = torch.sin(waves * (2 * math.pi)) * fade.clamp(0, 1)[:, None, None]
+        return F.linear(waves, self.weight).permute(0, 3, 1, 2)
+
+    def _grid(self, like: Tensor) -> Tensor:
+        """[H, W, 2]: x and y of the pixels' centres, the image without its margins being 1 wide."""
+        height, width = self.size
+
+        def axis(count: int) -> Tensor:
+            return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5 - count / 2) / self.rate
+
+        y, x = torch.meshgrid(axis(height), axis(width), indexing="ij")
+        return torch.stack([x, y], dim=2)
+
+
+class Layer(nn.Module):
+    """Modulated convolution, bias, and a LeakyReLU between an upsampling and a downsampling (fig. 4b)."""
+
+    wsq: Tensor
+    input_gain: Tensor
+    up_filter: Tensor
+    down_filter: Tensor
+
+    def __init__(self, bag: TensorBag, plan: Plan, in_channels: int, w_dim: int, clamp: float | None):
+        super().__init__()
+        prefix = plan.name
+        side = bag.shape(f"{prefix}.weight", 4)[-1]
+        weight = bag.take(f"{prefix}.weight", -1, in_channels, side, side)
+        self.out_channels, self.side, self.limit, self.is_rgb = weight.shape[0], side, clamp, plan.is_rgb
+        magnitude = bag.take(f"{prefix}.magnitude_ema")  # of the input, tracked in training
+        self.affine = Affine(bag, prefix, in_channels, w_dim)
+        if plan.is_rgb:
+            weight = weight * fan_in_gain(weight)
+        else:
+            weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+            self.register_buffer("wsq", weight.square().sum(dim=(2, 3)))
+        self.weight = nn.Parameter(channels_last(weight))
+        self.register_buffer("input_gain", magnitude.clamp(min=1e-12).rsqrt())
+        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
+        self.up, self.down = plan.inner_rate // plan.before, plan.inner_rate // plan.rate
+        if not plan.is_rgb:
+            self.register_buffer("up_filter", _take_filter(bag, f"{prefix}.up_filter"))
+            self.register_buffer("down_filter", _take_filter(bag, f"{prefix}.down_filter"))
+            self.padding = self._padding(plan, self.up_filter.shape[0], self.down_filter.shape[0])
+
+    def _padding(self, plan: Plan, up_taps: int, down_taps: int) -> tuple[int, int, int, int]:
+        """left, right, top, bottom of the enlarged image, so that the output has the size that the plan says."""
+        sides = []
+        for out, before in ((plan.size[1], plan.size_before[1]), (plan.size[0], plan.size_before[0])):
+            total = (out - 1) * self.down + 1 - (before + self.side - 1) * self.up + up_taps + down_taps - 2
+            first = (total + self.up) // 2
+            sides += [first, total - first]
+        return sides[0], sides[1], sides[2], sides[3]
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w)
+        if self.is_rgb:
+            x = F.conv2d(x * style[:, :, None, None], self.weight) * self.input_gain + self.bias[:, None, None]
+            return _limited(x, self.limit)
+        style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
+        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.side - 1)
+        demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.input_gain
+        x = x * demodulation[:, :, None, None] + self.bias[:, None, None]
+        return self._filtered_lrelu(x)
+
+    def _filtered_lrelu(self, x: Tensor) -> Tensor:
+        x = upfir(x, self.up_filter, self.up, self.padding)
+        x = _limited(F.leaky_relu(x, SLOPE) * ACT_GAIN, self.limit)
+        return firdown(x, self.down_filter, self.down)
+
+
+def _limited(x: Tensor, limit: float | None) -> Tensor:
+    return x.clamp(-limit, limit) if limit is not None else x
+
+
+def _take_filter(bag: TensorBag, name: str) -> Tensor:
+    """[taps] of a separable filter, or [taps, taps] of a radial one."""
+    radial = len(bag.dims(name)) == 2
+    taps = bag.shape(name, 2 if radial else 1)[0]
+    return bag.take(name, *([taps, taps] if radial else [taps]))
+
+
+class StyleGAN3Synthesis(SynthesisNetwork):
+    """ws -> image. ws[0] turns and shifts the Fourier features, ws[i + 1] styles layer i. There are no noise inputs."""
+
+    def __init__(self, bag: TensorBag, w_dim: int, names: Sequence[str]):
+        margin = int(bag.number("margin", MARGIN, 0, 1000))
+        plans = plan_layers(bag, names, margin)
+        colours = bag.shape(f"{plans[-1].name}.weight", 4)[0]
+        super().__init__(w_dim, len(plans) + 1, plans[-1].size, colours)
+        clamp = bag.clamp(CLAMP)
+        bandwidth = bag.number("bandwidth", BANDWIDTH, 0.0, 1e4)
+        self.output_scale = bag.number("output_scale", OUTPUT_SCALE, 1e-6, 1e6)
+        self.input = FourierFeatures(bag, w_dim, plans[0].size_before, plans[0].before, bandwidth)
+        self.layers = nn.ModuleList()
+        channels = self.input.out_channels
+        for plan in plans:
+            layer = Layer(bag, plan, channels, w_dim, clamp)
+            self.layers.append(layer)
+            channels = layer.out_channels
+
+    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        styles = ws.unbind(1)
+        x = self.input(styles[0])
+        for layer, w in zip(self.layers, styles[1:], strict=True):
+            x = layer(x, w)
+        return (x * self.output_scale).contiguous()
+
+
+class StyleGAN3(Generator):
+    """See the module's docstring."""
+
+    family = "stylegan3"
+
+    @staticmethod
+    def recognises(tensors: Stored) -> bool:
+        """By the Fourier features."""
+        return "synthesis.input.freqs" in tensors
+
+    @staticmethod
+    def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
+        """Settings: conv_clamp, mapping_lr, margin (pixels), bandwidth (cycles per image), output_scale."""
+        w_dim = bag.shape("synthesis.input.affine.weight", 2)[1]
+        synthesis = StyleGAN3Synthesis(bag, w_dim, bag.names())
+        return nvlabs_mapping(bag, synthesis.num_ws, w_dim), synthesis

@@ -1,0 +1,32 @@
+"""This pack's own files: names as the families have them, settings as JSON in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from ..checkpoints.stored import Stored
+from ..errors import CheckpointError
+
+FAMILY, SETTINGS = "family", "config"
+
+
+def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+    """By the family in the metadata, which `convert` and `fetch` write."""
+    return FAMILY in facts
+
+
+def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+    """Nothing to rename."""
+    try:
+        settings = json.loads(facts.get(SETTINGS, "{}"))
+    except (json.JSONDecodeError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise CheckpointError(
+            f"The metadata entry {SETTINGS!r} of the file is not a JSON object.",
+            "a file as `python -m pulse_core convert` writes it.",
+            "convert the original checkpoint again.",
+        )
+    return tensors, settings

@@ -1,0 +1,31 @@
+"""StyleGAN1 as PULSE and lernapparat keep it: synthesis.pt and mapping.pt, or both in one file under prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from ..checkpoints.stored import Stored
+
+_PREFIXES = ("g_synthesis.", "g_mapping.", "synthesis.", "mapping.")
+
+
+def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+    """By the constant, or by the first layer of the mapping, under any of the prefixes."""
+    bare = {_bare(name) for name in names}
+    return "blocks.4x4.const" in bare or "dense0.weight" in bare
+
+
+def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+    """mapping.dense* and synthesis.*; lernapparat's epilogues have one level more."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        bare = _bare(name).replace(".top_epi.", ".")
+        renamed[f"mapping.{bare}" if bare.startswith("dense") else f"synthesis.{bare}"] = tensor
+    return renamed, {}
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
