@@ -8,9 +8,11 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .bicubic_downsample import BicubicDownsampleNode
 from .fit_latent_gaussian import FitLatentGaussianNode
+from .inspect_stylegan import PULSEInspectStyleGANNode
 from .load_stylegan import LoadStyleGANNode
 from .pulse_search import PULSESearchNode
 from .sample_face import PULSESampleFaceNode
+from .save_stylegan import PULSESaveStyleGANNode
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     LoadStyleGANNode,
@@ -18,6 +20,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSESearchNode,
     BicubicDownsampleNode,
     PULSESampleFaceNode,
+    PULSEInspectStyleGANNode,
+    PULSESaveStyleGANNode,
 )
 
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..pulse_core.gaussian import DEFAULT_SAMPLES, gaussian_for
+from ..pulse_core.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
 from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
+
+
+_MEASURE = "measure it (or reuse the cached one)"
 
 
 class FitLatentGaussianNode(io.ComfyNode):
@@ -44,6 +47,14 @@ class FitLatentGaussianNode(io.ComfyNode):
                     control_after_generate=False,  # a seed that changed by itself would fit anew on every run
                     tooltip="Of the random latents.",
                 ),
+                sockets.class_label(),
+                io.Combo.Input(
+                    "fit_file",
+                    options=[_MEASURE, *host.fit_names()],
+                    default=_MEASURE,
+                    optional=True,
+                    tooltip="A fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
+                ),
             ],
             outputs=[
                 sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")
@@ -51,8 +62,14 @@ class FitLatentGaussianNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, stylegan: Generator, samples: int, seed: int) -> io.NodeOutput:
+    def execute(
+        cls, stylegan: Generator, samples: int, seed: int, class_label: int = -1, fit_file: str = _MEASURE
+    ) -> io.NodeOutput:
         with host.gradients():
-            generator = host.on_device(stylegan)
-            fit = gaussian_for(generator, samples=samples, seed=seed, on_progress=host.Progress().count)
+            if fit_file != _MEASURE:
+                return io.NodeOutput(LatentGaussian.load(host.checkpoint_path(fit_file)))
+            label, progress = host.class_of(class_label), host.Progress()
+            fit = gaussian_for(
+                host.on_device(stylegan), samples=samples, seed=seed, class_index=label, on_progress=progress.count
+            )
             return io.NodeOutput(fit)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.model_patcher
@@ -19,9 +21,10 @@ from torch import Tensor, nn
 
 from ..pulse_core import catalogue
 from ..pulse_core.checkpoints import SUFFIXES
-from ..pulse_core.errors import CheckpointError, SettingError
-from ..pulse_core.gaussian import FIT_SUFFIX
+from ..pulse_core.errors import CheckpointError
+from ..pulse_core.gaussian import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.generators import Generator
+from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.images import to_pil
 
 if TYPE_CHECKING:
@@ -33,17 +36,27 @@ _PACK_FOLDER = Path(__file__).resolve().parent.parent
 
 
 def register_model_folders() -> None:
-    """models/stylegan and the pack's own weights, added to whatever the user's extra_model_paths.yaml names."""
+    """models/stylegan, the pack's own weights and what it saved, added to whatever the user's extra_model_paths.yaml names."""
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.get_output_directory()) / MODEL_FOLDER))
     paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
     folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | set(SUFFIXES))
 
 
 def checkpoint_names() -> list[str]:
     """The files to choose from, then the known ones that could be fetched."""
-    here = [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if not name.endswith(FIT_SUFFIX)]
-    return here + [row.file for row in catalogue.entries() if row.file not in here]
+    here = [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if not _is_fit(name)]
+    return here + [row.file for row in catalogue.fetchable() if row.file not in here]
+
+
+def fit_names() -> list[str]:
+    """The latent fits to choose from, ours and PULSE's."""
+    return [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if _is_fit(name)]
+
+
+def _is_fit(name: str) -> bool:
+    return name.endswith(FIT_SUFFIX) or Path(name).name == PULSE_FIT
 
 
 def checkpoint_path(name: str) -> Path:
@@ -57,8 +70,9 @@ def checkpoint_path(name: str) -> Path:
         return Path(path)
     folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
     known = catalogue.entry_of_file(name)
-    if known is None:
-        remedy = f"put {name} into {folders}, refresh the page (R), and choose it again."
+    if known is None or known.source is None:
+        where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
+        remedy = f"put {name}{where} into {folders}, refresh the page (R), and choose it again."
     else:
         remedy = (
             f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
@@ -82,27 +96,49 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
-def on_device(generator: Generator) -> Generator:
-    """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
+@dataclass
+class _Handle:
+    """What the host's memory management knows a generator by. A copy of a generator, as projectors make one, has none."""
 
-    Another node may have moved the weights in inference mode since, which would leave weights that no
-    gradient can pass; those are copied.
+    patcher: comfy.model_patcher.ModelPatcher
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        return None
+
+
+# Wrappers of other packs' generators, for as long as those live.
+_WRAPPED: WeakKeyDictionary[nn.Module, Generator] = WeakKeyDictionary()
+
+
+def known(stylegan: Any) -> Generator:
+    """The generator on a STYLEGAN input, ours or another pack's; call it inside `gradients()`.
 
     Raises:
-        SettingError: the object is not one of this pack's generators.
+        SettingError: the object has not the interface of a generator.
     """
-    if not isinstance(generator, Generator):
-        raise SettingError(
-            f"The generator on this input is a {type(generator).__name__} that another pack loaded.",
-            "a generator from this pack's Load StyleGAN.",
-            "load the checkpoint with Load StyleGAN and connect that.",
-        )
-    patcher = getattr(generator, "host_patcher", None)
-    if patcher is None:
+    if isinstance(stylegan, Generator) or not isinstance(stylegan, nn.Module):
+        return adapt(stylegan)
+    if stylegan not in _WRAPPED:
+        _WRAPPED[stylegan] = adapt(stylegan)
+    return _WRAPPED[stylegan]
+
+
+def on_device(stylegan: Any) -> Generator:
+    """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
+
+    A generator of another pack is wrapped. Another node may have moved the weights in inference mode since,
+    which would leave weights that no gradient can pass; those are copied.
+
+    Raises:
+        SettingError: the object has not the interface of a generator.
+    """
+    generator = known(stylegan)
+    handle = getattr(generator, "host_handle", None)
+    if handle is None:
         load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-        patcher = comfy.model_patcher.ModelPatcher(generator, load, offload)
-        generator.host_patcher = patcher
-    comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+        handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
+        generator.host_handle = handle
+    comfy.model_management.load_models_gpu([handle.patcher], force_full_load=True)
     for module in generator.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_inference():
@@ -124,9 +160,21 @@ def give_images(images: Iterable[Tensor]) -> Tensor:
     return stacked.movedim(1, -1).contiguous().to(comfy.model_management.intermediate_device())
 
 
-def give(tensor: Tensor) -> Tensor:
-    """Any result, where the host wants it."""
-    return tensor.detach().to(comfy.model_management.intermediate_device())
+def give_latent(ws: Tensor) -> Tensor:
+    """Style vectors, on the device that computes: other packs' samplers expect them there, and they are small."""
+    return ws.detach().to(comfy.model_management.get_torch_device())
+
+
+def class_of(label: int) -> int | None:
+    """A class_label widget's value; -1 stands for all classes."""
+    return None if label < 0 else label
+
+
+def output_file(prefix: str) -> Path:
+    """A new file of this prefix among the host's outputs."""
+    directory = folder_paths.get_output_directory()
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
+    return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
 class Progress:

@@ -92,6 +92,7 @@ class PULSESearchNode(io.ComfyNode):
                     optional=True,
                     tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
                 ),
+                sockets.class_label(),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
@@ -113,18 +114,20 @@ class PULSESearchNode(io.ComfyNode):
         seed: int,
         preview_every: int,
         gaussian: LatentGaussian | None = None,
+        class_label: int = -1,
         **settings: Any,
     ) -> io.NodeOutput:
         config = SearchConfig(**settings)
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress(preview_every)
-            fit = gaussian or gaussian_for(generator, on_progress=progress.count)
+            label = host.class_of(class_label)
+            fit = gaussian or gaussian_for(generator, class_index=label, on_progress=progress.count)
             fit = LatentGaussian(host.plain(fit.mean), host.plain(fit.std))
             solutions = search(generator, host.take_image(image), fit, config, seed=seed, on_step=progress.step)
             return io.NodeOutput(
                 host.give_images(solution.image for solution in solutions),
                 host.give_images(solution.downscaled for solution in solutions),
-                host.give(torch.stack([solution.ws for solution in solutions])),
+                host.give_latent(torch.stack([solution.ws for solution in solutions])),
                 _report(solutions, generator, config),
             )
 

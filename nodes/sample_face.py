@@ -45,6 +45,7 @@ class PULSESampleFaceNode(io.ComfyNode):
                     step=0.05,
                     tooltip="psi: 0 is the mean face, 1 the generator's full variety; smaller is cleaner.",
                 ),
+                sockets.class_label(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The invented faces."),
@@ -53,12 +54,14 @@ class PULSESampleFaceNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, stylegan: Generator, seed: int, count: int, truncation: float) -> io.NodeOutput:
+    def execute(
+        cls, stylegan: Generator, seed: int, count: int, truncation: float, class_label: int = -1
+    ) -> io.NodeOutput:
         images, latents = [], []
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress()
-            for image, ws in sample(generator, count_seeds(seed, count), truncation):
+            for image, ws in sample(generator, count_seeds(seed, count), truncation, host.class_of(class_label)):
                 images.append(image)
                 latents.append(ws)
                 progress.count(len(images), count)
-            return io.NodeOutput(host.give_images(images), host.give(torch.stack(latents)))
+            return io.NodeOutput(host.give_images(images), host.give_latent(torch.stack(latents)))

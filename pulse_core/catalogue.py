@@ -19,8 +19,10 @@ _PACK_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 class Entry:
     """A known checkpoint.
 
-    `source` says where its tensors come from and how they are verified (see fetch.py); `license` and
-    `lineage` are shown whenever it is fetched.
+    resolution: (width, height) in pixels. bytes, sha256: of the file as its publisher gives it out, where known;
+    checksum: "confirmed" by several sources, or "reported" by one copy. content_hash: of its tensors.
+    ask: the page of its publisher. source: how this pack fetches and verifies it (fetch.py); None for what it
+    does not fetch. `license` and `lineage` are shown whenever a checkpoint is fetched or looked up.
     """
 
     name: str
@@ -28,10 +30,15 @@ class Entry:
     title: str
     family: str
     resolution: tuple[int, int]
-    content_hash: str
+    format: str
     license: str
-    lineage: str
-    source: dict[str, Any]
+    ask: str
+    bytes: int | None = None
+    sha256: str | None = None
+    checksum: str | None = None
+    content_hash: str | None = None
+    lineage: str | None = None
+    source: dict[str, Any] | None = None
 
 
 def weights_dir() -> Path:
@@ -62,8 +69,21 @@ def entry(name: str) -> Entry:
 
 
 def entry_of_file(name: str) -> Entry | None:
-    """The known checkpoint whose file has this name."""
+    """The known checkpoint whose file has this name; others may have the same, so it is only a guess."""
     return next((row for row in entries() if row.file == name), None)
+
+
+def fetchable() -> tuple[Entry, ...]:
+    """Those that `fetch` brings."""
+    return tuple(row for row in entries() if row.source is not None)
+
+
+def recognised(sha256: str | None, content_hash: str) -> Entry | None:
+    """The known checkpoint with this checksum of its file or of its tensors."""
+    for row in entries():
+        if content_hash == row.content_hash or (sha256 is not None and sha256 == row.sha256):
+            return row
+    return None
 
 
 def locate(source: Path | str) -> Path:
@@ -78,19 +98,26 @@ def locate(source: Path | str) -> Path:
             if not path.is_file():
                 raise CheckpointError(
                     f"The generator {row.name!r} is known but not on this machine ({path} is missing).",
-                    "a fetched checkpoint.",
-                    f"run: python -m pulse_core fetch {row.name}",
+                    "a checkpoint that is there.",
+                    how_to_get(row),
                 )
             return path
     path = Path(source)
     if not path.exists():
-        names = ", ".join(row.name for row in entries())
+        names = ", ".join(row.name for row in fetchable())
         raise CheckpointError(
             f"There is no file {str(source)!r}, and no known generator of that name.",
             f"the path of a checkpoint, or one of {names}.",
             "check the spelling.",
         )
     return path
+
+
+def how_to_get(row: Entry) -> str:
+    """What to do to have a known checkpoint."""
+    if row.source is not None:
+        return f"run: python -m pulse_core fetch {row.name}"
+    return f"ask its publisher for {row.file} ({row.ask}; licence: {row.license}) and give its path."
 
 
 def shipped_fit(content_hash: str) -> Path | None:

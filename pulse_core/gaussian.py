@@ -23,6 +23,7 @@ from .generators.mapping import SLOPE, draw_labels
 
 DEFAULT_SAMPLES = 1_000_000
 FIT_SUFFIX = ".gaussian.safetensors"
+PULSE_FIT = "gaussian_fit.pt"  # the published code's file
 _BATCH = 4096
 
 log = logging.getLogger(__name__)
@@ -166,9 +167,7 @@ def cache_path(generator: Generator, samples: int, seed: int, class_index: int |
     return generator.source.with_name("-".join(parts) + FIT_SUFFIX)
 
 
-def fit_metadata(
-    generator: Generator, samples: int, seed: int, class_index: int | None = None
-) -> dict[str, str]:
+def fit_metadata(generator: Generator, samples: int, seed: int, class_index: int | None = None) -> dict[str, str]:
     """What a fit's file says of itself."""
     return {
         "generator": generator.name,

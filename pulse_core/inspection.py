@@ -1,4 +1,4 @@
-"""What a checkpoint file is, in a table."""
+"""What a generator is, in a table."""
 
 from __future__ import annotations
 
@@ -7,24 +7,35 @@ from typing import Any
 
 from . import catalogue
 from .checkpoints import read_checkpoint
-from .loading import generator_of
+from .conversion import sha256
+from .generators import Generator
+from .loading import load_generator
 
 
 def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
-    """Facts about a generator's checkpoint: family, sizes, parameters, noise maps, format, hash, licence.
+    """Facts about the generator in a checkpoint; arguments and errors as for `load_generator`."""
+    return describe_generator(load_generator(source, mapping))
 
-    Raises:
-        CheckpointError: see `load_generator`.
+
+def describe_generator(generator: Generator) -> dict[str, Any]:
+    """Facts about a generator and its file: family, sizes, parameters, noise maps, format, hashes, licence.
+
+    A licence is that of a known checkpoint, or what the file says of itself; None where neither is there.
     """
-    checkpoint = read_checkpoint(catalogue.locate(source))
-    generator = generator_of(checkpoint, mapping)
-    known = next((row for row in catalogue.entries() if row.content_hash == generator.content_hash), None)
+    file = generator.source
+    checkpoint = read_checkpoint(file) if file is not None else None
+    digest = sha256(file) if file is not None else None
+    known = catalogue.recognised(digest, generator.content_hash)
+    said = checkpoint.facts if checkpoint is not None else {}
     height, width = generator.size
     return {
-        "file": str(checkpoint.path),
-        "format": checkpoint.format,
-        "family": generator.family,
+        "file": ", ".join(map(str, generator.files)) or None,
+        "format": checkpoint.format if checkpoint is not None else "in memory",
+        "bytes": file.stat().st_size if file is not None else None,
+        "sha256": digest,
         "known as": known.name if known else None,
+        "title": known.title if known else None,
+        "family": generator.family,
         "resolution": f"{width}x{height}",
         "channels": generator.img_channels,
         "z_dim": generator.z_dim if generator.has_mapping else None,
@@ -32,9 +43,27 @@ def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str,
         "w_dim": generator.w_dim,
         "style vectors": generator.num_ws,
         "noise maps": len(generator.noise_shapes),
-        "mapping network": "yes" if generator.has_mapping else "no (a latent Gaussian fit is needed)",
+        "mapping network": _mapping(generator),
         "parameters": sum(p.numel() for p in generator.parameters()),
         "content hash": generator.content_hash,
-        "licence": known.license if known else checkpoint.metadata.get("license"),
-        "lineage": known.lineage if known else checkpoint.metadata.get("lineage"),
+        "licence": known.license if known else said.get("license"),
+        "lineage": (known.lineage or known.title) if known else said.get("lineage"),
+        "ask": known.ask if known else None,
     }
+
+
+def _mapping(generator: Generator) -> str:
+    if not generator.has_mapping:
+        return "no (a latent Gaussian fit is needed)"
+    layers = len(getattr(generator.mapping, "weights", ()))
+    return f"{layers} layers" if layers else "yes"
+
+
+def as_table(facts: dict[str, Any]) -> str:
+    """One line a fact."""
+    width = max(map(len, facts))
+    lines = []
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) else value if value is not None else "unknown"
+        lines.append(f"{name:<{width}}  {shown}")
+    return "\n".join(lines)

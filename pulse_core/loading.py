@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import catalogue
 from .checkpoints import Checkpoint, read_checkpoint
+from .checkpoints.stored import Stored, stored
 from .generators import Generator, build_generator
 from .layouts import translate
 
@@ -47,16 +51,34 @@ def generator_of(
     tensors, facts = checkpoint.tensors, checkpoint.facts
     if companion is not None:
         tensors = {**tensors, **read_checkpoint(companion).tensors}
-    own, settings = translate(tensors, facts)
-    generator = build_generator(own, settings, name=display_name(checkpoint.path), dtype=dtype).to(device)
+    generator = generator_from(tensors, facts, name=display_name(checkpoint.path), dtype=dtype).to(device)
     generator.files = (checkpoint.path,) if companion is None else (checkpoint.path, companion)
     return generator
+
+
+def generator_from(
+    tensors: Stored | Mapping[str, Tensor],
+    facts: dict[str, Any] | None = None,
+    *,
+    name: str,
+    dtype: torch.dtype = torch.float32,
+) -> Generator:
+    """A generator out of tensors, such as a state dict, under the names of any known program.
+
+    Args:
+        facts: plain attributes of the network by name, as far as the tensors' source has them.
+
+    Raises:
+        CheckpointError: see `load_generator`.
+    """
+    own, settings = translate(stored(tensors), facts or {})
+    return build_generator(own, settings, name=name, dtype=dtype)
 
 
 def display_name(path: Path) -> str:
     """The catalogue's name for one of its files, else the file's name without its ending."""
     known = catalogue.entry_of_file(path.name)
-    return known.name if known is not None else path.stem
+    return known.name if known is not None and known.source is not None else path.stem
 
 
 def _companion(path: Path) -> Path | None:

@@ -44,7 +44,9 @@ def _collect(path: Path, item: Any, beside: dict[Any, Any]) -> tuple[dict[str, S
         pairs = _walk_tensorflow(path, item, "", set())
     elif isinstance(item, Record):
         pairs = _walk_modules(path, item, "", set())
-    elif isinstance(item, dict) and item and all(isinstance(value, (TensorView, NumpyArray)) for value in item.values()):
+    elif (
+        isinstance(item, dict) and item and all(isinstance(value, (TensorView, NumpyArray)) for value in item.values())
+    ):
         pairs = iter({**item, **beside}.items())
     else:
         _no_generator(path, item)
@@ -111,7 +113,7 @@ def _walk_tensorflow(path: Path, network: Record, prefix: str, seen: set[int]) -
             case (str(name), NumpyArray() as array):
                 yield f"{prefix}{name}", array
             case (str(name), float() | int() as number):
-                yield f"{prefix}{name}", in_memory({"": torch.tensor(float(number))})[""]
+                yield f"{prefix}{name}", in_memory(torch.tensor(float(number)))
             case _:
                 _no_generator(path, network)
     for name, component in components.items():

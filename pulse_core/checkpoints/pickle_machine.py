@@ -58,9 +58,7 @@ class Machine:
         budget: how many opcodes may still run, in a list of one, shared with pickles nested in this one.
     """
 
-    def __init__(
-        self, file: BinaryIO, path: Path, start: int, end: int, words: Words, budget: list[int] | None = None
-    ):
+    def __init__(self, file: BinaryIO, path: Path, start: int, end: int, words: Words, budget: list[int] | None = None):
         self.file, self.path, self.position, self.end = file, path, start, end
         self.words, self.budget = words, budget if budget is not None else [MAX_OPCODES]
         self.stack: list[Any] = []
@@ -316,7 +314,7 @@ def _tuple_of(count: int) -> Callable[[Machine], None]:
     return make
 
 
-_STEPS: dict[bytes, Callable[[Machine], None]] = {
+_STEPS: dict[bytes, Callable[[Machine], Any]] = {
     # the frame of the file
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,7 @@ def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
             tensors = {
-                name: StoredTensor(
-                    tuple(part.get_shape()), _TYPES[part.get_dtype()], lambda name=name: _read(path, name)
-                )
+                name: StoredTensor(tuple(part.get_shape()), _TYPES[part.get_dtype()], partial(_read, path, name))
                 for name, part in slices.items()
             }
             return tensors, dict(file.metadata() or {})

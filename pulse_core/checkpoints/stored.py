@@ -54,9 +54,14 @@ class StoredTensor:
 Stored = Mapping[str, StoredTensor]
 
 
-def in_memory(tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
-    """Tensors that are there already, under the same interface."""
-    return {name: StoredTensor(tuple(t.shape), t.dtype, lambda t=t: t) for name, t in tensors.items()}  # type: ignore[misc]
+def in_memory(tensor: Tensor) -> StoredTensor:
+    """A tensor that is there already, under the same interface."""
+    return StoredTensor(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+
+
+def stored(tensors: Mapping[str, Tensor | StoredTensor]) -> dict[str, StoredTensor]:
+    """Tensors of both kinds, all under one interface."""
+    return {name: in_memory(t) if isinstance(t, Tensor) else t for name, t in tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ class Span:
         return Span(self.path, self.start + start, length)
 
 
-def tensor_in(span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0):
+def tensor_in(
+    span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+) -> StoredTensor | None:
     """The tensor that lies in a span of numbers; None where it would not fit in.
 
     Args:
@@ -105,7 +112,7 @@ def tensor_in(span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: t
     def read() -> Tensor:
         raw = torch.empty(used.length, dtype=torch.uint8)
         if used.length:
-            used.read_into(memoryview(raw.numpy()))
+            used.read_into(raw.numpy().data)
         return raw.view(dtype).as_strided(shape, strides) if numel else torch.empty(shape, dtype=dtype)
 
     return StoredTensor(shape, dtype, read)

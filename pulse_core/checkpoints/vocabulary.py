@@ -180,7 +180,6 @@ def _numpy_from_buffer(m: Machine, args: tuple[Any, ...]) -> Any:
     return NotImplemented
 
 
-
 # A word and what calling it makes. None: a word that may only be mentioned.
 WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     **dict.fromkeys(STORAGE_TYPES),
@@ -279,7 +278,7 @@ def _numpy_tensor(m: Machine, shape: Any, dtype: NumpyType, by_column: bool, dat
         tensor = None
         if all(n >= 0 for n in shape) and math.prod(shape) * kind.itemsize == len(data):
             flat = torch.frombuffer(bytearray(data), dtype=kind) if data else torch.empty(0, dtype=kind)
-            tensor = in_memory({"": flat.as_strided(shape, strides)})[""]
+            tensor = in_memory(flat.as_strided(shape, strides))
     if tensor is None:
         m.damaged("its pickle has an array that is longer than its data")
     return tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..catalogue import entries, weights_dir
+from ..catalogue import fetchable, weights_dir
 from ..fetch import fetch
 
 NAME = "fetch"
@@ -14,7 +14,7 @@ HELP = "download a known checkpoint, verify it, and write it as one safetensors 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("name", metavar="NAME", help="one of: " + ", ".join(row.name for row in entries()))
+    parser.add_argument("name", metavar="NAME", help="one of: " + ", ".join(row.name for row in fetchable()))
     parser.add_argument("-o", "--output", type=Path, default=weights_dir(), metavar="DIR", help="where to")
 
 

@@ -21,10 +21,15 @@ def add_generator(parser: argparse.ArgumentParser) -> None:
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """--mapping and --device."""
+    add_mapping(parser)
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
+
+
+def add_mapping(parser: argparse.ArgumentParser) -> None:
+    """--mapping."""
     parser.add_argument(
         "--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own"
     )
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
 
 
 def add_class(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +46,10 @@ def add_class(parser: argparse.ArgumentParser) -> None:
 def add_gaussian(parser: argparse.ArgumentParser) -> None:
     """--gaussian."""
     parser.add_argument(
-        "--gaussian", type=Path, metavar="FILE", help="a latent fit, ours or PULSE's gaussian_fit.pt, instead of making one"
+        "--gaussian",
+        type=Path,
+        metavar="FILE",
+        help="a latent fit, as `fit` or PULSE made it",
     )
 
 

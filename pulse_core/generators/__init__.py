@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..checkpoints.stored import Stored
+from ..checkpoints.stored import Stored, stored
 from ..errors import CheckpointError
 from .base import Generator as Generator
 from .mobilestylegan import MobileStyleGAN
@@ -24,7 +25,7 @@ FAMILIES: tuple[type[Generator], ...] = (MobileStyleGAN, StyleGAN1, StyleGAN2, S
 
 
 def build_generator(
-    tensors: Stored,
+    tensors: Stored | Mapping[str, Tensor],
     settings: Mapping[str, Any] | None = None,
     *,
     name: str,
@@ -39,12 +40,13 @@ def build_generator(
     Raises:
         CheckpointError: no family knows them, or a tensor is missing, left over, or of a wrong shape.
     """
+    weights = stored(tensors)
     for family in FAMILIES:
-        if family.recognises(tensors):
-            bag = TensorBag(tensors, family.family, dtype, settings)
+        if family.recognises(weights):
+            bag = TensorBag(weights, family.family, dtype, settings)
             mapping, synthesis = family.build(bag)
             bag.finish()
-            digest = content_hash(tensors, settings)
+            digest = content_hash(weights, settings)
             return family(mapping, synthesis, name=name, content_hash=digest).to(dtype)
     first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none at all"
     raise CheckpointError(

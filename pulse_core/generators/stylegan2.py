@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -100,9 +99,7 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution without demodulation."""
 
-    def __init__(
-        self, bag: TensorBag, prefix: str, in_channels: int, colours: int, w_dim: int, clamp: float | None
-    ):
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, colours: int, w_dim: int, clamp: float | None):
         super().__init__()
         weight = bag.take(f"{prefix}.weight", colours, in_channels, 1, 1)
         self.weight = nn.Parameter(channels_last(weight * fan_in_gain(weight)))
@@ -175,7 +172,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
         colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
         super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts)
-        self._noise_input = {layer: index for index, layer in enumerate(noisy)}
+        self._noisy_layers = noisy
         kernel = bag.take_if_there(_FILTER, -1, -1)
         kernel = kernel if kernel is not None else default_filter()
         clamp = bag.clamp(None)
@@ -189,7 +186,9 @@ class StyleGAN2Synthesis(SynthesisNetwork):
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         styles = ws.unbind(1)
-        layers = [noise[self._noise_input[i]] if i in self._noise_input else None for i in range(2 * len(self.blocks) - 1)]
+        layers: list[Tensor | None] = [None] * (2 * len(self.blocks) - 1)
+        for layer, given in zip(self._noisy_layers, noise, strict=True):
+            layers[layer] = given
         x, image = self.const.expand(ws.shape[0], -1, -1, -1), None
         for index, block in enumerate(self.blocks):
             first = max(2 * index - 1, 0)

@@ -119,9 +119,15 @@ def search(
 
     Raises:
         ImageError: a target that the generator cannot be downscaled to.
-        SettingError: a wrong number of seeds, or settings that lead to no finite image.
+        SettingError: a wrong number of seeds, a fit of another W, or settings that lead to no finite image.
     """
     config = config or SearchConfig()
+    if gaussian.mean.shape != (generator.w_dim,):
+        raise SettingError(
+            f"The latent fit has {gaussian.mean.numel()} dimensions; W of {generator.name} has {generator.w_dim}.",
+            "a fit of this generator.",
+            "make one with `fit`, or leave it out.",
+        )
     like = next(generator.synthesis.parameters())
     target = prepare_target(target, generator, any_size=degradation is not None).to(like)
     degradation = degradation or BicubicDownsample(size=(target.shape[-2], target.shape[-1]))

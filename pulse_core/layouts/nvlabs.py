@@ -38,9 +38,9 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
     settings = {key: facts[name] for key, name in _STYLEGAN2.items() if name in facts}
     kept = {}
     for name, tensor in tensors.items():
-        if name.endswith(".resample_filter"):
+        if re.fullmatch(r"synthesis\.b\d+\.resample_filter", name):
             kept["synthesis.resample_filter"] = tensor
-        else:
+        elif not name.endswith(".resample_filter"):  # a layer's own is its block's, or is not used
             kept[name] = tensor
     return kept, settings
 

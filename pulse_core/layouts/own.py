@@ -1,4 +1,4 @@
-"""This pack's own files: names as the families have them, settings as JSON in the metadata."""
+"""The pack's own files: names as the families have them, settings as JSON in the metadata."""
 
 from __future__ import annotations
 

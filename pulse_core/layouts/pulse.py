@@ -7,7 +7,8 @@ from typing import Any
 
 from ..checkpoints.stored import Stored
 
-_PREFIXES = ("g_synthesis.", "g_mapping.", "synthesis.", "mapping.")
+_MAPPING = ("g_mapping.", "mapping.")
+_PREFIXES = ("g_synthesis.", "synthesis.", *_MAPPING)
 
 
 def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
@@ -21,7 +22,8 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
     renamed = {}
     for name, tensor in tensors.items():
         bare = _bare(name).replace(".top_epi.", ".")
-        renamed[f"mapping.{bare}" if bare.startswith("dense") else f"synthesis.{bare}"] = tensor
+        half = "mapping" if bare.startswith("dense") or name.startswith(_MAPPING) else "synthesis"
+        renamed[f"{half}.{bare}"] = tensor
     return renamed, {}
 
 

@@ -51,12 +51,12 @@ def _translate(name: str) -> tuple[str, _Change | None]:
     if match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):
         return f"mapping.fc{int(match[1]) - 1}.{match[2]}", None
     if match := re.fullmatch(r"noises\.noise_(\d{1,3})", name):
-        return f"{_layer(int(match[1]) - 1)}.noise_const", lambda t: t[0, 0]
+        return f"synthesis.{_layer(int(match[1]) - 1)}.noise_const", lambda t: t[0, 0]
     if match := re.fullmatch(r"(conv1|to_rgb1|convs\.\d{1,3}|to_rgbs\.\d{1,3})\.(.+)", name):
         module, number = match[1].partition(".")[::2]
         block = {"conv1": "b4.conv1", "to_rgb1": "b4.torgb"}.get(module)
         if block is None:
-            block = f"b{8 << int(number)}.torgb" if module == "to_rgbs" else _layer(int(number)).removeprefix("synthesis.")
+            block = f"b{8 << int(number)}.torgb" if module == "to_rgbs" else _layer(int(number))
         part, change = _PARTS.get(match[2], (match[2], None))
         return f"synthesis.{block}.{part}", change
     return name, None
@@ -65,5 +65,5 @@ def _translate(name: str) -> tuple[str, _Change | None]:
 def _layer(index: int) -> str:
     """convs are numbered two a resolution from 8x8 on; -1 is conv1."""
     if index < 0:
-        return "synthesis.b4.conv1"
-    return f"synthesis.b{8 << (index // 2)}.conv{index % 2}"
+        return "b4.conv1"
+    return f"b{8 << (index // 2)}.conv{index % 2}"

@@ -73,7 +73,7 @@ def _blurs(names: Collection[str]) -> dict[str, StoredTensor]:
     row = torch.tensor([1.0, 2.0, 1.0])
     kernel = (row[:, None] * row / 16)[None, None]
     sides = [match[1] for name in names if (match := re.fullmatch(r"synthesis/(\d+)x\d+/Conv0_up/weight", name))]
-    return in_memory({f"synthesis.blocks.{side}x{side}.conv0_up.intermediate.kernel": kernel for side in sides})
+    return {f"synthesis.blocks.{side}x{side}.conv0_up.intermediate.kernel": in_memory(kernel) for side in sides}
 
 
 def _turned(t: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Host:
         utils, patcher = _module("comfy.utils"), _module("comfy.model_patcher")
         utils.ProgressBar = _progress_bar(self)
         patcher.ModelPatcher = _model_patcher(self)
-        latest = _module("comfy_api.latest", io=_io(), ComfyExtension=ComfyExtension)
+        latest = _module("comfy_api.latest", io=_io(), ui=_ui(), ComfyExtension=ComfyExtension)
         packages = {
             "comfy": _module("comfy", utils=utils, model_patcher=patcher, model_management=self.management),
             "comfy_api": _module("comfy_api", latest=latest),
@@ -82,14 +82,28 @@ def _folder_paths() -> ModuleType:
         candidates = (os.path.join(path, file) for path in known[name][0])
         return next((path for path in candidates if os.path.isfile(path)), None)
 
-    return _module(
+    def get_output_directory() -> str:
+        return str(Path(module.models_dir).parent / "output")
+
+    def get_save_image_path(prefix: str, folder: str) -> tuple[str, str, int, str, str]:
+        path = (Path(folder) / prefix).resolve()
+        if not path.is_relative_to(Path(folder).resolve()):
+            raise ValueError("saving outside of the output folder is not allowed")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        taken = len(list(path.parent.glob(f"{path.name}_*")))
+        return str(path.parent), path.name, taken + 1, str(Path(prefix).parent), prefix
+
+    module = _module(
         "folder_paths",
         folder_names_and_paths=known,
         add_model_folder_path=add_model_folder_path,
         get_filename_list=get_filename_list,
         get_full_path=get_full_path,
         get_folder_paths=lambda name: list(known[name][0]),
+        get_output_directory=get_output_directory,
+        get_save_image_path=get_save_image_path,
     )
+    return module
 
 
 # comfy.model_management, comfy.model_patcher, comfy.utils
@@ -221,6 +235,15 @@ class ComfyNode:
     @classmethod
     def execute(cls, **inputs: Any) -> NodeOutput:
         raise NotImplementedError
+
+
+class PreviewText:
+    def __init__(self, value: str):
+        self.value = value
+
+
+def _ui() -> ModuleType:
+    return _module("comfy_api.latest.ui", PreviewText=PreviewText)
 
 
 def _io() -> ModuleType:

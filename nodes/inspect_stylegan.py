@@ -1,0 +1,37 @@
+"""PULSEInspectStyleGAN."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ..pulse_core.inspection import as_table, describe_generator
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from ..pulse_core.generators import Generator
+
+
+class PULSEInspectStyleGANNode(io.ComfyNode):
+    """STYLEGAN -> what it is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEInspectStyleGAN",
+            display_name="PULSE Inspect StyleGAN",
+            category=sockets.CATEGORY,
+            description="Says what a generator is: family, resolution, dimensions, format, hash, and the licence and "
+            "origin of known checkpoints.",
+            inputs=[sockets.StyleGAN.Input("stylegan", tooltip="The generator to look at.")],
+            outputs=[io.String.Output("facts", display_name="facts", tooltip="The same as JSON.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, stylegan: Generator) -> io.NodeOutput:
+        with host.gradients():
+            facts = describe_generator(host.known(stylegan))
+        return io.NodeOutput(json.dumps(facts, indent=2), ui=ui.PreviewText(as_table(facts)))

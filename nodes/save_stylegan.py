@@ -1,0 +1,43 @@
+"""PULSESaveStyleGAN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ..pulse_core.conversion import save_generator
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from ..pulse_core.generators import Generator
+
+
+class PULSESaveStyleGANNode(io.ComfyNode):
+    """STYLEGAN -> a .safetensors file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSESaveStyleGAN",
+            display_name="PULSE Save StyleGAN",
+            category=sockets.CATEGORY,
+            description="Writes a generator as one .safetensors into ComfyUI's output folder, where Load StyleGAN "
+            "finds it: safe to share, quick to load, and it draws the same images bit for bit.",
+            inputs=[
+                sockets.StyleGAN.Input("stylegan", tooltip="The generator to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{host.MODEL_FOLDER}/generator",
+                    tooltip="Below ComfyUI's output folder; a number is added. Load StyleGAN looks into stylegan/.",
+                ),
+            ],
+            outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, stylegan: Generator, filename_prefix: str) -> io.NodeOutput:
+        with host.gradients():
+            path = str(save_generator(host.known(stylegan), host.output_file(filename_prefix)))
+        return io.NodeOutput(path, ui=ui.PreviewText(path))
