@@ -36,7 +36,7 @@ _PACK_FOLDER = Path(__file__).resolve().parent.parent
 
 
 def register_model_folders() -> None:
-    """models/stylegan, the pack's own weights and what it saved, added to whatever the user's extra_model_paths.yaml names."""
+    """models/stylegan, the pack's weights and what it saved, added to what the user's extra_model_paths.yaml names."""
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.get_output_directory()) / MODEL_FOLDER))
@@ -98,7 +98,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 @dataclass
 class _Handle:
-    """What the host's memory management knows a generator by. A copy of a generator, as projectors make one, has none."""
+    """What the host's memory management knows a generator by. A copy of a generator has none: projectors make them."""
 
     patcher: comfy.model_patcher.ModelPatcher
 

@@ -12,7 +12,7 @@ import pickle
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
+from zoo import Animal
 
 
 def save_torch(path: Path, content: Any, legacy: bool = False) -> Path:
@@ -219,3 +221,74 @@ def stylegan2_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             kind = kind.replace("affine.weight", "mod_weight").replace("affine.bias", "mod_bias")
             variables[f"synthesis/{side}x{side}/{scopes[layer]}/{kind}"] = tensor
     return {name: tensor.contiguous() for name, tensor in variables.items()}
+
+
+# Every animal of the zoo in every format that has it
+
+
+def write_safetensors(path: Path, animal: Animal) -> None:
+    save_file(animal.tensors, path)
+
+
+def write_torch(path: Path, animal: Animal) -> None:
+    save_torch(path, animal.tensors)
+
+
+def write_torch_legacy(path: Path, animal: Animal) -> None:
+    save_torch(path, animal.tensors, legacy=True)
+
+
+def write_lernapparat(path: Path, animal: Animal) -> None:
+    names = {k.replace("synthesis.", "g_synthesis.").replace("mapping.", "g_mapping."): k for k in animal.tensors}
+    save_torch(path, {k.replace(".noise.weight", ".top_epi.noise.weight"): animal.tensors[v] for k, v in names.items()})
+
+
+def write_rosinality(path: Path, animal: Animal) -> None:
+    save_torch(path, rosinality(animal.tensors))
+
+
+def write_rosinality_training(path: Path, animal: Animal) -> None:
+    save_torch(path, rosinality(animal.tensors, trained=True), legacy=True)
+
+
+def write_nvlabs_3(path: Path, animal: Animal) -> None:
+    save_nvlabs(path, animal.tensors, animal.facts, protocol=3)
+
+
+def write_nvlabs_4(path: Path, animal: Animal) -> None:
+    save_nvlabs(path, animal.tensors, animal.facts, protocol=4)
+
+
+def write_nvlabs_5(path: Path, animal: Animal) -> None:
+    save_nvlabs(path, animal.tensors, animal.facts, protocol=5)
+
+
+def write_tensorflow(path: Path, animal: Animal) -> None:
+    if animal.family == "stylegan1":
+        save_tensorflow(path, stylegan1_for_tensorflow(animal.tensors), "G_synthesis")
+    else:
+        save_tensorflow(path, stylegan2_for_tensorflow(animal.tensors), "G_synthesis_stylegan2")
+
+
+ANY = (write_safetensors, write_torch, write_torch_legacy)
+NVLABS = (write_nvlabs_3, write_nvlabs_4, write_nvlabs_5)
+Writer = Callable[[Path, Animal], None]
+WRITERS: dict[str, tuple[Writer, ...]] = {
+    "mobilestylegan": ANY,
+    "stylegan1": (*ANY, write_lernapparat, write_tensorflow),
+    "stylegan1 conditional": (*ANY, write_tensorflow),
+    "stylegan2 skip": (*ANY, *NVLABS, write_tensorflow),
+    "stylegan2 conditional": (*ANY, *NVLABS, write_tensorflow),
+    "stylegan2 resnet": (*ANY, *NVLABS, write_tensorflow),
+    "stylegan2 orig, grey": (*ANY, *NVLABS),
+    "stylegan2 tall": (*ANY, *NVLABS),
+    "stylegan2 rosinality": (*ANY, write_rosinality, write_rosinality_training),
+    "stylegan3 t": (*ANY, *NVLABS),
+    "stylegan3 r": (*ANY, *NVLABS),
+    "stylegan3 tall": (*ANY, *NVLABS),
+}
+ENDINGS: dict[Writer, str] = {
+    write_safetensors: ".safetensors",
+    write_tensorflow: ".pkl",
+    **dict.fromkeys(NVLABS, ".pkl"),
+}

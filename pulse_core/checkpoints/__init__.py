@@ -15,6 +15,7 @@ from .stored import Stored
 
 FORMATS = (safetensors_format, torch_format, pickle_format)
 _SHARING = 4  # how many times over a file's bytes may be shown as tensors
+_MAX_TENSORS = 10_000  # the largest generators have some 1,000
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.SUFFIXES)
 
 
@@ -49,7 +50,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             tensors, facts = form.read(path)
             if not tensors:
                 raise CheckpointError(f"{path} holds no tensors.", accepted, "check that it is the right file.")
-            _check_size(path, sum(tensor.nbytes for tensor in tensors.values()))
+            _check_size(path, tensors)
             return Checkpoint(path, form.NAME, tensors, facts)
     raise CheckpointError(
         f"{path} begins with {head[:8]!r}, which no known checkpoint format does.",
@@ -58,12 +59,12 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     )
 
 
-def _check_size(path: Path, nbytes: int) -> None:
+def _check_size(path: Path, tensors: Stored) -> None:
     """Tensors may share their numbers, but a small file that stands for gigabytes is an attack."""
-    size = path.stat().st_size
-    if nbytes > _SHARING * size:
+    size, nbytes = path.stat().st_size, sum(tensor.nbytes for tensor in tensors.values())
+    if nbytes > _SHARING * size or len(tensors) > _MAX_TENSORS:
         raise CheckpointError(
-            f"{path} has {size:,} bytes but tensors of {nbytes:,}.",
-            "a file about as large as its tensors.",
+            f"{path} has {size:,} bytes but {len(tensors):,} tensors of {nbytes:,} bytes.",
+            f"a file about as large as its tensors, with {_MAX_TENSORS:,} of them at most.",
             "download it again from a source you trust.",
         )

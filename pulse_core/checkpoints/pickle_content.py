@@ -20,6 +20,8 @@ from .vocabulary import TF_NETWORK, NumpyArray, Record, TensorView
 # Where a generator's own entry is, the moving average of its weights first.
 _PLACES = ("G_ema", "g_ema", "params_ema", "G", "g", "generator", "state_dict")
 _MAX_DEPTH = 32
+_MAX_NAME = 1000  # prefixes included: one long prefix could be put before very many names
+_MAX_NUMBER = 1e30  # of a TensorFlow variable without dimensions
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -51,15 +53,18 @@ def _collect(path: Path, item: Any, beside: dict[Any, Any]) -> tuple[dict[str, S
     else:
         _no_generator(path, item)
     tensors, facts = {}, {}
-    for name, value in pairs:
-        if isinstance(value, _PLAIN):
-            facts[str(name)] = value
-        elif str(name) in tensors:
+    for key, value in pairs:
+        name = str(key)
+        if len(name) > _MAX_NAME or (name in tensors and not isinstance(value, _PLAIN)):
             raise CheckpointError(
-                f"{path} holds the tensor {str(name)[:80]!a} twice.", "each name once.", "download the file again."
+                f"{path} holds the name {name[:80]!a} twice, or it is too long.",
+                f"each name once, of at most {_MAX_NAME:,} letters.",
+                "download the file again.",
             )
+        if isinstance(value, _PLAIN):
+            facts[name] = value
         else:
-            tensors[str(name)] = _placed(path, str(name), value)
+            tensors[name] = _placed(path, name, value)
     return tensors, facts
 
 
@@ -103,7 +108,8 @@ def _walk_tensorflow(path: Path, network: Record, prefix: str, seen: set[int]) -
     _enter(path, network, prefix, seen)
     if not isinstance(variables, list) or not isinstance(components, dict):
         _no_generator(path, network)
-    yield f"{prefix}build_func_name", str(state.get("build_func_name"))[:80]
+    builder = state.get("build_func_name")
+    yield f"{prefix}build_func_name", builder if isinstance(builder, str) else None
     kwargs = state.get("static_kwargs")
     for name, value in kwargs.items() if isinstance(kwargs, dict) else ():
         if isinstance(value, _PLAIN):
@@ -112,7 +118,7 @@ def _walk_tensorflow(path: Path, network: Record, prefix: str, seen: set[int]) -
         match pair:
             case (str(name), NumpyArray() as array):
                 yield f"{prefix}{name}", array
-            case (str(name), float() | int() as number):
+            case (str(name), float() | int() as number) if abs(number) < _MAX_NUMBER:
                 yield f"{prefix}{name}", in_memory(torch.tensor(float(number)))
             case _:
                 _no_generator(path, network)

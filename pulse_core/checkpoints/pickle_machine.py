@@ -71,9 +71,7 @@ class Machine:
             CheckpointError: the file is cut off or damaged, asks for code, or is too long.
         """
         while True:
-            self.budget[0] -= 1
-            if self.budget[0] < 0:
-                self.damaged(f"its pickle has more than {MAX_OPCODES:,} steps")
+            self.spend(1)
             code = self.take(1)
             if code == b".":
                 return self.pop()
@@ -86,6 +84,12 @@ class Machine:
             else:
                 step(self)
 
+    def spend(self, steps: int) -> None:
+        """Takes so many steps off the budget: one an opcode, and one for each item that is copied."""
+        self.budget[0] -= steps
+        if self.budget[0] < 0:
+            self.damaged(f"its pickle has more than {MAX_OPCODES:,} steps")
+
     # The file
 
     def take(self, length: int) -> bytes:
@@ -96,13 +100,6 @@ class Machine:
         if len(data) != length:
             self.cut_off()
         return data
-
-    def read(self, span: Span) -> bytes:
-        """The bytes of a short span."""
-        if span.length > MAX_TEXT:
-            self.damaged(f"its pickle has {span.length:,} bytes where a few belong")
-        self.file.seek(span.start)
-        return self.file.read(span.length)
 
     def skip(self, length: int) -> int:
         """Passes over bytes without reading them; returns where they begin."""
@@ -184,8 +181,8 @@ class Machine:
 
     def name(self, module: str, name: str) -> None:
         """Pushes a name of the vocabulary."""
-        full = f"{module}.{name}"
-        if not self.words.known(full):
+        full = f"{module[:MAX_LINE]}.{name[:MAX_LINE]}"
+        if max(len(module), len(name)) > MAX_LINE or not self.words.known(full):
             self.refuse(full)
         self.push(Name(full))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import whole_file
-from .stored import StoredTensor
+from .stored import Span, StoredTensor, tensor_in
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
+
+_MAX_HEADER = 1 << 22  # bytes; those of the largest generators have some 100 KB
 
 _TYPES = {
     "F64": torch.float64,
@@ -39,36 +40,38 @@ def recognises(head: bytes) -> bool:
 
 
 def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """All tensors, and the metadata as facts."""
-    try:
-        with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-            tensors = {
-                name: StoredTensor(tuple(part.get_shape()), _TYPES[part.get_dtype()], partial(_read, path, name))
-                for name, part in slices.items()
-            }
-            return tensors, dict(file.metadata() or {})
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    except KeyError as error:
-        raise _damaged(path, f"numbers of the type {error}") from error
+    """All tensors, and the metadata as facts.
 
-
-def _read(path: Path, name: str) -> Tensor:
-    """One tensor, copied out of the mapped file, which may be replaced while the tensor is in use.
-
-    The file is mapped for each tensor anew: pages of a mapping count as memory for as long as it lives.
+    safetensors itself checks the header, and the numbers are then read as for any format: opening the file
+    for each tensor anew would read the whole header each time.
     """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER:
+            raise _damaged(path, f"it has a header of {length:,} bytes")
+        text = file.read(length)
     try:
-        with safe_open(path, "pt") as file:
-            return file.get_tensor(name).clone()
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        with safe_open(path, "pt"):
+            header = json.loads(text)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:  # what it ignores, json may not
         raise _damaged(path, str(error)) from error
+    facts = header.pop("__metadata__", None) or {}
+    return {name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, facts
+
+
+def _tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor:
+    kind, (begin, end) = entry["dtype"], entry["data_offsets"]
+    if kind not in _TYPES:
+        raise _damaged(path, f"it has numbers of the type {kind}")
+    tensor = tensor_in(Span(path, start + begin, end - begin), _TYPES[kind], tuple(entry["shape"]))
+    if tensor is None:
+        raise _damaged(path, f"it has a tensor {name[:80]!a} of {len(entry['shape']):,} dimensions")
+    return tensor
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} is a damaged safetensors file ({reason}).",
+        f"{path} is a damaged safetensors file ({reason[:300]}).",
         "a whole safetensors file.",
         "download or convert it again; it may have been cut off on the way.",
     )

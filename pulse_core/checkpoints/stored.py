@@ -16,6 +16,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
+MAX_DIMS = 8
+_MAX_SIZE = 1 << 62  # of any one size or stride, also of a tensor without elements; torch has 64 bits for it
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -93,15 +96,18 @@ class Span:
 
 
 def tensor_in(
-    span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+    span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None, offset: int = 0
 ) -> StoredTensor | None:
     """The tensor that lies in a span of numbers; None where it would not fit in.
 
     Args:
-        strides, offset: in elements, as torch has them.
+        strides, offset: in elements, as torch has them; None for a dense tensor.
     """
-    sizes = (*shape, *strides, offset)
-    if len(shape) != len(strides) or len(shape) > 8 or any(n < 0 for n in sizes):
+    if len(shape) > MAX_DIMS:
+        return None
+    dense = row_major(shape)
+    strides = dense if strides is None else strides
+    if len(shape) != len(strides) or any(not 0 <= n < _MAX_SIZE for n in (*shape, *dense, *strides, offset)):
         return None
     numel, extent = math.prod(shape), sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
     room = span.length // dtype.itemsize

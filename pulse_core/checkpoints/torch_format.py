@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -24,6 +25,7 @@ _DAMAGED_ZIP = (
     zipfile.BadZipFile,
     NotImplementedError,
     EOFError,
+    OSError,
     struct.error,
     OverflowError,
     UnicodeDecodeError,
@@ -79,7 +81,13 @@ def _entries(file: BinaryIO, path: Path) -> dict[str, Span]:
         raise _damaged_error(path, f"its zip directory cannot be read ({error})") from error
     if len(infos) > _MAX_ENTRIES:
         _damaged(path, f"it has {len(infos):,} entries")
-    return {info.filename: _span(file, path, info) for info in infos}
+    spans = {info.filename: _span(file, path, info) for info in infos}
+    if len(spans) != len(infos):
+        _damaged(path, "it has several entries of one name")
+    placed = sorted(spans.values(), key=lambda span: span.start)
+    if any(a.start + a.length > b.start for a, b in pairwise(placed)):
+        _damaged(path, "entries of it overlap")
+    return spans
 
 
 def _span(file: BinaryIO, path: Path, info: zipfile.ZipInfo) -> Span:

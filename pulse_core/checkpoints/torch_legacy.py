@@ -45,7 +45,7 @@ def read_legacy(file: BinaryIO, path: Path, span: Span, words: StorageWords, bud
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         machine.damaged("its numbers are in an unknown byte order")
     storages = words.storages or {}
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         machine.damaged("its list of tensors does not fit its content")
     for key in keys:
         storage = storages[key]

@@ -16,7 +16,7 @@ import torch
 
 from ..errors import CheckpointError
 from .pickle_machine import Machine, Name
-from .stored import Span, StoredTensor, in_memory, row_major, tensor_in
+from .stored import MAX_DIMS, Span, StoredTensor, in_memory, row_major, tensor_in
 from .torch_legacy import Storage, read_legacy
 
 MAX_ENCODED = 256  # bytes; protocol 2 spells the bytes of numpy's numbers as text
@@ -90,13 +90,13 @@ class TensorView:
         return tensor_in(self.storage.span, self.storage.dtype, self.shape, self.strides, self.offset)
 
 
-def _is_ints(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(n) is int for n in value)
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) <= MAX_DIMS and all(type(n) is int for n in value)
 
 
 def _rebuild_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
-        case (Storage() as storage, int(offset), shape, strides, *_) if _is_ints(shape) and _is_ints(strides):
+        case (Storage() as storage, int(offset), shape, strides, *_) if _is_sizes(shape) and _is_sizes(strides):
             return TensorView(storage, offset, shape, strides)
     return NotImplemented
 
@@ -124,7 +124,10 @@ def _dict(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
         case ():
             return {}
-        case ([*pairs],) if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        case (list(pairs),):
+            m.spend(len(pairs))
+            if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+                return NotImplemented
             return {m.key(key): value for key, value in pairs}
     return NotImplemented
 
@@ -133,13 +136,14 @@ def _set(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
         case ():
             return set()
-        case ([*items],):
+        case (list(items),):
+            m.spend(len(items))
             return {m.key(item) for item in items}
     return NotImplemented
 
 
 def _size(m: Machine, args: tuple[Any, ...]) -> Any:
-    return args[0] if len(args) == 1 and _is_ints(args[0]) else NotImplemented
+    return args[0] if len(args) == 1 and _is_sizes(args[0]) else NotImplemented
 
 
 def _encode(m: Machine, args: tuple[Any, ...]) -> Any:
@@ -168,8 +172,9 @@ def _numpy_scalar(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
         case (NumpyType(name=name, swapped=swapped), Span() | bytes() as data):
             form = (">" if swapped else "<") + NUMPY_TYPES[name][1]
-            number = m.read(data) if isinstance(data, Span) else data
-            return struct.unpack(form, number)[0] if len(number) == struct.calcsize(form) else NotImplemented
+            if (data.length if isinstance(data, Span) else len(data)) != struct.calcsize(form):
+                return NotImplemented
+            return struct.unpack(form, data.read() if isinstance(data, Span) else data)[0]
     return NotImplemented
 
 
@@ -232,10 +237,9 @@ class CheckpointWords:
 
     def build(self, machine: Machine, item: Any, state: Any) -> bool:
         match item, state:
-            case Record(), dict():
-                item.state.update(state)
-            case Record(), (None, dict() as slots):
-                item.state.update(slots)
+            case (Record(), dict(content)) | (Record(), (None, dict(content))):
+                machine.spend(len(content))
+                item.state.update(content)
             case dict(), dict():
                 pass  # a state dict's _metadata
             case NumpyType(), (int(), str(order), *_):
@@ -268,17 +272,15 @@ class NestedStorageWords(CheckpointWords):
 
 
 def _numpy_tensor(m: Machine, shape: Any, dtype: NumpyType, by_column: bool, data: Span | bytes) -> StoredTensor:
-    if not _is_ints(shape) or dtype.swapped:
+    if not _is_sizes(shape) or dtype.swapped:
         m.damaged("its pickle has an array of an unknown layout")
     kind = NUMPY_TYPES[dtype.name][0]
     strides = row_major(shape[::-1])[::-1] if by_column else row_major(shape)
+    tensor = None
     if isinstance(data, Span):
         tensor = tensor_in(data, kind, shape, strides)
-    else:  # a short one
-        tensor = None
-        if all(n >= 0 for n in shape) and math.prod(shape) * kind.itemsize == len(data):
-            flat = torch.frombuffer(bytearray(data), dtype=kind) if data else torch.empty(0, dtype=kind)
-            tensor = in_memory(flat.as_strided(shape, strides))
+    elif data and all(n > 0 for n in shape) and math.prod(shape) * kind.itemsize == len(data):  # a short one
+        tensor = in_memory(torch.frombuffer(bytearray(data), dtype=kind).as_strided(shape, strides))
     if tensor is None:
         m.damaged("its pickle has an array that is longer than its data")
     return tensor

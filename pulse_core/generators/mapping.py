@@ -64,7 +64,7 @@ class MappingNetwork(nn.Module):
 
         Returns: ws [B, num_ws, w_dim].
         """
-        w = self.map_to_w(z.to(next(self.parameters())), c)
+        w = self.map_to_w(z.to(next(self.parameters(), z)), c)
         ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
             cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
@@ -140,6 +140,8 @@ class DenseMapping(MappingNetwork):
         label: ConcatLabel | EmbedLabel | None = None,
     ):
         z_dim = layers[0][0].shape[1] - (label.width if label is not None else 0)
+        if z_dim < 1:
+            raise _no_mapping("has no room for a latent beside the class", "a first layer wider than the label")
         super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
         self.weights = nn.ParameterList([weight for weight, _ in layers])
         self.biases = nn.ParameterList([bias for _, bias in layers])
@@ -164,11 +166,11 @@ class DenseMapping(MappingNetwork):
         return c.to(z)
 
 
-def take_layers(bag: TensorBag, prefix: str) -> list[tuple[Tensor, Tensor]]:
+def take_layers(bag: TensorBag, prefix: str, w_dim: int) -> list[tuple[Tensor, Tensor]]:
     """(weight, bias) of the layers prefix0, prefix1, ..., each as wide as the one before needs.
 
     Raises:
-        CheckpointError: there is no first layer, or one does not fit the one before.
+        CheckpointError: there is no first layer, one does not fit the one before, or the last makes no w.
     """
     width = bag.shape(f"{prefix}0.weight", 2)[1]
     layers: list[tuple[Tensor, Tensor]] = []
@@ -177,7 +179,15 @@ def take_layers(bag: TensorBag, prefix: str) -> list[tuple[Tensor, Tensor]]:
         weight = bag.take(f"{name}.weight", -1, width)
         width = weight.shape[0]
         layers.append((weight, bag.take(f"{name}.bias", width)))
+    if width != w_dim:
+        raise _no_mapping(f"makes {width} numbers of a latent", f"{w_dim}, as many as its synthesis network takes")
     return layers
+
+
+def _no_mapping(found: str, accepted: str) -> CheckpointError:
+    return CheckpointError(
+        f"The mapping network of the checkpoint {found}.", f"{accepted}.", "check that both networks belong together."
+    )
 
 
 def draw_labels(count: int, c_dim: int, class_index: int | None, generator: torch.Generator) -> Tensor | None:

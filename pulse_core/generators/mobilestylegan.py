@@ -92,11 +92,10 @@ class Affine(nn.Module):
 class StyledConv(nn.Module):
     """Modulation, (depthwise 3x3 and) convolution, noise, bias, LeakyReLU."""
 
-    def __init__(self, bag: TensorBag, prefix: str, w_dim: int):
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, out_channels: int, w_dim: int):
         super().__init__()
         separable = f"{prefix}.depthwise" in bag
-        weight = bag.take(f"{prefix}.weight", -1, -1, *([1, 1] if separable else [3, 3]))
-        out_channels, in_channels = weight.shape[:2]
+        weight = bag.take(f"{prefix}.weight", out_channels, in_channels, *([1, 1] if separable else [3, 3]))
         self.out_channels, self.in_channels = out_channels, in_channels
         self.depthwise = (
             nn.Parameter(channels_last(bag.take(f"{prefix}.depthwise", in_channels, 1, 3, 3))) if separable else None
@@ -124,12 +123,13 @@ class StyledConv(nn.Module):
 class Block(nn.Module):
     """Twice the size: modulation, inverse Haar, two styled convolutions."""
 
-    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, w_dim: int):
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, out_channels: int, w_dim: int):
         super().__init__()
         self.up = Affine(bag, f"{prefix}.up", in_channels, w_dim)
         self.up.to_bands()
-        self.conv0 = StyledConv(bag, f"{prefix}.conv0", w_dim)
-        self.conv1 = StyledConv(bag, f"{prefix}.conv1", w_dim)
+        inner = bag.shape(f"{prefix}.conv1.weight", 4)[1]
+        self.conv0 = StyledConv(bag, f"{prefix}.conv0", in_channels // 4, inner, w_dim)
+        self.conv1 = StyledConv(bag, f"{prefix}.conv1", inner, out_channels, w_dim)
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
         x = InverseHaar.apply(x * self.up(ws[0]))
@@ -142,25 +142,30 @@ class MobileSynthesis(SynthesisNetwork):
 
     def __init__(self, bag: TensorBag, w_dim: int):
         const = bag.take("synthesis.const", -1, -1, -1)
-        count = 0
-        while f"synthesis.block{count}.conv0.weight" in bag:
-            count += 1
+        sizes = [(const.shape[1], const.shape[2])]  # of each block, and of the image at last
+        widths = []  # of what goes into each block, and into the image; an inverse Haar makes one channel of four
+        while f"synthesis.block{len(widths)}.conv0.weight" in bag:
+            widths.append(4 * bag.shape(f"synthesis.block{len(widths)}.conv0.weight", 4)[1])
+            sizes.append((bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1])))
+        count = len(widths)
+        widths.append(bag.shape("synthesis.to_image.weight", 4)[1])
         names = ["conv", *(f"block{i}.{conv}" for i in range(count) for conv in ("conv0", "conv1"))]
-        consts = [bag.take(f"synthesis.{name}.noise_const", -1, -1) for name in names]
-        size = (bag.check_side(const.shape[1] << (count + 1)), bag.check_side(const.shape[2] << (count + 1)))
-        super().__init__(w_dim, 2 * count + 2, size, 3, [(n.shape[0], n.shape[1]) for n in consts], consts)
+        shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        consts = [bag.take(f"synthesis.{n}.noise_const", *shape) for n, shape in zip(names, shapes, strict=True)]
+        size = (bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1]))
+        super().__init__(w_dim, 2 * count + 2, size, 3, shapes, consts)
         self.const = nn.Parameter(channels_last(const[None]))
-        self.conv = StyledConv(bag, "synthesis.conv", w_dim)
+        self.conv = StyledConv(bag, "synthesis.conv", const.shape[0], widths[0], w_dim)
         blocks, source = [], self.conv
         for index in range(count):
-            block = Block(bag, f"synthesis.block{index}", source.out_channels, w_dim)
+            block = Block(bag, f"synthesis.block{index}", widths[index], widths[index + 1], w_dim)
             source.to_bands()
             source = block.conv1
             blocks.append(block)
         self.blocks = nn.ModuleList(blocks)
-        self.to_image_affine = Affine(bag, "synthesis.to_image", source.out_channels, w_dim)
+        self.to_image_affine = Affine(bag, "synthesis.to_image", widths[-1], w_dim)
         order = band_order(3)
-        weight = bag.take("synthesis.to_image.weight", 12, source.out_channels, 1, 1)
+        weight = bag.take("synthesis.to_image.weight", 12, widths[-1], 1, 1)
         self.to_image_weight = nn.Parameter(channels_last(weight[order] / 2))
         self.to_image_bias = nn.Parameter(bag.take("synthesis.to_image.bias", 12)[order] / 2)
 
@@ -187,5 +192,6 @@ class MobileStyleGAN(Generator):
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
         """There are no settings."""
-        synthesis = MobileSynthesis(bag, bag.shape("synthesis.conv.affine.weight", 2)[1])
-        return DenseMapping(take_layers(bag, "mapping.fc"), synthesis.num_ws, MAPPING_GAIN), synthesis
+        w_dim = bag.shape("synthesis.conv.affine.weight", 2)[1]
+        synthesis = MobileSynthesis(bag, w_dim)
+        return DenseMapping(take_layers(bag, "mapping.fc", w_dim), synthesis.num_ws, MAPPING_GAIN), synthesis

@@ -165,7 +165,7 @@ class StyleGAN1(Generator):
         if "mapping.dense0.weight" not in bag:
             return MissingMapping(w_dim, 0, w_dim, synthesis.num_ws), synthesis
         label = bag.take_if_there("mapping.label_concat.weight", -1, -1)
-        layers = take_layers(bag, "mapping.dense")
+        layers = take_layers(bag, "mapping.dense", w_dim)
         layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
         w_avg = bag.take_if_there("mapping.w_avg", w_dim)
         return DenseMapping(layers, synthesis.num_ws, w_avg=w_avg, label=ConcatLabel.of(label)), synthesis

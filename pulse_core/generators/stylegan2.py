@@ -239,7 +239,7 @@ def nvlabs_mapping(bag: TensorBag, num_ws: int, w_dim: int) -> DenseMapping:
     if "mapping.embed.weight" in bag:
         weight = bag.take("mapping.embed.weight", -1, -1)
         label = EmbedLabel(weight * fan_in_gain(weight), bag.take("mapping.embed.bias", weight.shape[0]))
-    layers = take_layers(bag, "mapping.fc")
+    layers = take_layers(bag, "mapping.fc", w_dim)
     layers = [(weight * (fan_in_gain(weight) * lr), bias * lr) for weight, bias in layers]
     w_avg = bag.take_if_there("mapping.w_avg", w_dim)
     return DenseMapping(layers, num_ws, ACT_GAIN, w_avg=w_avg, label=label)

@@ -70,7 +70,7 @@ def plan_layers(bag: TensorBag, names: Sequence[str], margin: int) -> list[Plan]
     heights = [2 * width for width in widths] if tall else widths
     inside = len(parts) - BARE
     rates = [height - 2 * margin if index < inside else height for index, height in enumerate(heights)]
-    if not all(map(_is_power_of_2, rates)):
+    if not all(map(_is_power_of_2, rates)) or heights[-1] != heights[-2]:
         raise _no_stylegan3(f"has layers of the heights {heights[:20]}")
     plans = []
     for index, (_, _, name) in enumerate(parts):

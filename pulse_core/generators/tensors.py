@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,15 +54,16 @@ class TensorBag:
         found = self.shape(name, len(shape))
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
-        tensor = self._left.pop(name).read()
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        stored = self._left.pop(name).read()
+        # a copy in memory of its own: results must not depend on how the file's bytes happen to be aligned
+        tensor = stored.to(self._dtype, copy=True, memory_format=torch.contiguous_format)
+        if not stored.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
-                f"Tensor {name!r} holds values that are not finite real numbers (type {tensor.dtype}).",
+                f"Tensor {name!r} holds values that are not finite real numbers (type {stored.dtype}).",
                 "finite floating-point weights.",
                 "download the file again; a training run that diverged cannot be used.",
             )
-        # a copy in memory of its own: results must not depend on how the file's bytes happen to be aligned
-        return tensor.to(self._dtype, copy=True, memory_format=torch.contiguous_format)
+        return tensor
 
     def take_if_there(self, name: str, *shape: int) -> Tensor | None:
         """The tensor, or None where the checkpoint has none of this name."""
@@ -100,9 +100,10 @@ class TensorBag:
         """
         value = self._settings.pop(name, default)
         usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not usable or not (math.isfinite(value) and low <= value <= high):
+        if not usable or not low <= value <= high:
+            shown = ascii(value)[:40] if isinstance(value, (int, float, str)) else f"of type {type(value).__name__}"
             raise CheckpointError(
-                f"The setting {name!r} of the checkpoint is {ascii(value)[:40]}.",
+                f"The setting {name!r} of the checkpoint is {shown}.",
                 f"a number from {low:g} to {high:g} in a {self._family} generator.",
                 "convert the original checkpoint again.",
             )

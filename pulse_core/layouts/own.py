@@ -19,9 +19,10 @@ def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
 
 def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Nothing to rename."""
+    text = facts.get(SETTINGS, "{}")
     try:
-        settings = json.loads(facts.get(SETTINGS, "{}"))
-    except (json.JSONDecodeError, RecursionError):
+        settings = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):  # no JSON, an integer of too many digits, nested too deeply
         settings = None
     if not isinstance(settings, dict):
         raise CheckpointError(

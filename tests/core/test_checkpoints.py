@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 from tiny import save_tiny, tiny_mobile_tensors
 
 from pulse_core import catalogue
-from pulse_core.checkpoints import read_checkpoint
+from pulse_core.checkpoints import FORMATS, read_checkpoint
 from pulse_core.checkpoints.random_face import read_random_face
 from pulse_core.errors import CheckpointError
+from pulse_core.fetch import fetch
+from pulse_core.generators import FAMILIES
 from pulse_core.loading import load_generator
 
 
@@ -81,13 +84,14 @@ def test_files_that_are_no_checkpoint(tmp_path, kind):
         "directory": "is a directory",
         "empty": "is empty",
         "page": r"begins with b'<!DOCTYP'",
-        "plain pickle": "which no known checkpoint format does",
-        "no tensors": "holds no tensors",
+        "plain pickle": "holds no generator that could be recognised",
+        "no tensors": r"holds no generator .*a dictionary of nothing",
     }
     with pytest.raises(CheckpointError, match=expected[kind]) as caught:
         read_checkpoint(path)
     assert str(path) in str(caught.value)
-    assert "safetensors (.safetensors), PyTorch (.pt .pth)" in str(caught.value)
+    assert "Accepted: " in str(caught.value)
+    assert "What to do: " in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
@@ -107,7 +111,7 @@ def test_a_truncated_file_is_one_clear_error(tmp_path, suffix, share):
 
 def test_a_list_is_no_state_dict(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="holds a list that is not a state dict"):
+    with pytest.raises(CheckpointError, match=r"holds no generator that could be recognised \(a list\)"):
         read_checkpoint(tmp_path / "x.pt")
 
 
@@ -125,9 +129,29 @@ def test_a_known_name_that_was_not_fetched_says_how(tmp_path, monkeypatch):
 def test_the_catalogue_is_complete():
     for row in catalogue.entries():
         assert row.license
+        assert row.ask.startswith("https://")
+        assert row.format in {form.NAME for form in FORMATS}
+        assert row.family in {family.family for family in FAMILIES}
+        assert row.resolution[0] > 0 < row.resolution[1]
+        assert row.bytes is None or row.bytes > 10**6
+        for digest in (row.sha256, row.content_hash):
+            assert digest is None or re.fullmatch("[0-9a-f]{64}", digest)
+        assert (row.sha256 is None) == (row.checksum is None)
+        assert row.checksum in (None, "confirmed", "reported")
+    names = [row.name for row in catalogue.entries()]
+    assert len(set(names)) == len(names)
+    for row in catalogue.fetchable():
         assert row.lineage
-        assert len(row.content_hash) == 64
+        assert row.content_hash
         assert len(row.source["sha256"]) == 64
+
+
+def test_a_known_checkpoint_that_is_not_fetched_says_where_to_ask():
+    text = r"'stylegan3-t-ffhq-1024x1024' is known but.*ask its publisher for stylegan3-t-ffhq-1024x1024\.pkl \(https://"
+    with pytest.raises(CheckpointError, match=text):
+        load_generator("stylegan3-t-ffhq-1024x1024")
+    with pytest.raises(CheckpointError, match=r"licence does not let this pack fetch it.*one of ffhq-mobile.*ask its"):
+        fetch("stylegan3-t-ffhq-1024x1024")
 
 
 def test_another_openvino_graph_is_refused(tmp_path):

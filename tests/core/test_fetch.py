@@ -13,6 +13,7 @@ from tiny import tiny_mobile_tensors
 
 from pulse_core import catalogue, fetch
 from pulse_core.checkpoints import safetensors_format
+from pulse_core.checkpoints.stored import stored
 from pulse_core.errors import CheckpointError
 from pulse_core.generators.tensors import content_hash
 from pulse_core.loading import load_generator
@@ -26,7 +27,7 @@ def pip(monkeypatch, tmp_path):
     row = catalogue.entry("ffhq-mobile")
     source = {**row.source, "sha256": hashlib.sha256(WHEEL).hexdigest(), "reader": "tiny"}
     tensors = tiny_mobile_tensors()
-    row = dataclasses.replace(row, source=source, content_hash=content_hash(tensors))
+    row = dataclasses.replace(row, source=source, content_hash=content_hash(stored(tensors)))
     monkeypatch.setattr(catalogue, "entry", lambda name: row)
     monkeypatch.setitem(fetch.READERS, "tiny", lambda path: tensors)
 
@@ -55,7 +56,7 @@ def said(pip):
 
 def test_downloads_verifies_and_writes_one_file(pip):
     path, text = said(pip)
-    assert load_generator(path).content_hash == content_hash(tiny_mobile_tensors())
+    assert load_generator(path).content_hash == content_hash(stored(tiny_mobile_tensors()))
     assert "licence: Apache-2.0" in text
     assert "NVIDIA" in text
     assert [p.name for p in pip.target.iterdir()] == [path.name]

@@ -10,12 +10,14 @@ import torch
 from conftest import ROOT
 from safetensors.torch import save_file
 from writers import (
+    ENDINGS,
+    WRITERS,
     rosinality,
     save_nvlabs,
     save_tensorflow,
     save_torch,
     stylegan1_for_tensorflow,
-    stylegan2_for_tensorflow,
+    write_tensorflow,
 )
 from zoo import ZOO, part
 
@@ -25,68 +27,6 @@ from pulse_core.generators import FAMILIES, build_generator
 from pulse_core.inspection import describe
 from pulse_core.loading import generator_from, load_generator
 
-
-def write_safetensors(path, animal):
-    save_file(animal.tensors, path)
-
-
-def write_torch(path, animal):
-    save_torch(path, animal.tensors)
-
-
-def write_torch_legacy(path, animal):
-    save_torch(path, animal.tensors, legacy=True)
-
-
-def write_lernapparat(path, animal):
-    names = {k.replace("synthesis.", "g_synthesis.").replace("mapping.", "g_mapping."): k for k in animal.tensors}
-    save_torch(path, {k.replace(".noise.weight", ".top_epi.noise.weight"): animal.tensors[v] for k, v in names.items()})
-
-
-def write_rosinality(path, animal):
-    save_torch(path, rosinality(animal.tensors))
-
-
-def write_rosinality_training(path, animal):
-    save_torch(path, rosinality(animal.tensors, trained=True), legacy=True)
-
-
-def write_nvlabs_3(path, animal):
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=3)
-
-
-def write_nvlabs_4(path, animal):
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=4)
-
-
-def write_nvlabs_5(path, animal):
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=5)
-
-
-def write_tensorflow(path, animal):
-    if animal.family == "stylegan1":
-        save_tensorflow(path, stylegan1_for_tensorflow(animal.tensors), "G_synthesis")
-    else:
-        save_tensorflow(path, stylegan2_for_tensorflow(animal.tensors), "G_synthesis_stylegan2")
-
-
-ANY = (write_safetensors, write_torch, write_torch_legacy)
-NVLABS = (write_nvlabs_3, write_nvlabs_4, write_nvlabs_5)
-WRITERS = {
-    "mobilestylegan": ANY,
-    "stylegan1": (*ANY, write_lernapparat, write_tensorflow),
-    "stylegan1 conditional": (*ANY, write_tensorflow),
-    "stylegan2 skip": (*ANY, *NVLABS, write_tensorflow),
-    "stylegan2 conditional": (*ANY, *NVLABS, write_tensorflow),
-    "stylegan2 resnet": (*ANY, *NVLABS, write_tensorflow),
-    "stylegan2 orig, grey": (*ANY, *NVLABS),
-    "stylegan2 tall": (*ANY, *NVLABS),
-    "stylegan2 rosinality": (*ANY, write_rosinality, write_rosinality_training),
-    "stylegan3 t": (*ANY, *NVLABS),
-    "stylegan3 r": (*ANY, *NVLABS),
-    "stylegan3 tall": (*ANY, *NVLABS),
-}
-ENDINGS = {write_safetensors: ".safetensors", write_tensorflow: ".pkl", **dict.fromkeys(NVLABS, ".pkl")}
 CELLS = [(name, writer) for name, writers in WRITERS.items() for writer in writers]
 
 

@@ -45,7 +45,7 @@ def test_registering_keeps_the_folders_and_endings_of_others(pack, host, models,
     pack.register()
     pack.register()
     paths, endings = host.folder_paths.folder_names_and_paths["stylegan"]
-    assert paths == ["/others", str(models / "stylegan"), str(weights)]
+    assert paths == ["/others", str(models / "stylegan"), str(weights), str(models.parent / "output" / "stylegan")]
     assert {".pkl", ".safetensors", ".pt", ".pth"} <= endings
 
 

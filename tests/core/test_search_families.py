@@ -1,0 +1,84 @@
+"""The search on every family: a planted target is found, whatever inputs and shape the generator has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from zoo import ZOO
+
+from pulse_core import SearchConfig, downsample, search
+from pulse_core.errors import SettingError
+from pulse_core.gaussian import LatentGaussian, cache_path, fit_gaussian
+from pulse_core.images import to_rgb
+from pulse_core.loading import generator_from
+from pulse_core.sampling import sample
+
+
+def load(name):
+    animal = ZOO[name]()
+    return generator_from(animal.tensors, animal.facts, name=name)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_planted_target_is_found(name):
+    generator = load(name)
+    label = 1 if generator.c_dim else None
+    fit = fit_gaussian(generator, 4000, class_index=label)
+    ws = torch.stack([ws for _, ws in sample(generator, range(9), class_index=label)])
+    faces = to_rgb(generator.synthesis(ws, noise_mode="none") / 2 + 0.5).clamp(0, 1)
+    target, others = downsample(faces, factor=8).split([1, 8])
+    eps = float((others - target).square().mean()) / 20  # twenty times closer than other faces are
+    first = []
+
+    def remember(state):
+        if state.step == 0:
+            first.append(float(state.l2))
+
+    (solution,) = search(generator, target, fit, SearchConfig(steps=80, eps=eps), seed=2, on_step=remember)
+    assert first[0] > 5 * eps  # not there by chance
+    assert solution.converged
+    assert solution.image.shape == (3, *generator.size)
+    assert solution.downscaled.shape == (3, generator.size[0] // 8, generator.size[1] // 8)
+    assert len(solution.noise) == len(generator.noise_shapes)
+    again = generator.synthesis(solution.ws[None], noise=[noise[None] for noise in solution.noise])
+    shown = ((again + 1) / 2).clamp(0, 1).expand(1, 3, -1, -1)[0]
+    torch.testing.assert_close(shown, solution.image, atol=1e-5, rtol=0)
+
+
+def test_a_target_of_another_shape_is_refused_with_the_right_one():
+    generator = load("stylegan2 tall")
+    fit = fit_gaussian(generator, 100)
+    with pytest.raises(ValueError, match=r"The target is 8x8; stylegan2 tall makes 32x64.*the ratio 32:64"):
+        search(generator, torch.rand(1, 3, 8, 8), fit, SearchConfig(steps=1))
+
+
+def test_a_class_changes_the_fit_and_the_faces():
+    generator = load("stylegan2 conditional")
+    every, second = fit_gaussian(generator, 2000), fit_gaussian(generator, 2000, class_index=2)
+    assert (every.mean - second.mean).abs().max() > 0.05
+    images = [next(sample(generator, [0], class_index=label))[0] for label in (0, 0, 1)]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+
+
+def test_classes_that_are_not_there_are_refused():
+    with pytest.raises(SettingError, match=r"The class is 5, and this generator has 5 classes.*0 to 4"):
+        fit_gaussian(load("stylegan2 conditional"), 10, class_index=5)
+    with pytest.raises(SettingError, match=r"The class is 0, and this generator has no classes.*no class"):
+        next(sample(load("stylegan2 skip"), [0], class_index=0))
+    with pytest.raises(SettingError, match=r"conditional and was given no class.*\[1, 5\]"):
+        load("stylegan2 conditional").mapping(torch.zeros(1, 64))
+
+
+def test_fits_of_classes_are_cached_apart(tmp_path):
+    generator = load("stylegan2 conditional")
+    generator.files = (tmp_path / "g.pt",)
+    names = {cache_path(generator, 10, 0, label).name for label in (None, 0, 1)}
+    assert len(names) == 3
+
+
+def test_a_fit_of_another_generator_is_refused():
+    generator = load("mobilestylegan")
+    fit = LatentGaussian(torch.zeros(512), torch.ones(512))
+    with pytest.raises(SettingError, match=r"has 512 dimensions; W of mobilestylegan has 16"):
+        search(generator, torch.rand(1, 3, 8, 8), fit, SearchConfig(steps=1))
