@@ -7,6 +7,7 @@ themselves, and what a checkpoint holds besides (a discriminator, an optimiser) 
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class StoredTensor:
     """A tensor to be read.
 
     shape, dtype: of what `read` returns.
-    read: reads it; a new tensor each time, or the same for one that was in memory already.
+    read: reads it; a new tensor each time, which the caller may keep and change.
     """
 
     shape: tuple[int, ...]
@@ -59,7 +60,7 @@ Stored = Mapping[str, StoredTensor]
 
 def in_memory(tensor: Tensor) -> StoredTensor:
     """A tensor that is there already, under the same interface."""
-    return StoredTensor(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+    return StoredTensor(tuple(tensor.shape), tensor.dtype, tensor.detach().clone)
 
 
 def stored(tensors: Mapping[str, Tensor | StoredTensor]) -> dict[str, StoredTensor]:
@@ -116,12 +117,21 @@ def tensor_in(
     used = span.part(offset * dtype.itemsize, (extent if numel else 0) * dtype.itemsize)
 
     def read() -> Tensor:
-        raw = torch.empty(used.length, dtype=torch.uint8)
+        raw = new_bytes(used.length)
         if used.length:
             used.read_into(raw.numpy().data)
         return raw.view(dtype).as_strided(shape, strides) if numel else torch.empty(shape, dtype=dtype)
 
     return StoredTensor(shape, dtype, read)
+
+
+def new_bytes(length: int) -> Tensor:
+    """[length] uint8 in memory of its own, which goes back to the system as soon as it is dropped.
+
+    Weights are copied into another layout right after they are read; from the heap, what is freed in
+    between would stay with the process as holes.
+    """
+    return torch.frombuffer(mmap.mmap(-1, length), dtype=torch.uint8) if length else torch.empty(0, dtype=torch.uint8)
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

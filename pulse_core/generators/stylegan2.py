@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +29,11 @@ _FILTER = "synthesis.resample_filter"
 def fan_in_gain(weight: Tensor) -> float:
     """The run-time factor 1 / sqrt(fan in) of the equalised learning rate."""
     return float(weight[0].numel() ** -0.5)
+
+
+def squared_norms(weight: Tensor) -> Tensor:
+    """[out, in, kh, kw] -> [out, in], the sums of squares that demodulation needs; no temporary as large as the weight."""
+    return torch.linalg.vector_norm(weight.flatten(2), dim=2).square_()
 
 
 class Affine(nn.Module):
@@ -73,7 +79,7 @@ class StyledConv(nn.Module):
         weight = bag.take(f"{prefix}.weight", out_channels, in_channels, 3, 3)
         self.gain, self.limit = ACT_GAIN * gain, clamp * gain if clamp is not None else None
         self.affine = Affine(bag, prefix, in_channels, w_dim)
-        self.register_buffer("wsq", weight.square().sum(dim=(2, 3)))
+        self.register_buffer("wsq", squared_norms(weight))
         self.register_buffer("kernel", kernel)
         self.weight = nn.Parameter(channels_last(weight.transpose(0, 1) if kernel is not None else weight))
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", out_channels) * self.gain)

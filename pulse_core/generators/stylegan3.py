@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 from .base import Generator, SynthesisNetwork, channels_last
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
-from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping
+from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .tensors import TensorBag
 
 BARE = 2  # layers at the end, the image included, that have no margin
@@ -161,7 +161,7 @@ class Layer(nn.Module):
             weight = weight * fan_in_gain(weight)
         else:
             weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
-            self.register_buffer("wsq", weight.square().sum(dim=(2, 3)))
+            self.register_buffer("wsq", squared_norms(weight))
         self.weight = nn.Parameter(channels_last(weight))
         self.register_buffer("input_gain", magnitude.clamp(min=1e-12).rsqrt())
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))

@@ -54,12 +54,13 @@ class TensorBag:
         found = self.shape(name, len(shape))
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
-        stored = self._left.pop(name).read()
-        # a copy in memory of its own: results must not depend on how the file's bytes happen to be aligned
-        tensor = stored.to(self._dtype, copy=True, memory_format=torch.contiguous_format)
-        if not stored.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        tensor = self._left.pop(name).read()
+        kind = tensor.dtype
+        # contiguous: results must not depend on the layout that a file happens to have
+        tensor = tensor.to(self._dtype).contiguous()
+        if not kind.is_floating_point or not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
             raise CheckpointError(
-                f"Tensor {name!r} holds values that are not finite real numbers (type {stored.dtype}).",
+                f"Tensor {name!r} holds values that are not finite real numbers (type {kind}).",
                 "finite floating-point weights.",
                 "download the file again; a training run that diverged cannot be used.",
             )

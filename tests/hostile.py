@@ -1,0 +1,284 @@
+"""Files that mean harm, by what is wrong with them: tables for tests/core/test_hostile.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pickles import Code, array, bare, call, code, legacy, name, new, storage, tensor, zipped
+
+MODULE, NETWORK = "torch.nn.modules.module.Module", "dnnlib.tflib.network.Network"
+DEEP = 100_000
+
+
+# Programs that Python's own pickle would run. Each makes the file "marker" in a folder, or "innocent.py" there does.
+
+
+def touch(folder: Path) -> str:
+    return f"touch '{folder}/marker'"
+
+
+def mapped(folder: Path) -> bytes:
+    """map(os.system, [...]), to be consumed by the constructor of another class."""
+    return name("builtins.map") + code((name("os.system"), [touch(folder)])) + b"\x81"
+
+
+def dotted(module: str, inner: str) -> Code:
+    """STACK_GLOBAL."""
+    return Code(code(module) + code(inner) + b"\x93")
+
+
+def from_hub(folder: Path) -> Code:
+    """functools.partial has a __setstate__, which makes it a call of anything with keywords."""
+    state = (name("torch.hub.load"), (str(folder), "entry"), {"source": "local"}, {})
+    return call(Code(call("functools.partial", name("builtins.print")) + code(state) + b"b"))
+
+
+def built(folder: Path) -> Code:
+    """BUILD calls the __setstate__ that another BUILD has put into the object, which is of an allowed class."""
+    state = code({"__setstate__": name("os.system")}) + b"b" + code(touch(folder)) + b"b"
+    return Code(call("argparse.Namespace") + state)
+
+
+RUNNING: dict[str, Callable[[Path], bytes]] = {
+    "GLOBAL": lambda f: call("os.system", touch(f)),
+    "STACK_GLOBAL": lambda f: call(dotted("os", "system"), touch(f)),
+    "INST": lambda f: b"(" + code(touch(f)) + b"ios\nsystem\n",
+    "OBJ": lambda f: b"(" + name("os.system") + code(touch(f)) + b"o",
+    "NEWOBJ": lambda f: name("builtins.tuple") + mapped(f) + b"\x85\x81",
+    "NEWOBJ_EX": lambda f: name("builtins.tuple") + mapped(f) + b"\x85}\x92",
+    "BUILD": built,
+    "BUILD with __setstate__": from_hub,
+    "EXT1": lambda f: call(Code(b"\x82\xf1"), touch(f)),
+    "EXT2": lambda f: call(Code(b"\x83\xf2\xf2"), touch(f)),
+    "EXT4": lambda f: call(Code(b"\x84\xf4\xf4\xf4\x74"), touch(f)),
+    "posix.system": lambda f: call("posix.system", touch(f)),
+    "eval": lambda f: call("builtins.eval", f"open({str(f / 'marker')!r}, 'w')"),
+    "exec": lambda f: call("builtins.exec", f"open({str(f / 'marker')!r}, 'w')"),
+    "getattr": lambda f: call(call("builtins.getattr", call("importlib.import_module", "os"), "system"), touch(f)),
+    "functools.partial": lambda f: call(call("functools.partial", name("os.system"), touch(f))),
+    "pickle.loads": lambda f: call("pickle.loads", bare(call("os.system", touch(f)))),
+    "a method": lambda f: call(dotted("pathlib", "Path.touch"), call("pathlib.PosixPath", str(f / "marker"))),
+    "what a known module imports": lambda f: call(dotted("torch.nn.modules.module", "torch.hub.os.system"), touch(f)),
+    "an import alone": lambda f: name("innocent.word"),
+}
+EXTENSIONS = {("os", "system"): 0xF1, ("posix", "system"): 0xF2F2, ("subprocess", "getoutput"): 0x74F4F4F4}
+
+
+# Programs that make no sense, or too much of it. All of them are tried in every kind of file.
+
+
+def many(body: bytes, count: int, *kept: Code) -> bytes:
+    """Items in the memo under 0, 1, ..., and then a piece of program over and over."""
+    return b"".join(item + b"q" + bytes([i]) + b"0" for i, item in enumerate(kept)) + body * count + b"N"
+
+
+NESTS: dict[str, Code] = {
+    "tuples": Code(b"N" + b"\x85" * DEEP),
+    "lists": Code(b"]" * DEEP + b"a" * (DEEP - 1)),
+    "dicts": Code(b"}K\x00" * DEEP + b"N" + b"s" * DEEP),
+    "records": Code((name(MODULE) + b")\x81}K\x00") * (DEEP // 10) + b"N" + b"sb" * (DEEP // 10)),
+    "doubled tuples": Code(b"N" + b"2\x86" * 60),  # 2**60 of them, if they were looked at one by one
+    "doubled lists": Code(b"]q\x00" + b"0](h\x00h\x00eq\x00" * 60),
+    "itself, a list": Code(b"]q\x00h\x00a"),
+    "itself, a dict": Code(b"}q\x00K\x00h\x00s"),
+}
+USES: dict[str, Callable[[Code], bytes]] = {
+    "value": lambda x: x,
+    "key": lambda x: b"}" + x + b"Ns",
+    "element of a set": lambda x: b"\x8f(" + x + b"\x90",
+    "pair's key": lambda x: call("collections.OrderedDict", [(x, 1)]),
+    "element of a called set": lambda x: call("builtins.set", [x]),
+    "state": lambda x: new(MODULE, {"_parameters": x}),
+    "entry": lambda x: code({"G_ema": x, "state_dict": {"w": x}}),
+    "network": lambda x: code((None, None, new(NETWORK, {"variables": [], "components": {}, "build_func_name": x}))),
+    "variables": lambda x: code((None, None, new(NETWORK, {"variables": [x, ("w", x)], "components": {"c": x}}))),
+    "persistent id": lambda x: x + b"Q",
+    "shape": lambda x: tensor(storage(1), x, x),
+    "array's shape": lambda x: array(x, b"1234"),
+    "argument": lambda x: call("torch.Size", x),
+    "class": lambda x: call("torch_utils.persistence._reconstruct_persistent_obj", {"class_name": x, "state": x}),
+}
+PAIRS, FEW = Code(b"](" + b"K\x00K\x00\x86" * 90_000 + b"e"), Code(b"](" + b"K\x00" * 90_000 + b"e")
+STATE = Code(b"}(" + b"".join(b"M" + i.to_bytes(2, "little") + b"N" for i in range(60_000)) + b"u")
+SHAPE, BIG = Code(b"(" + b"K\x01" * 90_000 + b"t"), code("x" * 4_000_000)
+DTYPE = call("numpy.dtype", "f4", False, True)
+BOMBS: dict[str, bytes] = {
+    "copies of pairs": many(b"h\x01h\x00\x85R0", 100_000, PAIRS, name("collections.OrderedDict")),
+    "copies of a set": many(b"h\x01h\x00\x85R0", 100_000, FEW, name("builtins.set")),
+    "copies of a state": many(b"h\x01h\x00b0", 200_000, STATE, new("argparse.Namespace", {})),
+    "long shapes": array(SHAPE, b"1234"),
+    "long shapes of huge numbers": array(Code(b"(" + code(2**2000) * 30_000 + b"t"), b"1234"),
+    "long names": many(b"h\x00h\x01\x93", 200_000, code("torch.nn.modules"), BIG),
+    "long scalars": many(
+        b"h\x02h\x00h\x01\x86R0", 150_000, DTYPE, code(b"x" * 4_000_000), name("numpy.core.multiarray.scalar")
+    ),
+    "long prefixes": code(
+        {
+            "G": new(
+                MODULE,
+                {
+                    "_modules": {
+                        "x" * 4_000_000: new(
+                            MODULE,
+                            {
+                                "_parameters": Code(
+                                    array((1,), b"1234")
+                                    + b"q\x000}("
+                                    + b"".join(b"M" + i.to_bytes(2, "little") + b"h\x00" for i in range(60_000))
+                                    + b"u"
+                                )
+                            },
+                        )
+                    }
+                },
+            )
+        }
+    ),
+    "DUP": b"N" + b"2" * 1_000_001,
+    "MEMOIZE": b"N" + b"\x94" * 1_000_001,
+    "POP": b"N0" * 500_001 + b"N",
+    "MARK": b"(" * 1_000_001,
+    "EMPTY_SET": b"\x8f" * 1_000_001,
+    "LONG_BINPUT": b"Nr\xff\xff\xff\xff",
+    "LONG_BINGET": b"j\xff\xff\xff\xff",
+    "BINBYTES8": b"\x8e" + (2**60).to_bytes(8, "little"),
+    "BYTEARRAY8": b"\x96" + (2**64 - 1).to_bytes(8, "little"),
+    "BINUNICODE8": b"\x8d" + (2**60).to_bytes(8, "little"),
+    "BINUNICODE": b"X\xff\xff\xff\xff",
+    "BINUNICODE of 5 MB": b"X" + (5_000_000).to_bytes(4, "little") + b"x" * 5_000_000,
+    "LONG4": b"\x8b\xff\xff\xff\x7f",
+    "LONG4 of 2 MB": b"\x8b" + (2_000_000).to_bytes(4, "little") + b"\x7f" * 2_000_000,
+    "LONG4, negative": b"\x8b\xff\xff\xff\xff",
+    "FRAME": b"\x95" + b"\xff" * 8 + b"N",
+}
+MISUSED: dict[str, bytes] = {
+    **{
+        f"OrderedDict {i}": call("collections.OrderedDict", *args)
+        for i, args in enumerate(
+            [(1,), ("ab",), ([1],), ([(1, 2, 3)],), ([([], 1)],), ({"a": 1}, 2), (name("collections.OrderedDict"),)]
+        )
+    },
+    **{f"set {i}": call("builtins.set", *args) for i, args in enumerate([(1,), ("ab",), ([[]],), ([], [])])},
+    **{
+        f"dtype {kind}": call("numpy.dtype", kind, False, True)
+        for kind in ("O8", "O", "V8", "M8", "U1", "f16", 4, None)
+    },
+    "dtype's state": call("numpy.dtype", "f4") + code((3, "|", None, {}, None)) + b"b}b",
+    "array of objects": array((1,), [call("collections.OrderedDict")], "O8"),
+    "array of a list": array((3,), [1, 2, 3]),
+    "array, never filled": code({"w": call("numpy.core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")}),
+    "array of another class": call("numpy.core.multiarray._reconstruct", name("collections.OrderedDict"), (0,), b"b"),
+    "scalar of objects": call("numpy.core.multiarray.scalar", call("numpy.dtype", "O8"), None),
+    "scalar of another length": call("numpy.core.multiarray.scalar", DTYPE, b"12345"),
+    "frombuffer": call("numpy.core.numeric._frombuffer", "x", DTYPE, (1,), "C"),
+    **{
+        f"tensor {i}": call("torch._utils._rebuild_tensor_v2", *args)
+        for i, args in enumerate(
+            [
+                (),
+                (1, 2, 3),
+                (None, 0, (1,), (1,)),
+                (b"1234", 0, (1,), (1,)),
+                (storage(1), "0", (1,), (1,)),
+                (storage(1), 0, [1], [1]),
+                (storage(1), 0, (1.5,), (1,)),
+                (storage(1), 0, ("1",), (1,)),
+                (storage(1),),
+            ]
+        )
+    },
+    "parameter": call("torch._utils._rebuild_parameter", 1, True, None),
+    "storage in a storage": call(
+        "torch.storage._load_from_bytes",
+        legacy(call("torch.storage._load_from_bytes", legacy(storage(1), {"0": b"1234"}))),
+    ),
+    "storage of text": call("torch.storage._load_from_bytes", "x"),
+    "storage of nothing": call("torch.storage._load_from_bytes", b""),
+    "storage, called": call("torch.FloatStorage", 2**40),
+    "namedtuple": call("collections.namedtuple", "x", "y"),
+    "NamedTuple": call("typing.NamedTuple", "x", [("y", name("builtins.int"))]),
+    "encode": call("_codecs.encode", "x", "rot13"),
+    "encode wide letters": call("_codecs.encode", "\u0100", "latin1"),
+    "encode much": call("_codecs.encode", "x" * 10_000, "latin1"),
+    "PERSID": b"Pstorage\n",
+    **{
+        f"BINPERSID {i}": code(key) + b"Q"
+        for i, key in enumerate(
+            [
+                None,
+                "0",
+                (),
+                ("storage",),
+                ("storage", "torch.FloatStorage", "0", "cpu", 1),
+                ("storage", name("torch.FloatStorage"), "0", "cpu", -1),
+                ("storage", name("torch.FloatStorage"), 0, "cpu", 1),
+                ("storage", name("torch.Size"), "0", "cpu", 1),
+                ("storage", name("torch.FloatStorage"), "0", "cpu", 1, (0, 1, 2)),
+            ]
+        )
+    },
+    **{
+        f"BUILD on {i}": item + b"}b"
+        for i, item in enumerate(
+            [b"N", b"K\x01", b")", b"]", b"\x8f", name("torch.Size"), DTYPE, tensor(storage(1), (1,), (1,)), storage(1)]
+        )
+    },
+    "BUILD of a number": new(MODULE, 1),
+    **{
+        f"REDUCE of {i}": item + b")R"
+        for i, item in enumerate([b"N", b"X\x01\x00\x00\x00x", b"}", call("argparse.Namespace")])
+    },
+    "REDUCE with a list": name("collections.OrderedDict") + b"]R",
+    "an attribute of a word": call(dotted("torch._utils", "_rebuild_tensor_v2.__globals__")),
+    "a name of another kind": code(1) + code(2) + b"\x93",
+    "nothing": b"",
+    "only a mark": b"(",
+    **{
+        f"no {i}": body
+        for i, body in enumerate([b"0", b"1", b"2", b"t", b"K\x01a", b")K\x01a", b"]NNs", b"}(Nu", b"h\x00", b"R"])
+    },
+    "an old opcode": b"I1\n",
+    "no opcode": b"\xff",
+    "no text": b"X\x01\x00\x00\x00\xff",
+    "a name without an end": b"cos",
+    "a name that is no text": b"c\xff\nx\n",
+    "a long name": b"c" + b"x" * 5000 + b"\nx\n",
+}
+
+
+# Tensors that are not what they say: in a zip and in the legacy layout, with a storage of N floats
+N = 4096
+NUMBERS = {"0": bytes(4 * N)}
+PLACED = {"zipped": zipped, "legacy": legacy}
+
+
+def shared(count: int) -> Code:
+    """Many tensors that show the same numbers."""
+    return Code(tensor(storage(N), (N,), (1,)) + b"q\x000" + code({str(i): Code(b"h\x00") for i in range(count)}))
+
+
+SHAPES: list[tuple[Any, Any, Any]] = [
+    *[((2**40,), (1,), 0), ((N + 1,), (1,), 0), ((N,), (1,), 1), ((2, N), (N, 1), 0), ((1,), (1,), 2**70)],
+    *[((N + 1,), (0,), 0), ((2**40,), (0,), 0), ((1000, 1000), (0, 0), 0), ((2**20,) * 3, (0,) * 3, 0)],
+    *[((-1,), (1,), 0), ((N,), (-1,), N - 1), ((N,), (1,), -1), ((2, 2), (1,), 0), ((1,), (2**70,), 0)],
+    *[((0, 2**70), (1, 1), 0), ((0, 2**61, 2**61), (0, 0, 0), 0), ((2**70, 0), (0, 0), 0), ((2**63,), (0,), 0)],
+]
+TENSORS: dict[str, dict[str, Any]] = {
+    "larger than the numbers": {f"{of}": {"w": tensor(storage(N), *of)} for of in SHAPES},
+    "in a way that no checkpoint": {"9 dimensions": {"w": tensor(storage(N), (1,) * 9, (1,) * 9)}},
+    "missing or of another length|does not fit its content|another length than it says": {
+        "numel 2**60": {"w": tensor(storage(2**60), (8,), (1,))},
+        "numel 2**70": {"w": tensor(storage(2**70), (8,), (1,))},
+        "more": {"w": tensor(storage(N + 1), (N,), (1,))},
+        "less": {"w": tensor(storage(N - 1), (N,), (1,))},
+        "wider": {"w": tensor(storage(N // 2 + 1, kind="torch.DoubleStorage"), (8,), (1,))},
+        "no such key": [storage(N), storage(N, "1")],
+    },
+    "refers to something outside": {
+        "of two types": [storage(N), storage(N, kind="torch.IntStorage")],
+        "of two lengths": [storage(N), storage(N - 1)],
+    },
+    "bytes but": {"sharing": shared(2000), "many": shared(20_000)},
+}
