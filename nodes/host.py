@@ -17,6 +17,7 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from server import PromptServer
 from torch import Tensor, nn
 
 from ..pulse_core import catalogue
@@ -119,15 +120,26 @@ def known(stylegan: Any) -> Generator:
     if isinstance(stylegan, Generator) or not isinstance(stylegan, nn.Module):
         return adapt(stylegan)
     if stylegan not in _WRAPPED:
+        _own_weights(stylegan)
         _WRAPPED[stylegan] = adapt(stylegan)
     return _WRAPPED[stylegan]
+
+
+def _own_weights(module: nn.Module) -> None:
+    """Copies weights that were made or moved in inference mode: no gradient can pass those."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.is_inference():
+                part.register_parameter(name, nn.Parameter(plain(parameter), requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(part, name, plain(buffer))
 
 
 def on_device(stylegan: Any) -> Generator:
     """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
 
-    A generator of another pack is wrapped. Another node may have moved the weights in inference mode since,
-    which would leave weights that no gradient can pass; those are copied.
+    A generator of another pack is wrapped.
 
     Raises:
         SettingError: the object has not the interface of a generator.
@@ -139,13 +151,7 @@ def on_device(stylegan: Any) -> Generator:
         handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
         generator.host_handle = handle
     comfy.model_management.load_models_gpu([handle.patcher], force_full_load=True)
-    for module in generator.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.is_inference():
-                module.register_parameter(name, nn.Parameter(plain(parameter), requires_grad=False))
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_inference():
-                setattr(module, name, plain(buffer))
+    _own_weights(generator)  # another node may have moved them in inference mode since
     return generator
 
 
@@ -175,6 +181,12 @@ def output_file(prefix: str) -> Path:
     directory = folder_paths.get_output_directory()
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
     return Path(folder) / f"{name}_{counter:05}_.safetensors"
+
+
+def show_text(node_id: str, text: str) -> None:
+    """Text on the node itself, in the browser that queued the graph."""
+    server = PromptServer.instance
+    server.send_progress_text(text, node_id, server.client_id)
 
 
 class Progress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
-from ..pulse_core.inspection import as_table, describe_generator
+from ..pulse_core.inspection import as_summary, as_table, describe_generator
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
             "origin of known checkpoints.",
             inputs=[sockets.StyleGAN.Input("stylegan", tooltip="The generator to look at.")],
             outputs=[io.String.Output("facts", display_name="facts", tooltip="The same as JSON.")],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -34,4 +35,5 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
     def execute(cls, stylegan: Generator) -> io.NodeOutput:
         with host.gradients():
             facts = describe_generator(host.known(stylegan))
+        host.show_text(cls.hidden.unique_id, as_summary(facts))
         return io.NodeOutput(json.dumps(facts, indent=2), ui=ui.PreviewText(as_table(facts)))

@@ -33,6 +33,7 @@ class PULSESaveStyleGANNode(io.ComfyNode):
                 ),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -40,4 +41,5 @@ class PULSESaveStyleGANNode(io.ComfyNode):
     def execute(cls, stylegan: Generator, filename_prefix: str) -> io.NodeOutput:
         with host.gradients():
             path = str(save_generator(host.known(stylegan), host.output_file(filename_prefix)))
+        host.show_text(cls.hidden.unique_id, path)
         return io.NodeOutput(path, ui=ui.PreviewText(path))

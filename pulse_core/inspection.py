@@ -11,6 +11,8 @@ from .conversion import sha256
 from .generators import Generator
 from .loading import load_generator
 
+_OF_KNOWN = ("title", "lineage", "ask")  # facts that only a known checkpoint has
+
 
 def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
     """Facts about the generator in a checkpoint; arguments and errors as for `load_generator`."""
@@ -64,6 +66,23 @@ def as_table(facts: dict[str, Any]) -> str:
     width = max(map(len, facts))
     lines = []
     for name, value in facts.items():
+        if value is None and name in _OF_KNOWN:
+            continue
         shown = f"{value:,}" if isinstance(value, int) else value if value is not None else "unknown"
         lines.append(f"{name:<{width}}  {shown}")
+    return "\n".join(lines)
+
+
+def as_summary(facts: dict[str, Any]) -> str:
+    """The facts in few lines, for places where the table is too long."""
+    classes = f", {facts['c_dim']} classes" if facts["c_dim"] else ""
+    size = f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""
+    lines = [
+        f"{facts['family']}, {facts['resolution']}, {facts['channels']} channels{classes}",
+        f"w of {facts['w_dim']}, {facts['style vectors']} style vectors, {facts['noise maps']} noise maps",
+        f"mapping network: {facts['mapping network']}",
+        f"{facts['format']}{size}",
+        f"known as: {facts['title'] or 'no checkpoint of the catalogue'}",
+        f"licence: {facts['licence'] or 'unknown; ask where you got it'}",
+    ]
     return "\n".join(lines)

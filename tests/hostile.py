@@ -9,7 +9,6 @@ from typing import Any
 from pickles import Code, array, bare, call, code, legacy, name, new, storage, tensor, zipped
 
 MODULE, NETWORK = "torch.nn.modules.module.Module", "dnnlib.tflib.network.Network"
-DEEP = 100_000
 
 
 # Programs that Python's own pickle would run. Each makes the file "marker" in a folder, or "innocent.py" there does.
@@ -74,16 +73,25 @@ def many(body: bytes, count: int, *kept: Code) -> bytes:
     return b"".join(item + b"q" + bytes([i]) + b"0" for i, item in enumerate(kept)) + body * count + b"N"
 
 
-NESTS: dict[str, Code] = {
-    "tuples": Code(b"N" + b"\x85" * DEEP),
-    "lists": Code(b"]" * DEEP + b"a" * (DEEP - 1)),
-    "dicts": Code(b"}K\x00" * DEEP + b"N" + b"s" * DEEP),
-    "records": Code((name(MODULE) + b")\x81}K\x00") * (DEEP // 10) + b"N" + b"sb" * (DEEP // 10)),
-    "doubled tuples": Code(b"N" + b"2\x86" * 60),  # 2**60 of them, if they were looked at one by one
-    "doubled lists": Code(b"]q\x00" + b"0](h\x00h\x00eq\x00" * 60),
-    "itself, a list": Code(b"]q\x00h\x00a"),
-    "itself, a dict": Code(b"}q\x00K\x00h\x00s"),
-}
+def numbered(value: bytes) -> Code:
+    """A dictionary with many keys of one value."""
+    return Code(b"}(" + b"".join(b"M" + i.to_bytes(2, "little") + value for i in range(60_000)) + b"u")
+
+
+def nests(depth: int) -> dict[str, Code]:
+    return {
+        "tuples": Code(b"N" + b"\x85" * depth),
+        "lists": Code(b"]" * depth + b"a" * (depth - 1)),
+        "dicts": Code(b"}K\x00" * depth + b"N" + b"s" * depth),
+        "records": Code((name(MODULE) + b")\x81}K\x00") * depth + b"N" + b"sb" * depth),
+        "doubled tuples": Code(b"N" + b"2\x86" * 60),  # 2**60 of them, if they were looked at one by one
+        "doubled lists": Code(b"]q\x00" + b"0](h\x00h\x00eq\x00" * 60),
+        "itself, a list": Code(b"]q\x00h\x00a"),
+        "itself, a dict": Code(b"}q\x00K\x00h\x00s"),
+    }
+
+
+DEEP = {title: nest for title, nest in nests(100_000).items() if title in ("tuples", "lists", "dicts")}
 USES: dict[str, Callable[[Code], bytes]] = {
     "value": lambda x: x,
     "key": lambda x: b"}" + x + b"Ns",
@@ -101,9 +109,9 @@ USES: dict[str, Callable[[Code], bytes]] = {
     "class": lambda x: call("torch_utils.persistence._reconstruct_persistent_obj", {"class_name": x, "state": x}),
 }
 PAIRS, FEW = Code(b"](" + b"K\x00K\x00\x86" * 90_000 + b"e"), Code(b"](" + b"K\x00" * 90_000 + b"e")
-STATE = Code(b"}(" + b"".join(b"M" + i.to_bytes(2, "little") + b"N" for i in range(60_000)) + b"u")
 SHAPE, BIG = Code(b"(" + b"K\x01" * 90_000 + b"t"), code("x" * 4_000_000)
 DTYPE = call("numpy.dtype", "f4", False, True)
+STATE, SAME_ARRAYS = numbered(b"N"), Code(array((1,), b"1234") + b"q\x000" + numbered(b"h\x00"))
 BOMBS: dict[str, bytes] = {
     "copies of pairs": many(b"h\x01h\x00\x85R0", 100_000, PAIRS, name("collections.OrderedDict")),
     "copies of a set": many(b"h\x01h\x00\x85R0", 100_000, FEW, name("builtins.set")),
@@ -115,32 +123,12 @@ BOMBS: dict[str, bytes] = {
         b"h\x02h\x00h\x01\x86R0", 150_000, DTYPE, code(b"x" * 4_000_000), name("numpy.core.multiarray.scalar")
     ),
     "long prefixes": code(
-        {
-            "G": new(
-                MODULE,
-                {
-                    "_modules": {
-                        "x" * 4_000_000: new(
-                            MODULE,
-                            {
-                                "_parameters": Code(
-                                    array((1,), b"1234")
-                                    + b"q\x000}("
-                                    + b"".join(b"M" + i.to_bytes(2, "little") + b"h\x00" for i in range(60_000))
-                                    + b"u"
-                                )
-                            },
-                        )
-                    }
-                },
-            )
-        }
+        {"G": new(MODULE, {"_modules": {"x" * 4_000_000: new(MODULE, {"_parameters": SAME_ARRAYS})}})}
     ),
     "DUP": b"N" + b"2" * 1_000_001,
     "MEMOIZE": b"N" + b"\x94" * 1_000_001,
     "POP": b"N0" * 500_001 + b"N",
     "MARK": b"(" * 1_000_001,
-    "EMPTY_SET": b"\x8f" * 1_000_001,
     "LONG_BINPUT": b"Nr\xff\xff\xff\xff",
     "LONG_BINGET": b"j\xff\xff\xff\xff",
     "BINBYTES8": b"\x8e" + (2**60).to_bytes(8, "little"),
@@ -153,98 +141,55 @@ BOMBS: dict[str, bytes] = {
     "LONG4, negative": b"\x8b\xff\xff\xff\xff",
     "FRAME": b"\x95" + b"\xff" * 8 + b"N",
 }
-MISUSED: dict[str, bytes] = {
-    **{
-        f"OrderedDict {i}": call("collections.OrderedDict", *args)
-        for i, args in enumerate(
-            [(1,), ("ab",), ([1],), ([(1, 2, 3)],), ([([], 1)],), ({"a": 1}, 2), (name("collections.OrderedDict"),)]
-        )
-    },
-    **{f"set {i}": call("builtins.set", *args) for i, args in enumerate([(1,), ("ab",), ([[]],), ([], [])])},
-    **{
-        f"dtype {kind}": call("numpy.dtype", kind, False, True)
-        for kind in ("O8", "O", "V8", "M8", "U1", "f16", 4, None)
-    },
-    "dtype's state": call("numpy.dtype", "f4") + code((3, "|", None, {}, None)) + b"b}b",
-    "array of objects": array((1,), [call("collections.OrderedDict")], "O8"),
-    "array of a list": array((3,), [1, 2, 3]),
-    "array, never filled": code({"w": call("numpy.core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")}),
-    "array of another class": call("numpy.core.multiarray._reconstruct", name("collections.OrderedDict"), (0,), b"b"),
-    "scalar of objects": call("numpy.core.multiarray.scalar", call("numpy.dtype", "O8"), None),
-    "scalar of another length": call("numpy.core.multiarray.scalar", DTYPE, b"12345"),
-    "frombuffer": call("numpy.core.numeric._frombuffer", "x", DTYPE, (1,), "C"),
-    **{
-        f"tensor {i}": call("torch._utils._rebuild_tensor_v2", *args)
-        for i, args in enumerate(
-            [
-                (),
-                (1, 2, 3),
-                (None, 0, (1,), (1,)),
-                (b"1234", 0, (1,), (1,)),
-                (storage(1), "0", (1,), (1,)),
-                (storage(1), 0, [1], [1]),
-                (storage(1), 0, (1.5,), (1,)),
-                (storage(1), 0, ("1",), (1,)),
-                (storage(1),),
-            ]
-        )
-    },
-    "parameter": call("torch._utils._rebuild_parameter", 1, True, None),
-    "storage in a storage": call(
-        "torch.storage._load_from_bytes",
-        legacy(call("torch.storage._load_from_bytes", legacy(storage(1), {"0": b"1234"}))),
-    ),
-    "storage of text": call("torch.storage._load_from_bytes", "x"),
-    "storage of nothing": call("torch.storage._load_from_bytes", b""),
-    "storage, called": call("torch.FloatStorage", 2**40),
-    "namedtuple": call("collections.namedtuple", "x", "y"),
-    "NamedTuple": call("typing.NamedTuple", "x", [("y", name("builtins.int"))]),
-    "encode": call("_codecs.encode", "x", "rot13"),
-    "encode wide letters": call("_codecs.encode", "\u0100", "latin1"),
-    "encode much": call("_codecs.encode", "x" * 10_000, "latin1"),
-    "PERSID": b"Pstorage\n",
-    **{
-        f"BINPERSID {i}": code(key) + b"Q"
-        for i, key in enumerate(
-            [
-                None,
-                "0",
-                (),
-                ("storage",),
-                ("storage", "torch.FloatStorage", "0", "cpu", 1),
-                ("storage", name("torch.FloatStorage"), "0", "cpu", -1),
-                ("storage", name("torch.FloatStorage"), 0, "cpu", 1),
-                ("storage", name("torch.Size"), "0", "cpu", 1),
-                ("storage", name("torch.FloatStorage"), "0", "cpu", 1, (0, 1, 2)),
-            ]
-        )
-    },
-    **{
-        f"BUILD on {i}": item + b"}b"
-        for i, item in enumerate(
-            [b"N", b"K\x01", b")", b"]", b"\x8f", name("torch.Size"), DTYPE, tensor(storage(1), (1,), (1,)), storage(1)]
-        )
-    },
-    "BUILD of a number": new(MODULE, 1),
-    **{
-        f"REDUCE of {i}": item + b")R"
-        for i, item in enumerate([b"N", b"X\x01\x00\x00\x00x", b"}", call("argparse.Namespace")])
-    },
-    "REDUCE with a list": name("collections.OrderedDict") + b"]R",
-    "an attribute of a word": call(dotted("torch._utils", "_rebuild_tensor_v2.__globals__")),
-    "a name of another kind": code(1) + code(2) + b"\x93",
-    "nothing": b"",
-    "only a mark": b"(",
-    **{
-        f"no {i}": body
-        for i, body in enumerate([b"0", b"1", b"2", b"t", b"K\x01a", b")K\x01a", b"]NNs", b"}(Nu", b"h\x00", b"R"])
-    },
-    "an old opcode": b"I1\n",
-    "no opcode": b"\xff",
-    "no text": b"X\x01\x00\x00\x00\xff",
-    "a name without an end": b"cos",
-    "a name that is no text": b"c\xff\nx\n",
-    "a long name": b"c" + b"x" * 5000 + b"\nx\n",
+FLOATS = name("torch.FloatStorage")
+ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {  # of allowed words, and of some that look like them
+    "collections.OrderedDict": [(1,), ("ab",), ([1],), ([(1, 2, 3)],), ([([], 1)],), ({"a": 1}, 2), (FLOATS,)],
+    "builtins.set": [(1,), ("ab",), ([[]],), ([], [])],
+    "numpy.dtype": [(kind, False, True) for kind in ("O8", "O", "V8", "M8", "U1", "f16", 4, None)],
+    "numpy.core.multiarray._reconstruct": [(), (FLOATS, (0,), b"b"), ("numpy.ndarray", (0,), b"b")],
+    "numpy.core.multiarray.scalar": [(DTYPE, b"12345"), (DTYPE, "1234"), (DTYPE, None), (call("numpy.dtype", "O8"), 1)],
+    "numpy.core.numeric._frombuffer": [("x", DTYPE, (1,), "C"), (b"1234", DTYPE, (2**40,), "C"), (b"", DTYPE, 1, "A")],
+    "torch._utils._rebuild_tensor_v2": [
+        *[(), (1, 2, 3), (None, 0, (1,), (1,)), (b"1234", 0, (1,), (1,)), (storage(1),), (storage(1), 0, [1], [1])],
+        *[(storage(1), "0", (1,), (1,)), (storage(1), 0, (1.5,), (1,)), (storage(1), 0, ("1",), (1,))],
+    ],
+    "torch._utils._rebuild_parameter": [(), (1, True, None)],
+    "torch.storage._load_from_bytes": [
+        *[(), ("x",), (b"",), (bare(b"N"),), (zipped(storage(1), {"0": b"1234"}),), (legacy(b"N"),)],
+        (legacy(call("torch.storage._load_from_bytes", legacy(storage(1), {"0": b"1234"}))),),
+    ],
+    "torch.FloatStorage": [(), (2**40,)],
+    "torch_utils.persistence._reconstruct_persistent_obj": [(), (1,), ({},), ({"class_name": "x", "state": 1},)],
+    "collections.namedtuple": [("x", "y")],
+    "typing.NamedTuple": [("x", [("y", name("builtins.int"))])],
+    "_codecs.encode": [("x", "rot13"), ("\u0100", "latin1"), ("x" * 10_000, "latin1"), (1, 2)],
+}
+PIECES: dict[str, list[bytes]] = {
+    "array": [array((1,), [FLOATS], "O8"), array((3,), [1, 2, 3]), array((2**40,), b"1234"), array(1, b"1234")],
+    "PERSID": [b"Pstorage\n"],
+    "BINPERSID": [
+        *[code(key) + b"Q" for key in (None, "0", (), ("storage",), ("storage", "torch.FloatStorage", "0", "cpu", 1))],
+        *[storage(-1), storage(1, kind="torch.Size"), code(("storage", FLOATS, 0, "cpu", 1)) + b"Q"],
+        code(("storage", FLOATS, "0", "cpu", 1, (0, 1, 2))) + b"Q",
+    ],
+    "BUILD": [
+        *[item + b"}b" for item in (b"N", b"K\x01", b")", b"]", b"\x8f", b"U\x01x", FLOATS, DTYPE, storage(1))],
+        *[tensor(storage(1), (1,), (1,)) + b"}b", new(MODULE, 1), new(MODULE, (None, [])), DTYPE + b"NbN"],
+    ],
+    "REDUCE": [b"N)R", b"U\x01x)R", b"})R", call("argparse.Namespace") + b")R", FLOATS + b"]R", FLOATS + b"NR"],
+    "names": [
+        *[b"cos", b"c\xff\nx\n", b"c" + b"x" * 5000 + b"\nx\n", code(1) + code(2) + b"\x93"],
+        call(dotted("torch._utils", "_rebuild_tensor_v2.__globals__")),
+    ],
+    "stack": [b"", b"(", b"0", b"1", b"2", b"t", b"K\x01a", b")K\x01a", b"]NNs", b"}(Nu", b"}NN", b"h\x00", b"R"],
+    "opcodes": [b"I1\n", b"\xff", b"U\x01\xff", b"X\x01\x00\x00\x00\xff"],
+}
+PROGRAMS: dict[str, bytes] = {
+    **BOMBS,
+    **{f"{title} as {use}": used(nest) for title, nest in nests(3_000).items() for use, used in USES.items()},
+    **{f"deep {title} as {use}": USES[use](nest) for title, nest in DEEP.items() for use in ("value", "key")},
+    **{f"{word} {i}": call(word, *args) for word, lists in ARGUMENTS.items() for i, args in enumerate(lists)},
+    **{f"{title} {i}": piece for title, pieces in PIECES.items() for i, piece in enumerate(pieces)},
 }
 
 

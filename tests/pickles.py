@@ -32,6 +32,8 @@ def code(item: Any) -> Code:
         case int():
             data = item.to_bytes(item.bit_length() // 8 + 1, "little", signed=True)
             return Code(b"\x8b" + struct.pack("<i", len(data)) + data)
+        case float():
+            return Code(b"G" + struct.pack(">d", item))
         case tuple():
             return Code(b"(" + b"".join(map(code, item)) + b"t")
         case list():

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from zoo import Animal
+from zoo import ZOO, Animal
 
 
 def save_torch(path: Path, content: Any, legacy: bool = False) -> Path:
@@ -292,3 +292,9 @@ ENDINGS: dict[Writer, str] = {
     write_tensorflow: ".pkl",
     **dict.fromkeys(NVLABS, ".pkl"),
 }
+FORMATS = {writer.__name__.removeprefix("write_"): writer for writers in WRITERS.values() for writer in writers}
+
+
+def smallest(writer: Writer) -> Animal:
+    """The animal with the fewest tensors that is written so."""
+    return min((ZOO[name]() for name in ZOO if writer in WRITERS[name]), key=lambda animal: len(animal.tensors))

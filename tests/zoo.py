@@ -38,7 +38,9 @@ def part(file: str, prefix: str) -> dict[str, Tensor]:
 def pale_mobile_tensors() -> dict[str, Tensor]:
     """The tiny generator with its colours in range: what is clamped could not be searched for."""
     tensors = tiny_mobile_tensors()
-    return tensors | {name: tensor * 0.1 for name, tensor in tensors.items() if ".to_image." in name and "affine" not in name}
+    return tensors | {
+        name: tensor * 0.1 for name, tensor in tensors.items() if ".to_image." in name and "affine" not in name
+    }
 
 
 def tiny_stylegan1_tensors(seed: int = 0, w_dim: int = 16, labels: int = 0) -> dict[str, Tensor]:

@@ -135,9 +135,9 @@ class Block(nn.Module):
         self.skip = None
         if shortcut is not None:
             self.skip = nn.Parameter(channels_last(shortcut * (fan_in_gain(shortcut) * half)))
-        inner = self.out_channels if f"{prefix}.conv0.weight" in bag else in_channels
+        inner = self.out_channels if side > 4 else in_channels
         self.conv0 = None
-        if f"{prefix}.conv0.weight" in bag:
+        if side > 4:
             self.conv0 = StyledConv(bag, f"{prefix}.conv0", (in_channels, inner), w_dim, kernel=kernel, clamp=clamp)
         self.conv1 = StyledConv(bag, f"{prefix}.conv1", (inner, self.out_channels), w_dim, gain=half, clamp=clamp)
         has_rgb = f"{prefix}.torgb.weight" in bag
@@ -177,6 +177,10 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         noisy = [i for i, name in enumerate(names) if f"synthesis.{name}.noise_strength" in bag]
         consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
         colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
+        for part, wanting in (("torgb", sides[:-1]), ("skip", sides[1:])):  # an architecture has them in all or in none
+            weights = [f"synthesis.b{side}.{part}.weight" for side in wanting]
+            for name in weights if any(name in bag for name in weights) else []:
+                bag.shape(name, 4)
         super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts)
         self._noisy_layers = noisy
         kernel = bag.take_if_there(_FILTER, -1, -1)

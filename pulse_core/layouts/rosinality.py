@@ -16,7 +16,7 @@ from ..checkpoints.stored import Stored
 
 _Change = Callable[[Tensor], Tensor]
 _PARTS: dict[str, tuple[str, _Change | None]] = {
-    "conv.weight": ("weight", lambda t: t[0]),
+    "conv.weight": ("weight", lambda t: t.squeeze(0)),
     "conv.modulation.weight": ("affine.weight", None),
     "conv.modulation.bias": ("affine.bias", None),
     "noise.weight": ("noise_strength", lambda t: t.reshape(())),
@@ -47,11 +47,11 @@ def _translate(name: str) -> tuple[str, _Change | None]:
     if name == "latent_avg":
         return "mapping.w_avg", lambda t: t.reshape(-1)
     if name == "input.input":
-        return "synthesis.b4.const", lambda t: t[0]
+        return "synthesis.b4.const", lambda t: t.squeeze(0)
     if match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):
         return f"mapping.fc{int(match[1]) - 1}.{match[2]}", None
     if match := re.fullmatch(r"noises\.noise_(\d{1,3})", name):
-        return f"synthesis.{_layer(int(match[1]) - 1)}.noise_const", lambda t: t[0, 0]
+        return f"synthesis.{_layer(int(match[1]) - 1)}.noise_const", lambda t: t.squeeze(0).squeeze(0)
     if match := re.fullmatch(r"(conv1|to_rgb1|convs\.\d{1,3}|to_rgbs\.\d{1,3})\.(.+)", name):
         module, number = match[1].partition(".")[::2]
         block = {"conv1": "b4.conv1", "to_rgb1": "b4.torgb"}.get(module)

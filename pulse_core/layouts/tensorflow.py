@@ -146,8 +146,8 @@ def _stylegan2(name: str) -> tuple[str, _Change | None]:
 
 
 def _first(t: Tensor) -> Tensor:
-    return t[0]
+    return t.squeeze(0)
 
 
 def _plane(t: Tensor) -> Tensor:
-    return t[0, 0]
+    return t.squeeze(0).squeeze(0)

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from confined import clear, little_memory
-from writers import ENDINGS, WRITERS, Writer
-from zoo import ZOO
+from writers import ENDINGS, FORMATS, Writer, smallest
 
 from pulse_core.errors import CheckpointError
 from pulse_core.loading import load_generator
@@ -30,7 +29,6 @@ SECONDS = 60  # for one file, which takes some milliseconds
 NUMBERS = [0, 1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**48, 2**62, 2**63, 2**64 - 1]
 OPCODES = [op.code.encode("latin-1") for op in pickletools.opcodes]
 VALUES = [None, -1, 0, 2**40, 2**64, 1.5, "", "F16", "x", [], {}, [0, 0], [2**62, 4], [0, 2**63], [1] * 99, {"a": []}]
-FORMATS = {writer.__name__.removeprefix("write_"): writer for writers in WRITERS.values() for writer in writers}
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,10 @@ def opcodes_of(data: bytes) -> list[int]:
 @pytest.fixture(scope="session")
 def specimens(tmp_path_factory) -> dict[str, Specimen]:
     """The animal with the fewest tensors in each format."""
-    folder, animals = tmp_path_factory.mktemp("specimens"), {name: make() for name, make in ZOO.items()}
+    folder = tmp_path_factory.mktemp("specimens")
 
     def specimen(writer: Writer) -> Specimen:
-        own = [animals[name] for name, writers in WRITERS.items() if writer in writers]
-        animal = min(own, key=lambda animal: len(animal.tensors))
+        animal = smallest(writer)
         path, files = folder / f"whole{ENDINGS.get(writer, '.pt')}", []
         for tensors in (animal.tensors, dict(reversed(animal.tensors.items()))):
             writer(path, replace(animal, tensors=tensors))

@@ -85,12 +85,16 @@ def _source(link: int | None, links: dict[int, tuple[int, int]], nodes: dict[int
 
 
 def _widget_values(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    required = {name for name, _, _, needed in inputs_of(info) if needed}
     widgets = [(name, kind, options) for name, kind, options, _ in inputs_of(info) if is_widget(kind, options)]
     values = node.get("widgets_values") or []
     if isinstance(values, dict):
         return {name: values[name] for name, _, _ in widgets if name in values}
     left, found = list(values), {}
     for name, kind, options in widgets:
+        if not left and name not in required:  # appended since the workflow was saved
+            found[name] = default(kind, options)
+            continue
         if not left:
             raise ValueError(f"{node['type']} has no saved value for {name!r}")
         found[name] = left.pop(0)

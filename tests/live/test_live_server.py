@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import time
 
 import pytest
+from conftest import ROOT
 from graphs import complete, to_api
 from live_client import JPEG, PREVIEW
 from PIL import Image
 from tiny import save_tiny
+from writers import save_nvlabs, save_tensorflow, stylegan2_for_tensorflow
+from zoo import ZOO
 
 TINY = "tiny.safetensors"
 
@@ -56,7 +60,7 @@ def succeeded(run):
 
 def test_the_server_knows_all_nodes(known):
     ours = {name for name, info in known.items() if info["python_module"] == "custom_nodes.ComfyUI-PULSE"}
-    assert ours >= {"LoadStyleGAN", "FitLatentGaussian", "PULSESearch", "BicubicDownsample", "PULSESampleFace"}
+    assert ours == set(json.loads((ROOT / "tests" / "nodes" / "schemas.json").read_text(encoding="utf-8")))
     assert known["PULSESearch"]["output"][:4] == ["IMAGE", "IMAGE", "STYLEGAN_LATENT", "STRING"]
 
 
@@ -194,7 +198,47 @@ def test_a_workflow_of_the_front_end_is_converted_to_what_the_server_runs(client
         ],
     }
     graph = to_api(workflow, known)
-    assert graph["3"]["inputs"] == {"stylegan": ["1", 0], "seed": 9, "count": 2, "truncation": 0.5}
+    values = {"seed": 9, "count": 2, "truncation": 0.5, "class_label": -1}  # the last was appended later
+    assert graph["3"]["inputs"] == {"stylegan": ["1", 0], **values}
     done = client.run(graph)
     assert succeeded(done)
     assert [picture.size for picture in pictures(done)] == [(16, 8)] * 2
+
+
+def test_a_pickled_generator_is_searched_inspected_and_saved(run, server, client):
+    animal = ZOO["stylegan2 tall"]()
+    save_nvlabs(server.stylegan / "portrait.pkl", animal.tensors)
+    graph = loader("portrait.pkl") | {
+        "sample": ("PULSESampleFace", {"stylegan": ["load", 0], "seed": 1}),
+        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 8}),
+        "fit": ("FitLatentGaussian", {"stylegan": ["load", 0], "samples": 1000}),
+        "search": (
+            "PULSESearch",
+            {"stylegan": ["load", 0], "image": ["small", 0], "gaussian": ["fit", 0], "steps": 3, "class_label": -1},
+        ),
+        "show": ("SaveImage", {"images": ["search", 0], "filename_prefix": "portrait"}),
+        "inspect": ("PULSEInspectStyleGAN", {"stylegan": ["load", 0]}),
+        "keep": ("PULSESaveStyleGAN", {"stylegan": ["load", 0], "filename_prefix": "stylegan/portrait"}),
+    }
+    done = run(graph)
+    assert succeeded(done)
+    (image,) = (Image.open(io.BytesIO(client.get("/view", **place))) for place in done.images())
+    assert image.size == (32, 64)
+    options = client.get_json("/object_info/LoadStyleGAN")["LoadStyleGAN"]["input"]["required"]["stylegan_file"][1]
+    (saved,) = (name for name in options["options"] if name.startswith("portrait_"))
+    assert succeeded(run(face(file=saved)))
+
+
+def test_a_tensorflow_pickle_is_loaded(run, server):
+    variables = stylegan2_for_tensorflow(ZOO["stylegan2 resnet"]().tensors)
+    save_tensorflow(server.stylegan / "tf.pkl", variables, "G_synthesis_stylegan2")
+    assert succeeded(run(face(file="tf.pkl")))
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(run, server):
+    marker = server.stylegan / "ran"
+    program = b"cposix\nsystem\n" + b"X" + len(f"touch {marker}").to_bytes(4, "little") + f"touch {marker}".encode()
+    (server.stylegan / "evil.pkl").write_bytes(b"\x80\x02" + program + b"\x85R.")
+    refused = run(face(file="evil.pkl"))
+    assert "asks to run posix.system. Nothing was run." in refused.error
+    assert not marker.exists()

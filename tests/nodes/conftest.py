@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ class Pack:
         )
         schema = self.schema(node_id)
         defaults = {socket.id: socket.facts["default"] for socket in schema.inputs if "default" in socket.facts}
-        locked = type(node_id, (self.nodes[node_id],), {})  # the host runs a clone of the class
+        locked = type(node_id, (self.nodes[node_id],), {"hidden": SimpleNamespace(unique_id=node_id)})  # a clone
         output = locked.execute(**{**defaults, **inputs})
         assert isinstance(output, NodeOutput)
         assert len(output.args) == len(schema.outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Host:
         self.loads: list[tuple[list[Any], dict[str, Any], bool]] = []
         self.updates: list[tuple[int, int, Any]] = []
         self.patchers: list[Any] = []
+        self.texts: list[tuple[str, str, str | None]] = []
         self.interrupt_at: int | None = None
         self.results_go_to = torch.device("cpu")
 
@@ -48,7 +49,7 @@ class Host:
         }
         for package in packages.values():
             package.__path__ = []
-        leaves = (utils, patcher, self.management, latest, self.folder_paths)
+        leaves = (utils, patcher, self.management, latest, self.folder_paths, _server(self))
         return packages | {leaf.__name__: leaf for leaf in leaves}
 
 
@@ -155,6 +156,18 @@ def _progress_bar(host: Host) -> type:
     return ProgressBar
 
 
+def _server(host: Host) -> ModuleType:
+    class PromptServer:
+        instance: Any
+        client_id = "browser"
+
+        def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None:
+            host.texts.append((node_id, text, sid))
+
+    PromptServer.instance = PromptServer()
+    return _module("server", PromptServer=PromptServer)
+
+
 # comfy_api.latest
 
 
@@ -214,7 +227,9 @@ class Schema:
         outputs: list[Socket] | None = None,
         description: str = "",
         is_output_node: bool = False,
+        hidden: list[str] | None = None,
     ):
+        self.hidden = hidden or []
         self.node_id, self.display_name, self.category, self.description = node_id, display_name, category, description
         self.inputs, self.outputs, self.is_output_node = inputs or [], outputs or [], is_output_node
         ids = [socket.id for socket in (*self.inputs, *self.outputs)]
@@ -250,6 +265,7 @@ def _io() -> ModuleType:
     return _module(
         "comfy_api.latest.io",
         Schema=Schema,
+        Hidden=SimpleNamespace(unique_id="UNIQUE_ID"),
         ComfyNode=ComfyNode,
         NodeOutput=NodeOutput,
         Custom=_kind,

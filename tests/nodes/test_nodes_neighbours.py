@@ -125,10 +125,14 @@ def test_our_generator_in_their_inversion(pack, generator):
     assert (image.detach() - before).abs().max() > 0  # the original kept its noise
 
 
-def test_inspect_says_what_a_generator_is(pack, generator, theirs):
+def test_inspect_says_what_a_generator_is(pack, host, generator, theirs):
     facts = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=generator)[0])
     assert (facts["family"], facts["resolution"], facts["format"]) == ("mobilestylegan", "32x32", "safetensors")
     assert len(facts["sha256"]) == 64
+    ((node, text, browser),) = host.texts
+    assert (node, browser) == ("PULSEInspectStyleGAN", "browser")
+    assert text.startswith("mobilestylegan, 32x32, 3 channels\nw of 16, 6 style vectors, 5 noise maps\n")
+    assert text.endswith("licence: unknown; ask where you got it")
     facts = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=theirs)[0])
     assert (facts["family"], facts["resolution"], facts["format"]) == ("foreign", "8x16", "in memory")
 

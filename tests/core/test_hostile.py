@@ -1,0 +1,257 @@
+"""Hostile files are ordinary input: each gives one clear CheckpointError, soon, in little memory, and does nothing."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import json
+import pickle
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from confined import clear, outcomes
+from hostile import EXTENSIONS, NUMBERS, PLACED, PROGRAMS, RUNNING, TENSORS, N, nests
+from pickles import CONTAINERS, bare, code, legacy, storage, tensor, write, zipped
+from safetensors.torch import save
+from writers import Network, save_nvlabs, stand_ins
+from zoo import ZOO
+
+from pulse_core.errors import CheckpointError
+from pulse_core.loading import load_generator
+
+STYLEGAN1 = ZOO["stylegan1"]().tensors
+
+
+def refused(path: Path, content: bytes, expected: str = "") -> None:
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        load_generator(path)
+    assert clear(caught.value), caught.value
+
+
+def all_refused(folder: Path, groups: dict[str, dict[str, bytes]]) -> None:
+    """Files by the error that is expected and a title, loaded in a process that has little memory and time."""
+    cases = [(expected, title) for expected, files in groups.items() for title in files]
+    paths = [folder / f"{i} {re.sub('[^A-Za-z0-9]+', '-', title)[:80]}" for i, (_, title) in enumerate(cases)]
+    for path, (expected, title) in zip(paths, cases, strict=True):
+        path.write_bytes(groups[expected][title])
+    for path, (expected, title), outcome in zip(paths, cases, outcomes(paths), strict=True):
+        path.unlink()
+        assert re.search(expected, outcome), (title, outcome)
+
+
+# Code
+
+
+@pytest.fixture
+def traps(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A folder in which an import, a hub's repository and pickle's extensions make the file "marker"."""
+    touch = f"open({str(tmp_path / 'marker')!r}, 'w').close()\n"
+    (tmp_path / "innocent.py").write_text(f"word = {touch}")
+    (tmp_path / "hubconf.py").write_text(f"def entry():\n    {touch}")
+    monkeypatch.syspath_prepend(tmp_path)
+    for (module, name), number in EXTENSIONS.items():
+        copyreg.add_extension(module, name, number)
+    yield tmp_path
+    for (module, name), number in EXTENSIONS.items():
+        copyreg.remove_extension(module, name, number)
+    sys.modules.pop("innocent", None)
+
+
+@pytest.mark.parametrize("title", RUNNING)
+def test_nothing_is_run_that_an_ordinary_load_would_run(traps, title):
+    program = RUNNING[title](traps)
+    for container, contain in CONTAINERS.items():
+        refused(traps / container, contain(program), "asks to run .* Nothing was run|in a way that no checkpoint does")
+    assert not (traps / "marker").exists()
+    pickle.loads(bare(program))
+    assert (traps / "marker").exists()
+
+
+# Programs
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_programs_that_make_no_sense_or_too_much_of_it(tmp_path, container):
+    all_refused(tmp_path, {"What to do": {title: CONTAINERS[container](body) for title, body in PROGRAMS.items()}})
+
+
+@pytest.mark.parametrize("container", PLACED)
+def test_tensors_that_are_not_what_they_say(tmp_path, container):
+    place = PLACED[container]
+    whole = {"whole": place(code({"w": tensor(storage(N), (N,), (1,))}), NUMBERS)}
+    groups = {e: {t: place(code(content), NUMBERS) for t, content in files.items()} for e, files in TENSORS.items()}
+    all_refused(tmp_path, {"no generator family": whole, **groups})
+
+
+def test_keys_of_a_legacy_file(tmp_path):
+    keys = {**nests(3_000), "numbers": code([0]), "none": code(None), "too many": code(["0"])}
+    listed = {title: b"]" + key + b"a" for title, key in keys.items()}
+    all_refused(tmp_path, {"list of tensors": {t: legacy(code({}), keys=key) for t, key in listed.items()}})
+
+
+def tower(height: int, *names: str) -> torch.nn.Module:
+    """Modules one in the other, each under all these names."""
+    module = torch.nn.Module()
+    for _ in range(height):
+        inner, module = module, torch.nn.Module()
+        module._modules = dict.fromkeys(names, inner)
+    return module
+
+
+def test_networks_that_are_no_trees(tmp_path):
+    knot, twice = torch.nn.Module(), torch.nn.Module()
+    knot._modules["x"] = knot
+    nets = {"knot": knot, "2**40": tower(40, "left", "right"), "long": tower(40, "x")}
+    files = {title: pickle.dumps({"G_ema": net}) for title, net in nets.items()}
+    with stand_ins({"dnnlib.tflib.network.Network": Network}):
+        network = Network({}, "G")
+        for _ in range(40):
+            network = Network({}, "G", left=network, right=network)
+        files["2**40, TensorFlow"] = pickle.dumps((0, 0, network))
+        network.components["left"] = network
+        files["knot, TensorFlow"] = pickle.dumps((0, 0, network))
+    twice._parameters, twice._buffers = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    names = {"twice": pickle.dumps({"G_ema": twice}), "number": pickle.dumps({1: torch.ones(1), "1": torch.ones(1)})}
+    all_refused(tmp_path, {"inside of itself or in several": files, "the name '[w1]' twice": names})
+
+
+# Formats
+
+
+def rewritten(change: Callable[[zipfile.ZipFile], object], method: int = zipfile.ZIP_STORED, leave: str = "") -> bytes:
+    """A whole torch file with another directory: `change` is called before that is written."""
+    whole, file = io.BytesIO(), io.BytesIO()
+    torch.save(STYLEGAN1, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(file, "w", method) as target:
+        for info in source.infolist():
+            if info.filename != leave:
+                target.writestr(info.filename, source.read(info))
+        change(target)
+    return file.getvalue()
+
+
+def setting(**values: int) -> Callable[[zipfile.ZipFile], object]:
+    return lambda archive: [setattr(archive.filelist[3], name, value) for name, value in values.items()]
+
+
+def second(name: str) -> Callable[[zipfile.ZipFile], object]:
+    """One entry more, renamed when it has been written: zipfile would warn of an entry that is there already."""
+
+    def add(archive: zipfile.ZipFile) -> None:
+        archive.writestr("x", bare(code({})))
+        archive.filelist[-1].filename = name
+
+    return add
+
+
+def two_in_one_place(archive: zipfile.ZipFile) -> None:
+    archive.filelist[4].header_offset = archive.filelist[3].header_offset
+
+
+def nothing(archive: zipfile.ZipFile) -> None:
+    pass
+
+
+def many_entries(count: int) -> bytes:
+    whole = zipped(code({}))
+    start, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")
+    directory = whole[start:end] * count
+    return whole[:start] + directory + whole[end : end + 12] + len(directory).to_bytes(4, "little") + whole[end + 16 :]
+
+
+def test_archives_that_torch_does_not_write(tmp_path):
+    refused_as = {
+        "compressed or encrypted": {
+            "deflated": rewritten(nothing, zipfile.ZIP_DEFLATED),
+            "bomb": rewritten(lambda archive: archive.writestr("archive/x", bytes(1 << 26)), zipfile.ZIP_DEFLATED),
+            "encrypted": rewritten(setting(flag_bits=1)),
+            "two sizes": rewritten(setting(file_size=2**40)),
+        },
+        "cut off on the way": {"huge": rewritten(setting(file_size=2**40, compress_size=2**40))},
+        "does not fit its content": {
+            "far away": rewritten(setting(header_offset=2**40)),
+            "elsewhere": rewritten(setting(header_offset=7)),
+        },
+        "overlap": {"overlap": rewritten(two_in_one_place)},
+        "several entries of one name": {"twice": rewritten(second("archive/data.pkl"))},
+        "not one that torch.save writes": {
+            "two roots": rewritten(second("other/data.pkl")),
+            "no root": rewritten(nothing, leave="archive/data.pkl"),
+        },
+        "missing or of another length": {"missing": rewritten(nothing, leave="archive/data/7")},
+        "not UTF-8": {"zip in a zip": zipped(zipped(b"N"))},
+        "entries": {"many": many_entries(40_000)},
+        "TorchScript": {"script": rewritten(lambda archive: archive.writestr("archive/constants.pkl", b""))},
+    }
+    load_generator(write(tmp_path, "whole", rewritten(nothing)))
+    all_refused(tmp_path, refused_as)
+
+
+def headed(header: object, body: bytes = bytes(64), length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def entry(shape: object = (16,), dtype: str = "F32", places: object = (0, 64), **more: object) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": places, **more}
+
+
+def test_safetensors_headers_that_lie(tmp_path):
+    deep = b"[" * 100_000 + b"]" * 100_000
+    texts = [b"{", b"{}}", b'{"w":1}', b'{"w":[]}', b'{"\xff":1}', b'{"w":%b}' % deep, b'{"__metadata__":%b}' % deep]
+    ignored = json.dumps({"w": entry(ignored=0)}).encode()  # by safetensors, which might let all of these pass
+    texts += [ignored.replace(b": 0}", b": %b}" % more) for more in (b"9" * 5000, deep, b'"\\ud800"')]
+    texts += [b"{" + b" " * (5 << 20)]
+    shapes = [(17,), (2**40,), (2**62, 4), (2**63,), (-1,), (4, 4.5), 16, (1,) * 9 + (16,), (16,) + (1,) * 100_000]
+    places = [(0, 2**62), (64, 0), (64, 128), (1, 65), (0,), (0, 32), 0]
+    entries = [{"w": entry(shape)} for shape in shapes] + [{"w": entry(places=place)} for place in places]
+    entries += [{"w": entry(dtype=kind)} for kind in ("F8_E4M3", "U16", "x", None)] + [{"w": {}}]
+    entries += [{"w": entry((0, 2**63), places=(0, 0))}, {"w": entry(), "v": entry()}]
+    entries += [{"w": entry((4,), places=(0, 16)), "v": entry((4,), places=(48, 64))}]
+    entries += [{"w": entry(), "__metadata__": {"family": 1}}]
+    files = {f"{i}": headed(header) for i, header in enumerate([*texts, *entries])}
+    lengths = {f"length {n}": headed({"w": entry()}, length=n) for n in (0, 1, 2**20, 2**31, 2**62, 2**64 - 1)}
+    whole = {"no generator family": {"whole": headed({"w": entry()})}}
+    all_refused(tmp_path, whole | {"damaged safetensors file": files, "damaged|begins with": lengths})
+
+
+LIMITS = ("-1", "2", "NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "true", "null", '"x"', "[]", "{}")
+SETTINGS = {
+    "is not a JSON object": ["", "x", "[]", "1", "null", "9" * 5000, "[" * 100_000, '{"a":' * 100_000],
+    "The setting 'norm_eps' of the checkpoint is": [f'{{"norm_eps": {value}}}' for value in LIMITS],
+    "JSON object|The setting 'norm_eps'": [f'{{"norm_eps": {"[" * n}{"]" * n}}}' for n in range(900, 1000, 5)],
+    "settings that a stylegan1 generator does not have": ['{"x": 1}', '{"norm_eps": 0.1, "conv_clamp": 1}'],
+}
+
+
+def test_settings_in_the_metadata_of_safetensors(tmp_path):
+    meant = {"family": "stylegan1", "name": "x"}
+    load_generator(write(tmp_path, "whole", save(STYLEGAN1, {**meant, "config": '{"norm_eps": 0.1}'})))
+
+    def files(texts: list[str]) -> dict[str, bytes]:
+        return {f"{i}": save(STYLEGAN1, {**meant, "config": text}) for i, text in enumerate(texts)}
+
+    all_refused(tmp_path, {expected: files(texts) for expected, texts in SETTINGS.items()})
+
+
+CLAMP, GAIN, ACTIVATION = "synthesis.b4.conv1.conv_clamp", "mapping.fc0.bias_gain", "mapping.fc0.activation"
+FACTS = {
+    "is not a JSON object": [{"family": "x", "config": value} for value in (5, None, "[", "null")],
+    "The setting 'conv_clamp'": [{CLAMP: value} for value in (0.0, -1, 10**400, float("inf"), "x")],
+    "The setting 'mapping_lr'": [{GAIN: value} for value in (float("nan"), 10**600, None, True)],
+    "activation": [{ACTIVATION: value} for value in ("relu" * 1000, 1, None)],
+}
+
+
+@pytest.mark.parametrize("expected", FACTS)
+def test_attributes_of_a_pickled_network(tmp_path, expected):
+    for facts in FACTS[expected]:
+        path = save_nvlabs(tmp_path / "x.pkl", ZOO["stylegan2 resnet"]().tensors, facts)
+        refused(path, path.read_bytes(), expected)
