@@ -145,12 +145,10 @@ def on_device(stylegan: Any) -> Generator:
         SettingError: the object has not the interface of a generator.
     """
     generator = known(stylegan)
-    handle = getattr(generator, "host_handle", None)
-    if handle is None:
+    if generator.host_handle is None:
         load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-        handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
-        generator.host_handle = handle
-    comfy.model_management.load_models_gpu([handle.patcher], force_full_load=True)
+        generator.host_handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
+    comfy.model_management.load_models_gpu([generator.host_handle.patcher], force_full_load=True)
     _own_weights(generator)  # another node may have moved them in inference mode since
     return generator
 

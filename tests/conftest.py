@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from pulse_core.loading import load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
+
+# These confine memory and time with what only Linux has.
+if not sys.platform.startswith("linux"):
+    collect_ignore = ["core/test_fuzz.py", "core/test_hostile.py", "core/test_hostile_weights.py"]
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 

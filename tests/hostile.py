@@ -119,9 +119,6 @@ BOMBS: dict[str, bytes] = {
     "long shapes": array(SHAPE, b"1234"),
     "long shapes of huge numbers": array(Code(b"(" + code(2**2000) * 30_000 + b"t"), b"1234"),
     "long names": many(b"h\x00h\x01\x93", 200_000, code("torch.nn.modules"), BIG),
-    "long scalars": many(
-        b"h\x02h\x00h\x01\x86R0", 150_000, DTYPE, code(b"x" * 4_000_000), name("numpy.core.multiarray.scalar")
-    ),
     "long prefixes": code(
         {"G": new(MODULE, {"_modules": {"x" * 4_000_000: new(MODULE, {"_parameters": SAME_ARRAYS})}})}
     ),

@@ -110,10 +110,12 @@ class Generator(nn.Module):
 
     Attributes:
         files: what it was loaded from; its latent fit is cached beside the first.
+        host_handle: what a host's memory management knows it by; None until a host sets it.
     """
 
     family: ClassVar[str]
     files: tuple[Path, ...] = ()
+    host_handle: Any = None
 
     @staticmethod
     def recognises(tensors: Stored) -> bool:

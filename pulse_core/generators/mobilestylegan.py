@@ -143,7 +143,7 @@ class MobileSynthesis(SynthesisNetwork):
     def __init__(self, bag: TensorBag, w_dim: int):
         const = bag.take("synthesis.const", -1, -1, -1)
         sizes = [(const.shape[1], const.shape[2])]  # of each block, and of the image at last
-        widths = []  # of what goes into each block, and into the image; an inverse Haar makes one channel of four
+        widths: list[int] = []  # of what goes into each block, and into the image; a Haar makes one channel of four
         while f"synthesis.block{len(widths)}.conv0.weight" in bag:
             widths.append(4 * bag.shape(f"synthesis.block{len(widths)}.conv0.weight", 4)[1])
             sizes.append((bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1])))

@@ -32,7 +32,7 @@ def fan_in_gain(weight: Tensor) -> float:
 
 
 def squared_norms(weight: Tensor) -> Tensor:
-    """[out, in, kh, kw] -> [out, in], the sums of squares that demodulation needs; no temporary as large as the weight."""
+    """[out, in, kh, kw] -> sums of squares [out, in], for demodulation; takes no memory as large as the weight."""
     return torch.linalg.vector_norm(weight.flatten(2), dim=2).square_()
 
 

@@ -147,7 +147,9 @@ def test_the_catalogue_is_complete():
 
 
 def test_a_known_checkpoint_that_is_not_fetched_says_where_to_ask():
-    text = r"'stylegan3-t-ffhq-1024x1024' is known but.*ask its publisher for stylegan3-t-ffhq-1024x1024\.pkl \(https://"
+    text = (
+        r"'stylegan3-t-ffhq-1024x1024' is known but.*ask its publisher for stylegan3-t-ffhq-1024x1024\.pkl \(https://"
+    )
     with pytest.raises(CheckpointError, match=text):
         load_generator("stylegan3-t-ffhq-1024x1024")
     with pytest.raises(CheckpointError, match=r"licence does not let this pack fetch it.*one of ffhq-mobile.*ask its"):

@@ -9,6 +9,8 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from writers import save_nvlabs
+from zoo import ZOO
 
 from pulse_core import cli
 from pulse_core.cli import upscale as upscale_command
@@ -151,6 +153,35 @@ def test_inspect(tiny_file, capsys):
     assert facts["w_dim"] == 16
     assert facts["noise maps"] == 5
     assert facts["format"] == "safetensors"
+
+
+def test_convert_a_pickle_and_search_it_with_a_class_and_a_fit(tmp_path, capsys):
+    """From a conditional network's pickle to faces of one class, with the published code's kind of fit."""
+    source, output = save_nvlabs(tmp_path / "g.pkl", ZOO["stylegan2 conditional"]().tensors), tmp_path / "g.safetensors"
+    assert run("convert", source, output) == 0
+    assert str(output) in capsys.readouterr().out
+    for label, folder in ((1, "one"), (2, "two")):
+        words = ["-o", tmp_path / folder, "--generator", output, "--class", label, "--device", "cpu"]
+        assert run("sample", *words) == 0
+    one, two = (read_image(tmp_path / folder / "seed0.png") for folder in ("one", "two"))
+    assert not torch.equal(one, two)
+    assert run("fit", output, "--samples", 100, "--class", 1, "-o", tmp_path / "fit.safetensors") == 0
+    torch.save({"mean": torch.zeros(64), "std": torch.ones(64)}, tmp_path / "gaussian_fit.pt")
+    save_image(torch.rand(3, 8, 8), tmp_path / "face.png")
+    for fit in ("fit.safetensors", "gaussian_fit.pt"):
+        words = ["--generator", output, "--gaussian", tmp_path / fit, "--steps", 1, "--device", "cpu"]
+        assert run("upscale", tmp_path / "face.png", "-o", tmp_path / "out", *words) == 0
+    assert run("sample", "-o", tmp_path / "out", "--generator", output, "--class", 9) == 2
+    assert "The class is 9, and this generator has 5 classes." in capsys.readouterr().err
+
+
+def test_a_pickle_that_asks_for_code_is_named_and_not_run(tmp_path, capsys):
+    (tmp_path / "evil.pkl").write_bytes(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.")
+    for command in (["inspect"], ["convert"]):
+        more = [tmp_path / "out.safetensors"] if command == ["convert"] else []
+        assert run(*command, tmp_path / "evil.pkl", *more) == 2
+        assert "asks to run posix.system. Nothing was run." in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_inspect_of_another_model(tmp_path, capsys):

@@ -90,6 +90,23 @@ def test_truncation_pulls_towards_the_mean(tiny):
     torch.testing.assert_close(part[:, 2:], full[:, 2:])
 
 
+def test_mapping_takes_any_float_and_gives_its_own(generator):
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(2, generator.z_dim, generator=random, dtype=torch.float64)
+    c = draw_labels(2, generator.c_dim, None, random)
+    ws = generator.mapping(z, c)
+    assert (ws.shape, ws.dtype) == ((2, generator.num_ws, generator.w_dim), torch.float32)
+    torch.testing.assert_close(generator.synthesis(ws.double()), generator.synthesis(ws), atol=0, rtol=0)
+
+
+def test_the_fit_takes_every_ws_apart_and_together(generator):
+    fit = fit_gaussian(generator, 500)
+    assert fit.mean.shape == fit.std.shape == (generator.w_dim,)
+    assert fit.std.min() > 0
+    ws = ws_of(generator)
+    torch.testing.assert_close(fit.to_ws(fit.from_ws(ws)), ws, atol=1e-4, rtol=1e-4)
+
+
 # Wrong tensors
 
 

@@ -29,8 +29,6 @@ BROKEN: dict[str, Callable[[Tensor], Tensor]] = {
 # What a generator may be without, what it may have in any size, and filters of which it has one copy a layer
 OPTIONAL = re.compile(r".*(noise_const|noises\.noise_\d|w_avg|label_concat\.weight|resample_filter|kernel)")
 FREE = re.compile(r"(mapping\.(fc0|dense0|embed)|style\.1)\.weight longer 1|.*label_concat.* longer [01]")
-    r"mapping\.(fc0|dense0|embed)\.weight longer 1|style\.1\.weight longer 1|.*label_concat.* longer [01]"
-)
 ANY_SIZE = re.compile(r".*((up|down)_filter|4x4\.const) longer \d|.*(resample_filter|kernel) .*")
 
 
