@@ -99,7 +99,7 @@ class StyledConv(nn.Module):
         if noise is not None and self.noise_strength is not None:
             x.add_(noise * self.noise_strength)
         x = F.leaky_relu_(x.add_(self.bias[:, None, None]), SLOPE)
-        return _limited(x, self.limit)
+        return limited(x, self.limit)
 
 
 class ToRGB(nn.Module):
@@ -115,7 +115,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
-        return _limited(x, self.limit)
+        return limited(x, self.limit)
 
 
 class Block(nn.Module):
@@ -177,10 +177,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         noisy = [i for i, name in enumerate(names) if f"synthesis.{name}.noise_strength" in bag]
         consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
         colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
-        for part, wanting in (("torgb", sides[:-1]), ("skip", sides[1:])):  # an architecture has them in all or in none
-            weights = [f"synthesis.b{side}.{part}.weight" for side in wanting]
-            for name in weights if any(name in bag for name in weights) else []:
-                bag.shape(name, 4)
+        _check_architecture(bag, sides)
         super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts)
         self._noisy_layers = noisy
         kernel = bag.take_if_there(_FILTER, -1, -1)
@@ -207,7 +204,16 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         return image.contiguous()
 
 
-def _limited(x: Tensor, limit: float | None) -> Tensor:
+def _check_architecture(bag: TensorBag, sides: Sequence[int]) -> None:
+    """Images of all blocks, or of the last alone; shortcuts around all blocks, or around none."""
+    for part, wanting in (("torgb", sides[:-1]), ("skip", sides[1:])):
+        names = [f"synthesis.b{side}.{part}.weight" for side in wanting]
+        for name in names if any(name in bag for name in names) else []:
+            bag.shape(name, 4)
+
+
+def limited(x: Tensor, limit: float | None) -> Tensor:
+    """x within plus and minus the limit, if there is one."""
     return x.clamp(-limit, limit) if limit is not None else x
 
 

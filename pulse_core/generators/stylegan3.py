@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 from .base import Generator, SynthesisNetwork, channels_last
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
-from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
+from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, limited, nvlabs_mapping, squared_norms
 from .tensors import TensorBag
 
 BARE = 2  # layers at the end, the image included, that have no margin
@@ -184,7 +184,7 @@ class Layer(nn.Module):
         style = self.affine(w)
         if self.is_rgb:
             x = F.conv2d(x * style[:, :, None, None], self.weight) * self.input_gain + self.bias[:, None, None]
-            return _limited(x, self.limit)
+            return limited(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
         x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.side - 1)
         demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.input_gain
@@ -193,12 +193,8 @@ class Layer(nn.Module):
 
     def _filtered_lrelu(self, x: Tensor) -> Tensor:
         x = upfir(x, self.up_filter, self.up, self.padding)
-        x = _limited(F.leaky_relu(x, SLOPE) * ACT_GAIN, self.limit)
+        x = limited(F.leaky_relu(x, SLOPE) * ACT_GAIN, self.limit)
         return firdown(x, self.down_filter, self.down)
-
-
-def _limited(x: Tensor, limit: float | None) -> Tensor:
-    return x.clamp(-limit, limit) if limit is not None else x
 
 
 def _take_filter(bag: TensorBag, name: str) -> Tensor:

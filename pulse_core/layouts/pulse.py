@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ..checkpoints.stored import Stored
+from .renaming import Change, rename
 
 _MAPPING = ("g_mapping.", "mapping.")
 _PREFIXES = ("g_synthesis.", "synthesis.", *_MAPPING)
@@ -19,12 +20,13 @@ def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
 
 def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """mapping.dense* and synthesis.*; lernapparat's epilogues have one level more."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        bare = _bare(name).replace(".top_epi.", ".")
-        half = "mapping" if bare.startswith("dense") or name.startswith(_MAPPING) else "synthesis"
-        renamed[f"{half}.{bare}"] = tensor
-    return renamed, {}
+    return rename(tensors, _rule), {}
+
+
+def _rule(name: str) -> tuple[str, Change]:
+    bare = _bare(name).replace(".top_epi.", ".")
+    half = "mapping" if bare.startswith("dense") or name.startswith(_MAPPING) else "synthesis"
+    return f"{half}.{bare}", None
 
 
 def _bare(name: str) -> str:

@@ -7,15 +7,14 @@ A layer's tensors are spread over conv, noise and activate; the blocks above 4x4
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-from torch import Tensor
-
 from ..checkpoints.stored import Stored
+from .renaming import Change, rename
 
-_Change = Callable[[Tensor], Tensor]
-_PARTS: dict[str, tuple[str, _Change | None]] = {
+_KERNELS = ("blur.kernel", "upsample.kernel")
+_PARTS: dict[str, tuple[str, Change]] = {
     "conv.weight": ("weight", lambda t: t.squeeze(0)),
     "conv.modulation.weight": ("affine.weight", None),
     "conv.modulation.bias": ("affine.bias", None),
@@ -31,19 +30,18 @@ def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
 
 
 def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """The names of NVlabs' StyleGAN2. The blur kernels become one filter that sums to 1."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        if name.endswith(("blur.kernel", "upsample.kernel")):
-            renamed["synthesis.resample_filter"] = tensor.then(lambda t: t / 4)
-            continue
-        new, change = _translate(name)
-        renamed[new] = tensor.then(change) if change is not None else tensor
+    """The names of NVlabs' StyleGAN2. The blur kernels, all alike, become one filter that sums to 1."""
+    renamed = rename(tensors, _rule)
+    kernel = next((tensor for name, tensor in tensors.items() if name.endswith(_KERNELS)), None)
+    if kernel is not None:
+        renamed["synthesis.resample_filter"] = kernel.then(lambda t: t / 4)
     return renamed, {}
 
 
-def _translate(name: str) -> tuple[str, _Change | None]:
-    """The new name, and what to do with the tensor; unknown names stay, to be refused by the family."""
+def _rule(name: str) -> tuple[str, Change] | None:
+    """Unknown names stay, to be refused by the family."""
+    if name.endswith(_KERNELS):
+        return None
     if name == "latent_avg":
         return "mapping.w_avg", lambda t: t.reshape(-1)
     if name == "input.input":

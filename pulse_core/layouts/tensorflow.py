@@ -7,7 +7,7 @@ turns the kernels of upsampling layers around, and leaves the 1 of a style's bia
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from ..checkpoints.stored import Stored, StoredTensor, in_memory
 from ..errors import CheckpointError
+from .renaming import Change, rename
 
-_Change = Callable[[Tensor], Tensor]
 _CONST = "synthesis/4x4/Const/const"
 _STYLEGAN1_PARTS = {"Const": "epi1", "Conv": "epi2", "Conv0_up": "epi1", "Conv1": "epi2"}
 _STYLEGAN1_CONVS = {"Conv": "conv", "Conv0_up": "conv0_up", "Conv1": "conv1"}
 _STYLEGAN2_PARTS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}
 _SETTINGS = {"conv_clamp": "conv_clamp", "mapping_lr": "mapping_lrmul"}  # ours -> theirs, of a StyleGAN2
 _NORM_EPS = 1e-8  # of the graph; the PyTorch ports have 1e-5
-_DROPPED = re.compile(r"lod|(synthesis/)?lod|synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
+_DROPPED = re.compile(r"(synthesis/)?lod|synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
 
 
 def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
@@ -33,22 +33,17 @@ def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
 
 def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """To StyleGAN1's names, or to StyleGAN2's."""
-    bare = {_bare(name): tensor for name, tensor in tensors.items()}
+    bare = rename(tensors, _bare_rule)
     if "synthesis/4x4/Const/StyleMod/weight" in bare:
-        return _rename(bare, _stylegan1, _blurs(bare)), {"norm_eps": _NORM_EPS}
-    function = str(facts.get("synthesis/build_func_name", "G_synthesis_stylegan2"))
-    if function != "G_synthesis_stylegan2" and "synthesis/4x4/ToRGB/weight" not in bare and not _has_last_rgb(bare):
+        return {**_blurs(bare), **rename(bare, _stylegan1)}, {"norm_eps": _NORM_EPS}
+    if not any(re.fullmatch(r"synthesis/\d+x\d+/ToRGB/weight", name) for name in bare):
         raise CheckpointError(
-            f"The network was built by {function[:60]!a}.",
+            f"The network was built by {str(facts.get('synthesis/build_func_name'))[:60]!a}.",
             "StyleGAN1, or StyleGAN2 of the configurations E and F.",
             "this variant is not supported.",
         )
     settings = {key: facts[name] for key, name in _SETTINGS.items() if name in facts}
-    return _rename(bare, _stylegan2, {}), settings
-
-
-def _has_last_rgb(names: Collection[str]) -> bool:
-    return any(re.fullmatch(r"synthesis/\d+x\d+/ToRGB/weight", name) for name in names)
+    return rename(bare, _stylegan2), settings
 
 
 def _bare(name: str) -> str:
@@ -56,16 +51,9 @@ def _bare(name: str) -> str:
     return name.removeprefix("G_")
 
 
-def _rename(
-    tensors: Stored, rule: Callable[[str], tuple[str, _Change | None]], more: dict[str, StoredTensor]
-) -> dict[str, StoredTensor]:
-    renamed = dict(more)
-    for name, tensor in tensors.items():
-        if _DROPPED.fullmatch(name):
-            continue
-        new, change = rule(name)
-        renamed[new] = tensor.then(change) if change is not None else tensor
-    return renamed
+def _bare_rule(name: str) -> tuple[str, Change] | None:
+    bare = _bare(name)
+    return None if _DROPPED.fullmatch(bare) else (bare, None)
 
 
 def _blurs(names: Collection[str]) -> dict[str, StoredTensor]:
@@ -92,7 +80,7 @@ def _plus_one(t: Tensor) -> Tensor:
     return t + 1
 
 
-def _mapping(name: str, dense: str) -> tuple[str, _Change | None]:
+def _mapping(name: str, dense: str) -> tuple[str, Change]:
     """The mapping network, whose layers the two families call differently."""
     if name == "dlatent_avg":
         return "mapping.w_avg", None
@@ -105,7 +93,7 @@ def _mapping(name: str, dense: str) -> tuple[str, _Change | None]:
     return name, None
 
 
-def _stylegan1(name: str) -> tuple[str, _Change | None]:
+def _stylegan1(name: str) -> tuple[str, Change]:
     if match := re.fullmatch(r"synthesis/noise(\d{1,3})", name):
         return f"synthesis.noise_const_{match[1]}", _plane
     if match := re.fullmatch(r"synthesis/ToRGB_lod0/(weight|bias)", name):
@@ -124,7 +112,7 @@ def _stylegan1(name: str) -> tuple[str, _Change | None]:
     return f"{block}.{_STYLEGAN1_CONVS[layer]}.{part}", _conv if part == "weight" else None
 
 
-def _stylegan2(name: str) -> tuple[str, _Change | None]:
+def _stylegan2(name: str) -> tuple[str, Change]:
     if name == _CONST:
         return "synthesis.b4.const", _first
     if match := re.fullmatch(r"synthesis/noise(\d{1,3})", name):
@@ -137,7 +125,7 @@ def _stylegan2(name: str) -> tuple[str, _Change | None]:
     layer = f"synthesis.b{match[1]}.{_STYLEGAN2_PARTS[match[2]]}"
     if match[3] == "weight":
         return f"{layer}.weight", _flipped_conv if match[2] in ("Conv0_up", "Skip") else _conv
-    changes: dict[str, tuple[str, _Change]] = {
+    changes: dict[str, tuple[str, Change]] = {
         "mod_weight": ("affine.weight", _turned),
         "mod_bias": ("affine.bias", _plus_one),
     }

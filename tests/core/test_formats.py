@@ -27,6 +27,7 @@ from zoo import ZOO, part
 
 from pulse_core.checkpoints import FORMATS
 from pulse_core.conversion import convert
+from pulse_core.errors import CheckpointError
 from pulse_core.generators import FAMILIES, build_generator
 from pulse_core.inspection import describe
 from pulse_core.loading import generator_from, load_generator
@@ -209,3 +210,16 @@ def test_pulses_pair_of_files(tmp_path: Path):
     assert [file.name for file in generator.files] == ["synthesis.pt", "mapping.pt"]
     assert_same(generator, generator_from(tensors, name="whole"))
     assert_same(generator, load_generator(convert(tmp_path / "synthesis.pt", tmp_path / "pair.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("animal", "name", "again"),
+    [
+        ("stylegan1", "synthesis.torgb.bias", "g_synthesis.torgb.bias"),
+        ("stylegan2 rosinality", "conv1.activate.bias", "conv1.bias"),
+    ],
+)
+def test_one_tensor_under_two_names_is_refused(animal, name, again):
+    tensors = ZOO[animal]().tensors
+    with pytest.raises(CheckpointError, match=rf"twice, once as '{name}'|twice, once as '{again}'"):
+        generator_from({**tensors, again: tensors[name]}, name="twice")
