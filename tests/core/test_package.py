@@ -45,7 +45,10 @@ def test_users_get_neither_torch_nor_anything_comfyui_lacks():
 def test_pyproject_agrees():
     import pulse_core
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = pyproject["project"]
+    folders = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / "pulse_core").rglob("*.py")}
+    assert set(pyproject["tool"]["setuptools"]["packages"]) == folders
     assert project["version"] == pulse_core.__version__
     assert {re.split(r"[><=~ ]", line)[0] for line in project["dependencies"]} == requirements()
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
