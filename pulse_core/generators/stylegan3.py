@@ -187,13 +187,11 @@ class Layer(nn.Module):
             return limited(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
         x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.side - 1)
-        demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.input_gain
-        x = x * demodulation[:, :, None, None] + self.bias[:, None, None]
-        return self._filtered_lrelu(x)
-
-    def _filtered_lrelu(self, x: Tensor) -> Tensor:
-        x = upfir(x, self.up_filter, self.up, self.padding)
-        x = limited(F.leaky_relu(x, SLOPE) * ACT_GAIN, self.limit)
+        # the activation's gain comes here already: the image has twice the sides behind the upsampling
+        gain = self.input_gain * ACT_GAIN
+        demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * gain
+        x = torch.addcmul(self.bias[:, None, None] * ACT_GAIN, x, demodulation[:, :, None, None])
+        x = limited(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
         return firdown(x, self.down_filter, self.down)
 
 
