@@ -57,12 +57,15 @@ def save_generator(generator: Generator, output: Path | str) -> Path:
     """
     if isinstance(generator, ForeignGenerator):
         tensors, settings, family = _foreign_tensors(generator)
+        said: dict[str, str] = {}
     else:
-        tensors, settings = _tensors_of_files(generator)
+        tensors, settings, said = _tensors_of_files(generator)
         family = generator.family
     digest = content_hash(tensors, settings)
     sums = [sha256(file) for file in generator.files]
-    metadata = own_metadata(family, settings, name=generator.name, content_hash=digest, known=_known(sums, digest))
+    metadata = said | own_metadata(
+        family, settings, name=generator.name, content_hash=digest, known=_known(sums, digest)
+    )
     if generator.files:
         metadata |= {"source": ", ".join(file.name for file in generator.files), "source_sha256": ", ".join(sums)}
     output = Path(output)
@@ -94,7 +97,8 @@ def _known(sums: Sequence[str], digest: str) -> catalogue.Entry | None:
     return catalogue.recognised(sums[0] if sums else None, digest)
 
 
-def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any]]:
+def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dict[str, str]]:
+    """Tensors, settings, and what the file says of its licence and origin."""
     merged: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     for file in generator.files:
@@ -109,7 +113,7 @@ def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any]]:
             "the file that it was loaded from.",
             "load it again.",
         )
-    return tensors, settings
+    return tensors, settings, {key: str(facts[key]) for key in ("license", "lineage") if key in facts}
 
 
 def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any], str]:

@@ -169,6 +169,13 @@ def test_conversion_says_where_a_file_came_from(tmp_path):
     assert len(metadata["source_sha256"]) == 64
 
 
+def test_conversion_keeps_the_licence(tmp_path):
+    facts = {"family": "mobilestylegan", "license": "CC0", "lineage": "drawn by lot"}
+    save_file(ZOO["mobilestylegan"]().tensors, tmp_path / "in.safetensors", facts)
+    described = describe(convert(tmp_path / "in.safetensors", tmp_path / "out.safetensors"))
+    assert (described["licence"], described["lineage"]) == ("CC0", "drawn by lot")
+
+
 @pytest.mark.parametrize("output", ["in.pt", "out.pt", "out"])
 def test_conversion_refuses_to_write_over_its_input_or_under_a_wrong_name(tmp_path, output):
     source = save_torch(tmp_path / "in.pt", ZOO["mobilestylegan"]().tensors)
