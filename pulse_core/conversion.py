@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from . import catalogue
-from .checkpoints import read_checkpoint, safetensors_format
+from .checkpoints import safetensors_format
+from .checkpoints.pickle_content import PLAIN
 from .checkpoints.stored import Stored, stored
 from .errors import CheckpointError, SettingError
 from .generators import Generator, build_generator
 from .generators.foreign import ForeignGenerator
 from .generators.tensors import content_hash
 from .layouts import own, translate
-from .loading import load_generator
+from .loading import load_generator, read_files
 
 _CLOSE = 1e-2  # of an image in -1..1: how far a foreign network's may be from ours, in float16 at worst
-_PLAIN = (bool, int, float, str, type(None))
 
 
 def convert(source: Path | str, output: Path | str, mapping: Path | str | None = None) -> Path:
@@ -56,12 +56,12 @@ def save_generator(generator: Generator, output: Path | str) -> Path:
         OSError: the disk is full or the folder cannot be written.
     """
     if isinstance(generator, ForeignGenerator):
-        tensors, settings, family = _foreign_tensors(generator)
+        tensors, settings, ours = _foreign_tensors(generator)
         said: dict[str, str] = {}
     else:
         tensors, settings, said = _tensors_of_files(generator)
-        family = generator.family
-    digest = content_hash(tensors, settings)
+        ours = generator
+    family, digest = ours.family, ours.content_hash
     sums = [sha256(file) for file in generator.files]
     metadata = said | own_metadata(
         family, settings, name=generator.name, content_hash=digest, known=_known(sums, digest)
@@ -99,12 +99,7 @@ def _known(sums: Sequence[str], digest: str) -> catalogue.Entry | None:
 
 def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dict[str, str]]:
     """Tensors, settings, and what the file says of its licence and origin."""
-    merged: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
-    for file in generator.files:
-        checkpoint = read_checkpoint(file)
-        merged |= checkpoint.tensors
-        facts = facts or checkpoint.facts
+    merged, facts = read_files(generator.files)
     tensors, settings = translate(merged, facts)
     if content_hash(tensors, settings) != generator.content_hash:
         raise CheckpointError(
@@ -116,8 +111,8 @@ def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dic
     return tensors, settings, {key: str(facts[key]) for key in ("license", "lineage") if key in facts}
 
 
-def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any], str]:
-    """A network of another program by its state dict, if this pack's own draws the same images from it."""
+def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any], Generator]:
+    """A network of another program by its state dict, and this pack's own that draws the same images from it."""
     halves = {"mapping": generator.mapping.network, "synthesis": generator.synthesis.network}
     state: dict[str, Tensor] = {}
     facts: dict[str, Any] = {}
@@ -125,7 +120,7 @@ def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any
         assert isinstance(module, nn.Module)
         state |= {f"{half}.{name}": tensor for name, tensor in module.state_dict().items()}
         for name, part in module.named_modules(prefix=half):
-            facts |= {f"{name}.{key}": value for key, value in vars(part).items() if isinstance(value, _PLAIN)}
+            facts |= {f"{name}.{key}": value for key, value in vars(part).items() if isinstance(value, PLAIN)}
     tensors, settings = translate(stored(state), facts)
     ours = build_generator(tensors, settings, name=generator.name)
     ws = torch.randn(1, ours.num_ws, ours.w_dim, generator=torch.Generator().manual_seed(0))
@@ -138,4 +133,4 @@ def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any
             "a generator that this pack knows.",
             "keep the file that it came from; its program has changed the network.",
         )
-    return tensors, settings, ours.family
+    return tensors, settings, ours

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import catalogue
-from .checkpoints import Checkpoint, read_checkpoint
+from .checkpoints import read_checkpoint
 from .checkpoints.stored import Stored, stored
 from .generators import Generator, build_generator
 from .layouts import translate
@@ -35,25 +35,24 @@ def load_generator(
     Raises:
         CheckpointError: the file is missing, damaged, unknown, or not a generator.
     """
-    checkpoint = read_checkpoint(catalogue.locate(source))
-    return generator_of(checkpoint, mapping, device=device, dtype=dtype)
-
-
-def generator_of(
-    checkpoint: Checkpoint,
-    mapping: Path | str | None = None,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Generator:
-    """`load_generator` for a file that was read already."""
-    companion = Path(mapping) if mapping is not None else _companion(checkpoint.path)
-    tensors, facts = checkpoint.tensors, checkpoint.facts
-    if companion is not None:
-        tensors = {**tensors, **read_checkpoint(companion).tensors}
-    generator = generator_from(tensors, facts, name=display_name(checkpoint.path), dtype=dtype).to(device)
-    generator.files = (checkpoint.path,) if companion is None else (checkpoint.path, companion)
+    path = catalogue.locate(source)
+    companion = Path(mapping) if mapping is not None else _companion(path)
+    files = (path,) if companion is None else (path, companion)
+    tensors, facts = read_files(files)
+    generator = generator_from(tensors, facts, name=display_name(path), dtype=dtype).to(device)
+    generator.files = files
     return generator
+
+
+def read_files(files: Sequence[Path]) -> tuple[Stored, dict[str, Any]]:
+    """The tensors of a generator's files together, and what the first of them says besides.
+
+    Raises:
+        CheckpointError: one is missing, damaged or unknown.
+    """
+    checkpoints = [read_checkpoint(file) for file in files]
+    tensors = {name: tensor for checkpoint in checkpoints for name, tensor in checkpoint.tensors.items()}
+    return tensors, checkpoints[0].facts if checkpoints else {}
 
 
 def generator_from(

@@ -22,7 +22,7 @@ _PLACES = ("G_ema", "g_ema", "params_ema", "G", "g", "generator", "state_dict")
 _MAX_DEPTH = 32
 _MAX_NAME = 1000  # prefixes included: one long prefix could be put before very many names
 _MAX_NUMBER = 1e30  # of a TensorFlow variable without dimensions
-_PLAIN = (bool, int, float, str, type(None))
+PLAIN = (bool, int, float, str, type(None))  # what an attribute may be, to count as a fact
 
 
 def tensors_and_facts(path: Path, content: Any) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
@@ -55,13 +55,13 @@ def _collect(path: Path, item: Any, beside: dict[Any, Any]) -> tuple[dict[str, S
     tensors, facts = {}, {}
     for key, value in pairs:
         name = str(key)
-        if len(name) > _MAX_NAME or (name in tensors and not isinstance(value, _PLAIN)):
+        if len(name) > _MAX_NAME or (name in tensors and not isinstance(value, PLAIN)):
             raise CheckpointError(
                 f"{path} holds the name {name[:80]!a} twice, or it is too long.",
                 f"each name once, of at most {_MAX_NAME:,} letters.",
                 "download the file again.",
             )
-        if isinstance(value, _PLAIN):
+        if isinstance(value, PLAIN):
             facts[name] = value
         else:
             tensors[name] = _placed(path, name, value)
@@ -86,7 +86,7 @@ def _walk_modules(path: Path, module: Record, prefix: str, seen: set[int]) -> It
     _enter(path, module, prefix, seen)
     yield f"{prefix}class_name", module.kind
     for name, value in module.state.items():
-        if isinstance(value, _PLAIN) and not str(name).startswith("_"):
+        if isinstance(value, PLAIN) and not str(name).startswith("_"):
             yield f"{prefix}{name}", value
     for kind in ("_parameters", "_buffers", "_modules"):
         children = module.state.get(kind, {})
@@ -112,7 +112,7 @@ def _walk_tensorflow(path: Path, network: Record, prefix: str, seen: set[int]) -
     yield f"{prefix}build_func_name", builder if isinstance(builder, str) else None
     kwargs = state.get("static_kwargs")
     for name, value in kwargs.items() if isinstance(kwargs, dict) else ():
-        if isinstance(value, _PLAIN):
+        if isinstance(value, PLAIN):
             yield f"{prefix}{name}", value
     for pair in variables:
         match pair:

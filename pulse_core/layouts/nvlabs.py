@@ -12,6 +12,7 @@ from typing import Any
 
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
+from .renaming import settings_from
 
 # this pack's setting -> the attribute that has it, in a StyleGAN2 and in a StyleGAN3
 _STYLEGAN2 = {"conv_clamp": "synthesis.b4.conv1.conv_clamp", "mapping_lr": "mapping.fc0.bias_gain"}
@@ -34,15 +35,14 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
     _check_activations(facts)
     if "synthesis.input.freqs" in tensors:
         short = {re.sub(r"^synthesis\.L(\d+)_[^.]*\.", r"synthesis.L\1.", name): value for name, value in facts.items()}
-        return tensors, {key: short[name] for key, name in _STYLEGAN3.items() if name in short}
-    settings = {key: facts[name] for key, name in _STYLEGAN2.items() if name in facts}
+        return tensors, settings_from(short, _STYLEGAN3)
     kept = {}
     for name, tensor in tensors.items():
         if re.fullmatch(r"synthesis\.b\d+\.resample_filter", name):
             kept["synthesis.resample_filter"] = tensor
         elif not name.endswith(".resample_filter"):  # a layer's own is its block's, or is not used
             kept[name] = tensor
-    return kept, settings
+    return kept, settings_from(facts, _STYLEGAN2)
 
 
 def _check_activations(facts: dict[str, Any]) -> None:

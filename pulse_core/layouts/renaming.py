@@ -1,8 +1,9 @@
-"""What layouts share: giving tensors other names, each its own."""
+"""What layouts share: giving tensors and settings other names, each its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -36,3 +37,8 @@ def rename(tensors: Stored, rule: Callable[[str], tuple[str, Change] | None]) ->
             )
         renamed[new] = tensor.then(change) if change is not None else tensor
     return renamed
+
+
+def settings_from(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of this pack out of a program's facts; names: ours -> theirs, of which a file may lack some."""
+    return {ours: facts[theirs] for ours, theirs in names.items() if theirs in facts}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoints.stored import Stored, StoredTensor, in_memory
 from ..errors import CheckpointError
-from .renaming import Change, rename
+from .renaming import Change, rename, settings_from
 
 _CONST = "synthesis/4x4/Const/const"
 _STYLEGAN1_PARTS = {"Const": "epi1", "Conv": "epi2", "Conv0_up": "epi1", "Conv1": "epi2"}
@@ -42,8 +42,7 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
             "StyleGAN1, or StyleGAN2 of the configurations E and F.",
             "this variant is not supported.",
         )
-    settings = {key: facts[name] for key, name in _SETTINGS.items() if name in facts}
-    return rename(bare, _stylegan2), settings
+    return rename(bare, _stylegan2), settings_from(facts, _SETTINGS)
 
 
 def _bare(name: str) -> str:
