@@ -85,8 +85,7 @@ def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = Fals
     Returns: [B, 3, h, w].
 
     Raises:
-        ImageError: empty, not finite, another shape than the generator's, too large, or a side that does
-            not divide the generator's.
+        ImageError: empty, not finite, another shape than the generator's, or larger than it.
     """
     if image.ndim == 3:
         image = image[None]
@@ -116,19 +115,11 @@ def _check_size(height: int, width: int, generator: Generator) -> None:
     found = f"The target is {width}x{height}; {name}."
     if height * full_width != width * full_height:
         shape = "a square" if full_height == full_width else f"the ratio {full_width}:{full_height}"
-        raise ImageError(found, f"{shape}.", "crop it to the face first; do not stretch it.")
-    sides = [
-        side for side in range(1, full_width + 1) if full_width % side == 0 and full_height * side % full_width == 0
-    ]
+        raise ImageError(
+            found, f"{shape}.", "crop it to the face first (PULSE Align Faces, `photo`); do not stretch it."
+        )
     if width > full_width:
         raise ImageError(found, "at most the generator's size.", "downscale it first, for example to 32x32.")
-    if width not in sides:
-        near = min(sides, key=lambda side: abs(side - width))
-        raise ImageError(
-            found,
-            f"widths that divide {full_width}: {', '.join(map(str, sides))}.",
-            f"resize it to {near}x{near * full_height // full_width} first (BicubicDownsample, `downsample --size`).",
-        )
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -137,15 +128,42 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.cpu().numpy(), "RGB")
 
 
-def save_image(image: Tensor | Image.Image, path: Path | str, facts: Mapping[str, Any] | None = None) -> None:
-    """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks."""
+def save_image(
+    image: Tensor | Image.Image,
+    path: Path | str,
+    facts: Mapping[str, Any] | None = None,
+    *,
+    profile: bytes | None = None,
+) -> None:
+    """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks.
+
+    Args:
+        profile: the ICC profile that says what its colours mean; None is sRGB.
+    """
     text = PngInfo()
     text.add_text("Comment", NOTICE)
     if facts is not None:
         text.add_text("pulse", json.dumps(dict(facts)))
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG", pnginfo=text)
+        picture.save(temporary, format="PNG", pnginfo=text, icc_profile=profile)
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """What `save_image` wrote beside the pixels; None where the file is missing, or not one of its pictures."""
+    try:
+        with Image.open(path) as file:
+            facts = json.loads(getattr(file, "text", {}).get("pulse", "null"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def colour_profile(path: Path) -> bytes | None:
+    """The ICC profile of a picture file, if it has one for RGB."""
+    with Image.open(path) as file:
+        profile = file.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
 
 
 def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:

@@ -37,7 +37,7 @@ def upscale(
     """Invents faces whose downscaling is the picture. They are of people who do not exist.
 
     Args:
-        picture: a file, or [B, C, h, w] or [C, h, w] in 0..1; its side divides the generator's.
+        picture: a file, or [B, C, h, w] or [C, h, w] in 0..1, of the generator's shape and at most its size.
         generator: a loaded one, a name of the catalogue, or a checkpoint file.
         gaussian: the latent fit; None takes the shipped or cached one, or makes it.
         config: the settings; None are the published ones.

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from ..errors import PulseError
 from ..images import NOTICE
 from ..memory import keep_freed_memory
-from . import convert, downsample, fetch, fit, inspect, sample, upscale
+from . import convert, downsample, fetch, fit, inspect, photo, sample, upscale
 
-COMMANDS = (upscale, sample, downsample, fit, fetch, inspect, convert)
+COMMANDS = (upscale, photo, sample, downsample, fit, fetch, inspect, convert)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..catalogue import DEFAULT_GENERATOR
 from ..latent_search.config import SearchConfig
 from ..latents import SEEDS
+from ..settings import Settings
+
+S = TypeVar("S", bound=Settings)
 
 
 def add_generator(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +59,18 @@ def add_gaussian(parser: argparse.ArgumentParser) -> None:
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    """One option for each setting of a search, with its description, unit and range."""
-    group = parser.add_argument_group("search")
-    for item in fields(SearchConfig):
+    """One option for each setting of a search."""
+    add_settings(parser, "search", SearchConfig)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, title: str, kind: type[Settings], without: Container[str] = ()
+) -> None:
+    """One option for each setting, with its description, unit and range."""
+    group = parser.add_argument_group(title)
+    for item in fields(kind):
+        if item.name in without:
+            continue
         meta, default = item.metadata, item.default
         assert default is not MISSING
         flag, text = "--" + item.name.replace("_", "-"), meta["help"]
@@ -73,9 +87,13 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 def search_config(args: argparse.Namespace) -> SearchConfig:
     """The settings that `add_search` parsed."""
-    values = {item.name: getattr(args, item.name) for item in fields(SearchConfig)}
-    values["zero_noise_layers"] = tuple(values["zero_noise_layers"])
-    return SearchConfig(**values)
+    return parsed(args, SearchConfig)
+
+
+def parsed(args: argparse.Namespace, kind: type[S], **others: Any) -> S:
+    """The settings that `add_settings` parsed, and those that it was to leave out."""
+    given = {item.name: getattr(args, item.name) for item in fields(kind) if item.name not in others}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}, **others)
 
 
 def add_seed(parser: argparse.ArgumentParser, help: str) -> None:

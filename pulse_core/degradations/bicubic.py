@@ -27,7 +27,7 @@ def keys_cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def _mirrored(index: np.ndarray, length: int) -> np.ndarray:
+def mirrored(index: np.ndarray, length: int) -> np.ndarray:
     """Indices outside 0..length-1 folded back, the edge pixel not repeated, as often as needed."""
     if length == 1:
         return np.zeros_like(index)
@@ -45,7 +45,7 @@ def _matrix(first: np.ndarray, centre: np.ndarray, taps: int, scale: float, leng
     weights = keys_cubic((pixels - centre[:, None]) / scale).astype(np.float32)
     weights /= weights.sum(axis=1, keepdims=True, dtype=np.float32)
     matrix = np.zeros((len(first), length), np.float64)
-    np.add.at(matrix, (np.arange(len(first))[:, None], _mirrored(pixels, length)), weights)
+    np.add.at(matrix, (np.arange(len(first))[:, None], mirrored(pixels, length)), weights)
     return matrix
 
 

@@ -1,36 +1,18 @@
-"""The settings of a search, each with its unit, its range and what it does.
-
-The command line, the nodes and their help read these fields, so that each is described once.
-"""
+"""The settings of a search, each with its unit, its range and what it does."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
-from ..errors import SettingError
 from ..latents import LATENT_SPACES, NOISE_MODES
 from ..losses import parse_loss
+from ..settings import Settings, option
 from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A dataclass field that carries its own description; low and high are inclusive."""
-    return field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high, "choices": choices})
-
-
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Settings):
     """What a search does. The defaults are the published ones (Menon et al. 2020 and its code).
 
     Raises:
@@ -65,15 +47,5 @@ class SearchConfig:
     )
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            _check(item.name, getattr(self, item.name), item.metadata)
+        super().__post_init__()
         parse_loss(self.loss)
-
-
-def _check(name: str, value: Any, meta: Any) -> None:
-    low, high, choices = meta["low"], meta["high"], meta["choices"]
-    if choices is not None and value not in choices:
-        raise SettingError(f"{name} is {value!r}.", f"one of {', '.join(choices)}.", "choose one of these.")
-    if low is not None and not (math.isfinite(value) and low <= value <= high):
-        unit = f" ({meta['unit']})" if meta["unit"] else ""
-        raise SettingError(f"{name} is {value}.", f"{low} to {high}{unit}.", f"set {name} inside this range.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -93,7 +93,7 @@ OnStep = Callable[[StepState], "bool | None"]
 
 def search(
     generator: Generator,
-    target: Tensor,
+    target: Tensor | Sequence[Tensor],
     gaussian: LatentGaussian,
     config: SearchConfig | None = None,
     *,
@@ -108,7 +108,8 @@ def search(
     eps beats one outside; the last update is rendered too; an image that is not found is still returned.
 
     Args:
-        target: [B, C, h, w] or [C, h, w] in 0..1; grey is repeated, alpha is laid on white.
+        target: [B, C, h, w] or [C, h, w] in 0..1, or several [C, h, w] of different sizes; grey is repeated,
+            alpha is laid on white.
         seed: 0..2^64-1, the same for every image, or one for each. The result of an image depends on its
             target, its seed and the settings alone.
         degradation: how the image becomes the target; None is bicubic downscaling to the target's size.
@@ -121,6 +122,20 @@ def search(
         ImageError: a target that the generator cannot be downscaled to.
         SettingError: a wrong number of seeds, a fit of another W, or settings that lead to no finite image.
     """
+    return list(solutions(generator, target, gaussian, config, seed=seed, degradation=degradation, on_step=on_step))
+
+
+def solutions(
+    generator: Generator,
+    target: Tensor | Sequence[Tensor],
+    gaussian: LatentGaussian,
+    config: SearchConfig | None = None,
+    *,
+    seed: int | Sequence[int] = 0,
+    degradation: Degradation | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Solution]:
+    """As `search`, one by one as they are found, so that not all need be held at the same time."""
     config = config or SearchConfig()
     if gaussian.mean.shape != (generator.w_dim,):
         raise SettingError(
@@ -129,15 +144,24 @@ def search(
             "make one with `fit`, or leave it out.",
         )
     like = next(generator.synthesis.parameters())
-    target = prepare_target(target, generator, any_size=degradation is not None).to(like)
-    degradation = degradation or BicubicDownsample(size=(target.shape[-2], target.shape[-1]))
-    jobs = list(_jobs(target.shape[0], seed, config.starts))
-    waiting = iter(jobs)
-    solutions: list[Solution] = []
-    while batch := tuple(islice(waiting, config.batch_size)):
-        run = _Run(generator, target[[job.index for job in batch]], gaussian, config, degradation, batch)
-        solutions += run.to_the_end(on_step, done=len(solutions), total=len(jobs))
-    return solutions
+    parts = [target] if isinstance(target, Tensor) else target
+    targets = [
+        image.to(like) for part in parts for image in prepare_target(part, generator, any_size=degradation is not None)
+    ]
+    jobs, done = list(_jobs(len(targets), seed, config.starts)), 0
+    for batch in _batches(jobs, targets, config.batch_size):
+        goal = torch.stack([targets[job.index] for job in batch])
+        through = degradation or BicubicDownsample(size=(goal.shape[-2], goal.shape[-1]))
+        run = _Run(generator, goal, gaussian, config, through, batch)
+        yield from run.to_the_end(on_step, done=done, total=len(jobs))
+        done += len(batch)
+
+
+def _batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterator[tuple[Job, ...]]:
+    """Neighbours whose targets have one size, at most so many at a time."""
+    for _, alike in groupby(jobs, key=lambda job: targets[job.index].shape):
+        while batch := tuple(islice(alike, most)):
+            yield batch
 
 
 def _jobs(images: int, seed: int | Sequence[int], starts: int) -> Iterator[Job]:

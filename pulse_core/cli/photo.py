@@ -1,0 +1,221 @@
+"""`photo`: photographs in, the same photographs with restored faces out."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import PulseError
+from ..faces.face import Face
+from ..faces.finding import FindSettings, find_faces, no_face
+from ..faces.pasting import PasteSettings, paste
+from ..faces.sizes import AUTO
+from ..gaussian import LatentGaussian
+from ..generators import Generator
+from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
+from ..latent_search.config import SearchConfig
+from ..latent_search.loop import StepState, search
+from ..photographs import best, face_targets
+from ..pipeline import load_with_fit
+from .inputs import find_pictures
+from .options import add_class, add_gaussian, add_generator, add_search, add_seed, add_settings, parsed, search_config
+from .results import generator_facts, results_of, search_facts, verdict, write_report
+
+NAME = "photo"
+HELP = "restore the faces in photographs"
+_NO_FACE = ("error", "pass")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.description = (
+        "Finds the faces in photographs, invents one that fits for each, and puts it back. Started again, it does "
+        "only what is missing: a restored face is searched for anew only if its settings changed."
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photographs, folders of them, or globs")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
+    parser.add_argument("--faces", type=_count, default="all", metavar="all|largest|N", help="which of a photograph")
+    parser.add_argument(
+        "--lr-size",
+        type=_size,
+        default="auto",
+        metavar="auto|N",
+        help="pixels a side that a face is matched at; auto takes 16, 32, 64, ... by its size in the photograph",
+    )
+    parser.add_argument(
+        "--no-face", choices=_NO_FACE, default="error", help="a photograph without: an error, or a copy"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object a face")
+    add_settings(parser, "faces", FindSettings, without=("max_faces",))
+    add_settings(parser, "putting back", PasteSettings)
+    add_generator(parser)
+    add_gaussian(parser)
+    add_class(parser)
+    add_seed(parser, "the same seed gives the same faces; of several starts the best is put back")
+    add_search(parser)
+
+
+def _count(text: str) -> int:
+    """The text all, largest or a number -> FindSettings.max_faces."""
+    return {"all": 0, "largest": 1}[text] if text in ("all", "largest") else int(text)
+
+
+def _size(text: str) -> int:
+    return AUTO if text == "auto" else int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Works through the photographs; one that cannot be used is told and left out. 2 if there were such."""
+    photographs = find_pictures(args.inputs)
+    results = results_of(photographs, args.output)
+    work = _Work.of(args)
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    try:
+        with _Bar(len(photographs)) as bar:
+            for photograph, result in zip(photographs, results, strict=True):
+                try:
+                    rows += work.photograph(photograph, result, bar)
+                except PulseError as error:
+                    failed += 1
+                    bar.say(f"{photograph}: {error}", file=sys.stderr)
+    finally:
+        write_report(args.report, "faces", rows)
+    print(NOTICE)
+    return 2 if failed else 0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to every photograph, and what of it is there already."""
+
+    generator: Generator
+    gaussian: LatentGaussian
+    config: SearchConfig
+    finding: FindSettings
+    pasting: PasteSettings
+    lr_size: int
+    seed: int
+    pass_without_face: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> _Work:
+        config, pasting = search_config(args), parsed(args, PasteSettings)
+        finding = parsed(args, FindSettings, max_faces=args.faces)
+        given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
+        generator, gaussian = load_with_fit(
+            args.generator, given, args.mapping, class_index=args.class_index, device=args.device
+        )
+        lr_size, passing = args.lr_size, args.no_face == "pass"
+        return cls(generator, gaussian, config, finding, pasting, lr_size, args.seed, passing)
+
+    def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
+        """Writes the result unless it is there; returns a row of the report for each face."""
+        picture = read_image(path)
+        searched = self._searched(path)
+        recipe = _digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size)
+        known = read_facts(result)
+        if known is not None and known.get("recipe") == recipe:
+            bar.say(f"{result}: there already")
+            return self._rows(path, result, known["faces"])
+        faces = find_faces([picture], self.finding)
+        if not faces and not self.pass_without_face:
+            raise no_face(self.finding, (picture.shape[-2], picture.shape[-1]))
+        bar.expect(path.name, len(faces))
+        restored: list[tuple[Face, Tensor]] = []
+        facts: list[dict[str, Any]] = []
+        targets = face_targets(picture, faces, self.generator, self.lr_size)
+        for number, (face, target) in enumerate(zip(faces, targets, strict=True), 1):
+            file = result.parent / "faces" / f"{result.stem}-{number}.png"
+            facts.append(self._face(face, target, file, searched, bar))
+            restored.append((face, read_image(file)))
+            bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
+        pasted = paste(picture, faces.sources[0], restored, self.pasting)
+        save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
+        bar.say(f"{result}: {len(faces)} faces")
+        return self._rows(path, result, facts)
+
+    def _searched(self, path: Path) -> str:
+        """What the result of a search depends on, but for the face."""
+        fit = hashlib.sha256(self.gaussian.mean.cpu().numpy().tobytes() + self.gaussian.std.cpu().numpy().tobytes())
+        photograph = hashlib.sha256(path.read_bytes()).hexdigest()
+        return _digest(photograph, fit.hexdigest(), generator_facts(self.generator), asdict(self.config), self.seed)
+
+    def _face(self, face: Face, target: Tensor, file: Path, searched: str, bar: _Bar) -> dict[str, Any]:
+        """The facts of a restored face, which lies in `file`, now or already."""
+        recipe = _digest(searched, face.landmarks.tolist(), target.shape[-1])
+        known = read_facts(file)
+        if known is not None and known.get("recipe") == recipe:
+            bar.done()
+            return known
+        started = time.perf_counter()
+        found = best(search(self.generator, target, self.gaussian, self.config, seed=self.seed, on_step=bar.step))
+        facts = {
+            "recipe": recipe,
+            "file": f"faces/{file.name}",
+            "score": round(face.score, 4),
+            "side": round(face.side, 1),
+            "lr_size": target.shape[-1],
+            "landmarks": [[round(value, 2) for value in point] for point in face.landmarks.tolist()],
+            "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
+            **search_facts(found, self.config, self.generator, time.perf_counter() - started),
+        }
+        save_image(found.image, file, facts)
+        bar.done()
+        return facts
+
+    @staticmethod
+    def _rows(path: Path, result: Path, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {"input": str(path), "output": str(result), "face": number, **row} for number, row in enumerate(faces, 1)
+        ]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _Bar:
+    """A progress bar over faces; how many there are is known as photographs are opened."""
+
+    def __init__(self, photographs: int):
+        self._photographs, self._opened, self._finished = photographs, 0, 0
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} faces [{elapsed}{postfix}]"
+        self._bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=form)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def say(self, text: str, file: Any = None) -> None:
+        """A line above the bar."""
+        tqdm.write(text, file=file or sys.stdout)
+
+    def expect(self, name: str, faces: int) -> None:
+        """A photograph with so many faces begins."""
+        self._opened += 1
+        self._bar.total += faces
+        self._bar.set_description_str(f"{name} ({self._opened} of {self._photographs})")
+
+    def step(self, state: StepState) -> None:
+        """For the steps of a search."""
+        made, total = state.progress
+        self._bar.n = self._finished + made / total
+        self._bar.set_postfix_str(f"L2 {float(state.l2.mean()):.4f}, best {float(state.best_l2.mean()):.4f}")
+
+    def done(self) -> None:
+        """A face is restored."""
+        self._finished += 1
+        self._bar.n = self._finished
+        self._bar.refresh()

@@ -1,0 +1,50 @@
+"""Faces out of a picture, turned and scaled as FFHQ has them, and a drawing of where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from PIL import ImageDraw, ImageFont
+from torch import Tensor
+
+from ..images import to_pil
+from .face import Face, Faces
+from .warping import cut_out
+
+_COLOUR, _SHADE = "#ffd400", "#000000"
+
+
+def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tensor]:
+    """[3, size, size] in 0..1 for each face in its order; see `warping.cut_out`.
+
+    Args:
+        pictures: [3, H, W] each, those in which the faces were found.
+    """
+    for number, picture in enumerate(pictures):
+        for _, face in faces.of_picture(number):
+            yield cut_out(picture, face.quad, size)
+
+
+def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
+    """The picture, at most `longest` pixels a side, with each face's square, landmarks, number and size: [3, h, w]."""
+    image = to_pil(picture)
+    scale = min(1.0, longest / max(image.size))
+    if scale < 1:
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    draw = ImageDraw.Draw(image)
+    stroke = max(1, round(max(image.size) / 400))
+    font = ImageFont.load_default(max(11, round(max(image.size) / 45)))
+    for number, face in faces:
+        corners = [tuple(point) for point in (face.quad * scale).tolist()]
+        draw.line([*corners, corners[0]], fill=_COLOUR, width=stroke, joint="curve")
+        draw.line([corners[0], corners[3]], fill=_COLOUR, width=3 * stroke)  # the side that is up
+        for x, y in (face.landmarks * scale).tolist():
+            radius = 1.5 * stroke
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)
+        label, (left, top) = f"{number + 1}: {face.side:.0f} px", corners[0]
+        box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
+        draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
+        draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255

@@ -1,0 +1,205 @@
+"""Finding faces and their five landmarks: MTCNN's cascade (Zhang et al. 2016, arXiv 1604.02878).
+
+The cascade's own landmarks tremble: a shift of the picture by a pixel moves them by a hundredth of the face.
+The last network therefore looks at each face again, levelled, from several distances and mirrored, and the
+mean of what it says is several times steadier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from . import networks
+from .networks import Weights
+from .pyramid import Pyramid
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "mtcnn.safetensors"
+_CELL, _STRIDE = 12, 2  # what one output of the first network looks at, and from where to where it steps
+_STEP = 0.709  # from one scale of the first network to the next; 1/sqrt(2) as published
+_CANDIDATE, _REFINED = 0.6, 0.7  # scores below which the first two networks drop a candidate
+_PIXELS = 3_000_000  # up to which a picture is searched for the smallest faces
+_STRIPE = 1 << 18  # pixels that the first network sees at a time
+_BLOCK = 64  # boxes that are compared with all others at a time
+_FRAME = 1.15  # half a side of the square in which landmarks are looked for again, in eye or eye-to-mouth distances
+# (x, y, scale) in sides of that square: where from and how near it is looked at
+_LOOKS = ((0, 0, 0.92), (0, 0, 1), (0, 0, 1.08), (0.04, 0.04, 1), (-0.04, 0.04, 1), (0.04, -0.04, 1), (-0.04, -0.04, 1))
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A face in a picture: box (left, top, right, bottom), landmarks [5, 2] as face.POINTS, and score 0..1."""
+
+    box: Tensor
+    landmarks: Tensor
+    score: float
+
+
+@lru_cache(maxsize=4)
+def _weights(device: torch.device) -> Weights:
+    with torch.inference_mode(False):
+        return load_file(WEIGHTS, device=str(device))
+
+
+@torch.no_grad()
+def detect(picture: Tensor, *, threshold: float = 0.9, min_size: float = 0) -> list[Detected]:
+    """All upright faces of one picture, the largest first.
+
+    Args:
+        picture: [3, H, W] in 0..1, any size; the search runs on its device.
+        threshold: the least score, 0..1. Clear faces have 0.99 and more.
+        min_size: the smallest face looked for, in pixels from brow to chin; time goes with 1 / min_size^2. 0 takes
+            12 in pictures of up to 3 megapixels, and in larger ones what takes as long. Below 12 it is enlarged.
+    """
+    min_size = min_size or _CELL * max(1.0, (picture.shape[-1] * picture.shape[-2] / _PIXELS) ** 0.5)
+    pyramid = Pyramid(picture)
+    weights = _weights(pyramid.device)
+    boxes = _refined(weights, pyramid, _proposals(weights, pyramid, min_size))
+    found = _outputs(weights, pyramid, boxes, threshold)
+    return sorted(found, key=lambda face: -float(_area(face.box[None])))
+
+
+def _proposals(weights: Weights, pyramid: Pyramid, min_size: float) -> Tensor:
+    """Square candidates [N, 4] out of the first network, at every scale."""
+    scale, found = _CELL / min_size, []
+    while min(pyramid.height, pyramid.width) * scale >= _CELL:
+        image = pyramid.scaled(scale)
+        ratio = image.new_tensor([pyramid.width / image.shape[-1], pyramid.height / image.shape[-2]]).repeat(2)
+        kept = [_candidates(*networks.proposal(weights, stripe), top) for top, stripe in _stripes(image)]
+        boxes, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        chosen = _suppress(boxes, scores, 0.5)
+        found.append((boxes[chosen] * ratio, scores[chosen]))
+        scale *= _STEP
+    if not found:
+        return torch.zeros(0, 4, device=pyramid.device)
+    boxes, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _square(boxes[_suppress(boxes, scores, 0.7)])
+
+
+def _stripes(image: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(first row, rows) that overlap by what the first network needs, so that its memory has a bound."""
+    height, width = image.shape[-2:]
+    rows = max(_CELL, _STRIPE // width // _STRIDE * _STRIDE)
+    for top in range(0, height - _CELL + 1, rows):
+        stripe = image[..., top : top + rows + _CELL - _STRIDE, :]
+        yield top, stripe.contiguous(memory_format=torch.channels_last)
+
+
+def _candidates(scores: Tensor, offsets: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Boxes [N, 4] in pixels of the scaled image, and their scores."""
+    _, row, column = (scores >= _CANDIDATE).nonzero(as_tuple=True)
+    corner = torch.stack([column, row], dim=1) * _STRIDE + offsets.new_tensor([0, top])
+    boxes = torch.cat([corner, corner + _CELL], dim=1)
+    return boxes + offsets[0, :, row, column].T * _CELL, scores[0, row, column]
+
+
+def _refined(weights: Weights, pyramid: Pyramid, boxes: Tensor) -> Tensor:
+    """Square candidates [M, 4] that the second network keeps."""
+    results = [networks.refinement(weights, crops) for crops in _crops(pyramid, boxes, 24)]
+    if not results:
+        return boxes
+    scores, offsets = (torch.cat(parts) for parts in zip(*results, strict=True))
+    good = scores >= _REFINED
+    boxes, scores, offsets = boxes[good], scores[good], offsets[good]
+    chosen = _suppress(boxes, scores, 0.7)
+    return _square(_moved(boxes[chosen], offsets[chosen]))
+
+
+def _outputs(weights: Weights, pyramid: Pyramid, boxes: Tensor, threshold: float) -> list[Detected]:
+    """What the third network calls a face."""
+    results = [networks.output(weights, crops) for crops in _crops(pyramid, boxes, 48)]
+    if not results:
+        return []
+    scores, offsets, points = (torch.cat(parts) for parts in zip(*results, strict=True))
+    good = scores >= threshold
+    boxes, scores, offsets, points = boxes[good], scores[good], offsets[good], points[good]
+    points = boxes[:, None, :2] + points * (boxes[:, 2:] - boxes[:, :2])[:, None]
+    if not bool(good.any()):
+        return []
+    boxes = _moved(boxes, offsets)
+    chosen = _suppress(boxes, scores, 0.7, of_smaller=True)
+    points, scores = _settled(weights, pyramid, points[chosen])
+    found = (Detected(*face) for face in zip(boxes[chosen].cpu(), points.cpu(), scores.tolist(), strict=True))
+    return [face for face in found if face.score >= threshold]
+
+
+def _settled(weights: Weights, pyramid: Pyramid, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Landmarks [N, 5, 2] -> steadier ones and scores [N]: the means of many looks at each levelled face."""
+    eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
+    across, along = points[:, 1] - points[:, 0], mouth - eyes
+    right = across + _clockwise(along, -1)
+    reach = torch.maximum(across.norm(dim=1), along.norm(dim=1)) * _FRAME
+    right = right * (reach / right.norm(dim=1))[:, None]
+    down = _clockwise(right)
+    centre = (eyes + mouth) / 2 - 0.2 * down  # a little above the middle, where the network was trained to look
+    looks = points.new_tensor(_LOOKS + _LOOKS)[:, None]
+    x, y, scale = looks[..., :1], looks[..., 1:2], looks[..., 2:]
+    mirrored = scale.new_ones(len(looks), 1, 1)
+    mirrored[len(_LOOKS) :] = -1
+    views = (centre + 2 * (x * right + y * down), right * scale * mirrored, down * scale)  # [looks, N, 2] each
+    crops = pyramid.crops(*(part.flatten(0, 1) for part in views), 48)
+    scores, _, seen = (torch.cat(part) for part in zip(*(networks.output(weights, c) for c in crops), strict=True))
+    seen = seen.unflatten(0, (len(looks), -1)) * 2 - 1
+    centre, right, down = (part[:, :, None] for part in views)
+    found = centre + seen[..., :1] * right + seen[..., 1:] * down
+    found[len(_LOOKS) :] = found[len(_LOOKS) :, :, [1, 0, 2, 4, 3]]
+    return found.mean(0), scores.unflatten(0, (len(looks), -1)).mean(0)
+
+
+def _clockwise(vectors: Tensor, turn: int = 1) -> Tensor:
+    """A quarter turn as the picture shows it, or with -1 the other way round: [..., 2] -> [..., 2]."""
+    return torch.stack([-vectors[..., 1], vectors[..., 0]], dim=-1) * turn
+
+
+def _crops(pyramid: Pyramid, boxes: Tensor, side: int) -> Iterator[Tensor]:
+    """Square boxes [N, 4] as pictures."""
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    none = torch.zeros_like(half[:, :1])
+    right, down = torch.cat([half[:, :1], none], dim=1), torch.cat([none, half[:, 1:]], dim=1)
+    return pyramid.crops(boxes[:, :2] + half, right, down, side)
+
+
+def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
+    """Corners shifted by offsets in units of the boxes' sides."""
+    return boxes + offsets * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+
+
+def _square(boxes: Tensor) -> Tensor:
+    """The squares with the same centres, as large as the longer sides."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], dim=1)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+
+
+def _suppress(boxes: Tensor, scores: Tensor, overlap: float, *, of_smaller: bool = False) -> Tensor:
+    """Indices of the boxes that stay when each removes the lesser ones that it overlaps: non-maximum suppression.
+
+    Args:
+        overlap: the intersection, as a share of the union, or of the smaller box, that is still let be.
+    """
+    left, area = scores.argsort(descending=True, stable=True).cpu(), _area(boxes).cpu()
+    boxes, kept = boxes.cpu(), [torch.zeros(0, dtype=torch.long)]
+    while left.numel():  # a block against all that are left, for one at a time is slow in thousands
+        block = left[:_BLOCK]
+        low = torch.maximum(boxes[block, None, :2], boxes[left, :2])
+        common = (torch.minimum(boxes[block, None, 2:], boxes[left, 2:]) - low).clamp(min=0).prod(dim=2)
+        mine, other = area[block, None], area[left]
+        removes = common > overlap * (torch.minimum(mine, other) if of_smaller else mine + other - common)
+        stays = np.ones(len(block), bool)
+        within = removes[:, : len(block)].numpy()
+        for row in range(len(block)):
+            if stays[row]:
+                stays[row + 1 :] &= ~within[row, row + 1 :]
+        kept.append(block[stays])
+        left = left[len(block) :][~removes[stays][:, len(block) :].any(dim=0)]
+    return torch.cat(kept).to(scores.device)

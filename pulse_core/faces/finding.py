@@ -1,0 +1,190 @@
+"""Which faces a picture has: found by the detector, or marked by the user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ImageError, SettingError
+from ..settings import Settings, option
+from .detection import detect
+from .face import POINTS, Face, Faces, Source
+
+# upright: as the picture stands. any: all four quarter turns. auto: the others where none stands upright for certain.
+ROTATIONS = ("auto", "upright", "any")
+_CERTAIN = 0.99  # upside-down faces get less, upright ones more
+_MARKED = 0.5  # the least score where the user has said that there is a face
+_AROUND = 0.5  # of a marked region's side, what else of the picture is looked at
+
+
+@dataclass(frozen=True)
+class FindSettings(Settings):
+    """Which faces count."""
+
+    max_faces: int = option(0, "the most faces of a picture, the largest first; 0 takes all", low=0, high=10_000)
+    score_threshold: float = option(
+        0.9, "how sure the detector must be; lower finds more, and more that is no face", low=0.0, high=1.0
+    )
+    min_face_size: int = option(
+        0,
+        "the smallest face looked for, from brow to chin; 0 chooses: 12 in pictures of up to 3 megapixels, more in "
+        "larger ones",
+        unit="pixels",
+        low=0,
+        high=100_000,
+    )
+    rotation: str = option(
+        "auto",
+        "upright faces only, any quarter turn, or (auto) the other turns where no face is upright for certain",
+        choices=ROTATIONS,
+    )
+
+
+def find_faces(
+    pictures: Iterable[Tensor], settings: FindSettings | None = None, masks: Iterable[Tensor | None] | None = None
+) -> Faces:
+    """The faces of each picture, the largest first.
+
+    Args:
+        pictures: [3, H, W] in 0..1 each, of any sizes; one at a time is looked at.
+        masks: for each picture None, or [H, W] with 1 where its faces are: only those whose middle lies there
+            are taken, and less sure ones are taken, too.
+
+    Raises:
+        ImageError: a mask of another size than its picture.
+    """
+    settings = settings or FindSettings()
+    masks = iter(masks) if masks is not None else None
+    faces: list[Face] = []
+    sources: list[Source] = []
+    for number, picture in enumerate(pictures):
+        mask = next(masks, None) if masks is not None else None
+        found = _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
+        found = sorted((Face(number, points, score) for points, score in found), key=lambda face: -face.side)
+        faces += found[: settings.max_faces or None]
+        sources.append(Source.of(picture))
+    return Faces(tuple(faces), tuple(sources))
+
+
+def no_face(settings: FindSettings, size: tuple[int, int]) -> ImageError:
+    """What to tell the user where there is none; size is (height, width)."""
+    return ImageError(
+        f"No face was found in the picture ({size[1]}x{size[0]}) with a score of {settings.score_threshold:g} or more.",
+        "a picture with a face that shows both eyes and the mouth.",
+        "lower score_threshold, set min_face_size to the size of the smallest face, mark the face with a mask or "
+        "with five points, or let pictures without faces pass through.",
+    )
+
+
+def _in_picture(picture: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
+    """(landmarks, score) of each face, in the turns that the settings say."""
+    found = _in_turn(picture, 0, settings)
+    surest = max((score for _, score in found), default=0.0)
+    if settings.rotation == "any" or (settings.rotation == "auto" and surest < _CERTAIN):
+        for turn in (1, 2, 3):
+            found += _in_turn(picture, turn, settings)
+    found.sort(key=lambda face: -face[1])
+    distinct: list[tuple[Tensor, float]] = []
+    for points, score in found:  # the same face in several turns: the surest is the right one
+        if not any(_same(points, other) for other, _ in distinct):
+            distinct.append((points, score))
+    return distinct
+
+
+def _in_turn(picture: Tensor, turn: int, settings: FindSettings) -> list[tuple[Tensor, float]]:
+    """Faces that stand upright once the picture is turned counter-clockwise so many times, as it was before."""
+    height, width = picture.shape[-2:]
+    turned = torch.rot90(picture, turn, (-2, -1))
+    faces = detect(turned, threshold=settings.score_threshold, min_size=settings.min_face_size)
+    return [(_turned_back(face.landmarks.double(), turn, height, width), face.score) for face in faces]
+
+
+def _turned_back(points: Tensor, turn: int, height: int, width: int) -> Tensor:
+    x, y = points.unbind(-1)
+    return torch.stack(((x, y), (width - y, x), (width - x, height - y), (y, height - x))[turn], dim=-1)
+
+
+def _same(points: Tensor, other: Tensor) -> bool:
+    """Whether the middles of two faces are nearer to each other than half of the smaller one's extent."""
+    extent = min(float((each.amax(0) - each.amin(0)).max()) for each in (points, other))
+    return float((points.mean(0) - other.mean(0)).norm()) < extent / 2
+
+
+def _in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
+    if mask.shape != picture.shape[-2:]:
+        raise ImageError(
+            f"The mask is {mask.shape[-1]}x{mask.shape[-2]}; its picture is {picture.shape[-1]}x{picture.shape[-2]}.",
+            "a mask of the picture's size.",
+            "draw the mask on this picture.",
+        )
+    where = (mask > 0.5).nonzero()
+    if not len(where):
+        return []
+    (top, left), (bottom, right) = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
+    around = round(max(bottom - top, right - left) * _AROUND)
+    top, left = max(0, top - around), max(0, left - around)
+    region = picture[:, top : bottom + around, left : right + around]
+    eager = FindSettings(
+        score_threshold=min(settings.score_threshold, _MARKED),
+        min_face_size=min(settings.min_face_size or 12, 12),
+        rotation=settings.rotation,
+    )
+    corner = torch.tensor([left, top], dtype=torch.float64)
+    found = ((points + corner, score) for points, score in _in_picture(region, eager))
+    return [(points, score) for points, score in found if _covers(mask, points)]
+
+
+def _covers(mask: Tensor, points: Tensor) -> bool:
+    column, row = points.mean(0).floor().long().tolist()
+    return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and bool(mask[row, column] > 0.5)
+
+
+def marked_faces(pictures: Iterable[Tensor], text: str) -> Faces:
+    """Faces that the user marks by five points each, the same in every picture.
+
+    Args:
+        text: ten numbers for a face, the x and y in pixels of face.POINTS; any signs between them.
+
+    Raises:
+        SettingError: another count of numbers, points far outside of a picture, or points that span no face.
+    """
+    numbers = [float(number) for number in re.findall(r"[-+]?\d+(?:\.\d+)?", text)]
+    if not numbers or len(numbers) % (2 * len(POINTS)):
+        raise SettingError(
+            f"The landmarks hold {len(numbers)} numbers.",
+            f"ten for each face: x and y, in pixels, of {', '.join(POINTS)}.",
+            'give them like "120,95 180,96 150,130 128,160 174,161".',
+        )
+    marked = [_in_order(points) for points in torch.tensor(numbers, dtype=torch.float64).view(-1, 5, 2)]
+    faces: list[Face] = []
+    sources: list[Source] = []
+    for number, picture in enumerate(pictures):
+        checked = (_checked(Face(number, points, 1.0), picture) for points in marked)
+        faces += sorted(checked, key=lambda face: -face.side)
+        sources.append(Source.of(picture))
+    return Faces(tuple(faces), tuple(sources))
+
+
+def _in_order(points: Tensor) -> Tensor:
+    """Left and right as the picture shows them, also where they were given as the person has them."""
+    across, down = points[1] - points[0], points[3:].mean(0) - points[:2].mean(0)
+    mirrored = float(across[0] * down[1] - across[1] * down[0]) < 0
+    return points[[1, 0, 2, 4, 3]] if mirrored else points
+
+
+def _checked(face: Face, picture: Tensor) -> Face:
+    height, width = picture.shape[-2:]
+    x, y = face.landmarks.unbind(-1)
+    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+    if int(inside.sum()) < 3 or face.side > 4 * max(height, width) or face.side < 4:
+        raise SettingError(
+            f"The landmarks {face.landmarks.tolist()} mark a face of {face.side:.0f} pixels in a picture of "
+            f"{width}x{height}.",
+            "points on the face, in pixels of this picture, at least three of them inside of it.",
+            "read them off the picture in its full size.",
+        )
+    return face

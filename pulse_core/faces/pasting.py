@@ -1,0 +1,152 @@
+"""Restored faces back into their photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ImageError
+from ..settings import Settings, option
+from .face import Face, Source
+from .warping import Bounds, bounds_of, cut_out, lay_in, resize, side_of, square_coordinates
+
+_LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
+_STATISTICS = 128  # pixels a side that are enough to compare colours
+
+
+@dataclass(frozen=True)
+class PasteSettings(Settings):
+    """How restored faces meet their photograph."""
+
+    blend: float = option(1.0, "how much of the restored face is laid over the photograph's", low=0.0, high=1.0)
+    color_match: float = option(
+        0.0, "how far the restored face takes over the photograph's colours and contrast", low=0.0, high=1.0
+    )
+    feather: float = option(
+        0.2,
+        "the width of the seam, in which the restored face fades in",
+        unit="sides of the face's square",
+        low=0.0,
+        high=0.5,
+    )
+    enlarge: float = option(
+        1.0,
+        "how many times as large the photograph becomes; the faces keep their own detail",
+        unit="times",
+        low=1.0,
+        high=16.0,
+    )
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """picture: [C, H, W] in 0..1. invented: [H, W], 0 where the photograph is untouched, 1 where all is invented."""
+
+    picture: Tensor
+    invented: Tensor
+
+
+def paste(
+    picture: Tensor,
+    source: Source,
+    restored: Iterable[tuple[Face, Tensor]],
+    settings: PasteSettings | None = None,
+    mask: Tensor | None = None,
+) -> Pasted:
+    """A photograph with restored faces in it; where none lies, its pixels are the same to the bit.
+
+    Args:
+        picture: [3, H, W], or [4, H, W] whose alpha stays: the photograph in which the faces were found, or an
+            enlargement of it.
+        source: what that photograph is known by.
+        restored: (face, [3, S, S] in 0..1) each, one at a time; later ones lie above earlier ones.
+        mask: instead of a feathered seam, [h, w] of any size that shows the photograph, or of the size S of a
+            restored face: 1 where it is laid in.
+
+    Raises:
+        ImageError: another photograph, or a mask that is neither.
+    """
+    settings = settings or PasteSettings()
+    factor = source.enlargement(picture[:3])
+    result = picture.clone() if settings.enlarge == 1 else _enlarged(picture, settings.enlarge)
+    factor *= settings.enlarge
+    invented = torch.zeros_like(result[0])
+    for face, image in restored:
+        if settings.color_match:
+            image = _matched(image, picture[:3], face.quad * (factor / settings.enlarge), settings.color_match)
+        _lay(result, invented, face.quad * factor, image, settings, mask)
+    return Pasted(result, invented)
+
+
+def _enlarged(picture: Tensor, factor: float) -> Tensor:
+    height, width = (round(length * factor) for length in picture.shape[-2:])
+    return resize(picture, height, width).clamp(0, 1)
+
+
+def _lay(
+    result: Tensor, invented: Tensor, quad: Tensor, image: Tensor, settings: PasteSettings, mask: Tensor | None
+) -> None:
+    """One face into the result, in place."""
+    left, top, right, bottom = bounds_of(quad)
+    bounds = max(left, 0), max(top, 0), min(right, result.shape[-1]), min(bottom, result.shape[-2])
+    if bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
+        return
+    where = square_coordinates(quad, bounds)
+    alpha = _seam(where, settings.feather) if mask is None else _in_mask(mask, image, quad, bounds, result, where)
+    alpha = (alpha.to(result) * settings.blend).clamp(0, 1)
+    window = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
+    old = result[(slice(0, 3), *window)]
+    laid = lay_in(image.to(result), quad, bounds)
+    # a weighted mean would round pixels that nothing is laid over
+    result[(slice(0, 3), *window)] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
+    invented[window] = torch.maximum(invented[window], alpha)
+
+
+def _seam(where: Tensor, feather: float) -> Tensor:
+    """1 inside of the square, falling smoothly to 0 at its border over `feather` of its side."""
+    distance = torch.minimum(where, 1 - where)
+    if feather == 0:
+        return (distance >= 0).all(-1).double()
+    rise = (distance / feather).clamp(0, 1)
+    return (rise * rise * (3 - 2 * rise)).prod(-1)
+
+
+def _in_mask(mask: Tensor, image: Tensor, quad: Tensor, bounds: Bounds, result: Tensor, where: Tensor) -> Tensor:
+    """The user's mask in these pixels, inside of the square."""
+    height, width = result.shape[-2:]
+    if abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:]):
+        whole = mask if mask.shape == result.shape[-2:] else resize(mask[None].to(result), height, width)[0]
+        alpha = whole[bounds[1] : bounds[3], bounds[0] : bounds[2]]
+    elif mask.shape == image.shape[-2:]:
+        alpha = lay_in(mask[None].to(result), quad, bounds)[0]
+    else:
+        raise ImageError(
+            f"The mask is {mask.shape[-1]}x{mask.shape[-2]}.",
+            f"the photograph's {width}x{height}, or the restored face's {image.shape[-1]}x{image.shape[-2]}.",
+            "draw the mask on the photograph or on the restored face.",
+        )
+    inside = (torch.minimum(where, 1 - where) >= 0).all(-1)
+    return alpha.double().cpu().clamp(0, 1) * inside
+
+
+def _matched(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> Tensor:
+    """Mean and deviation of each channel moved towards those of the photograph (Reinhard et al. 2001, in RGB).
+
+    They are compared at the photograph's own resolution: detail that it cannot have is no contrast.
+    """
+    size = max(1, min(_STATISTICS, round(side_of(quad))))
+    theirs = cut_out(picture, quad, size).to(image)
+    ours = resize(image, size, size) if image.shape[-1] > size else image
+    (mean, deviation), (wanted, spread) = _statistics(ours), _statistics(theirs)
+    contrast = (spread / deviation.clamp(min=1e-4)).clamp(_LEAST_CONTRAST, _MOST_CONTRAST)
+    return torch.lerp(image, (image - mean) * contrast + wanted, strength).clamp(0, 1)
+
+
+def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
+    """[C, 1, 1] each, of the middle of the face: the corners are background."""
+    side = image.shape[-1]
+    middle = image[:, side // 5 : side - side // 5, side // 5 : side - side // 5]
+    return middle.mean((1, 2), keepdim=True), middle.std((1, 2), correction=0, keepdim=True)

@@ -1,0 +1,50 @@
+"""How much of a face a photograph really shows: the low resolution that a search should match."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ..degradations.bicubic import downsample
+from ..errors import ImageError
+from .warping import resize
+
+AUTO = 0  # the size that a caller leaves to us
+_SMALLEST = 16  # fewer pixels leave nearly everything open
+
+
+def useful_sizes(resolution: int) -> list[int]:
+    """16, 32, 64, ... up to the generator's resolution (or that alone, where it is smaller)."""
+    sizes = [size for size in (2**power for power in range(4, 16)) if size <= resolution]
+    return sizes or [resolution]
+
+
+def lr_size(side: float, resolution: int) -> int:
+    """The useful size nearest, as a ratio, to a face of `side` pixels in its photograph.
+
+    The pixels of a face that was enlarged say no more than the ones it had before; a size much above them
+    would ask the generator for a blurred face, a size much below would throw away what is known.
+    """
+    return min(useful_sizes(resolution), key=lambda size: abs(math.log(size / max(side, 1e-6))))
+
+
+def to_lr(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:
+    """An aligned face [3, H, W] of any size -> [3, h, width], antialiased bicubic as the search looks at it.
+
+    Args:
+        resolution: the generator's (height, width), whose ratio the face must have.
+
+    Raises:
+        ImageError: another ratio, or a width below 1 or above the generator's.
+    """
+    height = round(width * resolution[0] / resolution[1])
+    found = f"The face is {face.shape[-1]}x{face.shape[-2]}, wanted {width} pixels wide; "
+    found += f"the generator makes {resolution[1]}x{resolution[0]}."
+    if face.shape[-2] * resolution[1] != face.shape[-1] * resolution[0]:
+        raise ImageError(found, "a face of the generator's shape.", "align it first (PULSE Align Faces).")
+    if not (1 <= width <= resolution[1] and height >= 1):
+        raise ImageError(found, f"an lr_size of 1 to {resolution[1]}.", "choose a smaller one, or 0 for automatic.")
+    if height <= face.shape[-2]:
+        return downsample(face, size=(height, width)).clamp(0, 1)
+    return resize(face, height, width).clamp(0, 1)

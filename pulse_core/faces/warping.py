@@ -1,0 +1,142 @@
+"""Resampling between a picture and the square of a face in it, both ways without aliasing.
+
+Going there and back changes nothing that can be seen: what is shrunk into the picture is the result whose
+enlargement comes closest to the face.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..degradations.bicubic import downsample, mirrored
+
+Bounds = tuple[int, int, int, int]  # left, top, right, bottom: whole pixels of a picture
+
+_REACH = 4  # pixels that the filters look beyond a window
+_BLUR = 0.02  # of what is mirrored outside of a picture, as a share of the square's side
+_BACK_PROJECTIONS = 3  # each halves what the way there and back changes
+
+
+def bounds_of(quad: Tensor, margin: int = 0) -> Bounds:
+    """The pixels around a square."""
+    low, high = quad.amin(0).floor().long() - margin, quad.amax(0).ceil().long() + margin
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def side_of(quad: Tensor) -> float:
+    """The length of a square's side, in pixels."""
+    return float((quad[3] - quad[0]).norm())
+
+
+def cut_out(picture: Tensor, quad: Tensor, size: int) -> Tensor:
+    """The square `quad` [4, 2] of a picture [C, H, W] in 0..1 as [C, size, size].
+
+    Outside of the picture lies its mirror image, which fades into a blur and then into the median colour, as
+    in FFHQ; what is inside of the picture stays as it is.
+    """
+    side = side_of(quad)
+    bounds = bounds_of(quad, margin=_REACH * max(1, math.ceil(side / size)))
+    return _cut(_with_surroundings(picture, bounds, side), _within(quad, bounds), size).clamp(0, 1)
+
+
+def _cut(part: Tensor, quad: Tensor, size: int) -> Tensor:
+    return _resample(part, quad[0], (quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size, (size, size))
+
+
+def _within(quad: Tensor, bounds: Bounds) -> Tensor:
+    """In pixels of the window."""
+    return quad - quad.new_tensor(bounds[:2])
+
+
+def lay_in(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
+    """An image of the square, [C, S, S] in 0..1, as the pixels in `bounds` show it: [C, bottom - top, right - left].
+
+    Where that is smaller, it is refined by iterative back-projection (Irani and Peleg 1991) until cutting it
+    out again gives the image as nearly as so few pixels can. Beyond the square its border is repeated.
+    """
+    local, size = _within(quad, bounds), image.shape[-1]
+    laid = _lay(image, local, bounds)
+    if side_of(quad) < size:
+        for _ in range(_BACK_PROJECTIONS):
+            laid = laid + _lay(image - _cut(laid, local, size), local, bounds)
+    return laid.clamp(0, 1)
+
+
+def _lay(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
+    to_square = _square_axes(quad) * image.shape[-1]
+    shape = (bounds[3] - bounds[1], bounds[2] - bounds[0])
+    return _resample(image, to_square @ -quad[0], to_square[:, 0], to_square[:, 1], shape)
+
+
+def square_coordinates(quad: Tensor, bounds: Bounds) -> Tensor:
+    """Where the pixels in `bounds` lie in the square: [h, w, 2] of (u, v), right and down, 0..1 inside."""
+    across = torch.arange(bounds[0], bounds[2], dtype=torch.float64) + 0.5
+    down = torch.arange(bounds[1], bounds[3], dtype=torch.float64) + 0.5
+    points = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
+    return (points - quad[0]) @ _square_axes(quad).T
+
+
+def _square_axes(quad: Tensor) -> Tensor:
+    """[2, 2]: a vector in pixels -> the same in sides of the square."""
+    axes = torch.stack([quad[3] - quad[0], quad[1] - quad[0]])
+    return axes / axes.square().sum(1, keepdim=True)
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """[C, H, W] -> [C, height, width], bicubic, antialiased where it shrinks."""
+    return F.interpolate(image[None], (height, width), mode="bicubic", align_corners=False, antialias=True)[0]
+
+
+def _resample(image: Tensor, origin: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
+    """[C, H, W] -> [C, *shape]: pixel (i, j) shows the point origin + (j + 1/2) right + (i + 1/2) down of the image."""
+    density = max(float(right.norm()), float(down.norm()))  # pixels of the image for one of the result
+    if density <= 1:
+        return _sample(image, origin, right, down, shape)
+    if density > 2:  # twice the result's density is all that the last filter needs
+        size = [max(1, math.ceil(length * 2 / density)) for length in image.shape[-2:]]
+        ratio = origin.new_tensor([size[1] / image.shape[-1], size[0] / image.shape[-2]])
+        image, origin, right, down = resize(image, *size), origin * ratio, right * ratio, down * ratio
+    return downsample(_sample(image, origin, right / 2, down / 2, (2 * shape[0], 2 * shape[1])), factor=2)
+
+
+def _sample(image: Tensor, origin: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
+    across = torch.arange(shape[1], dtype=origin.dtype)[None, :, None] + 0.5
+    along = torch.arange(shape[0], dtype=origin.dtype)[:, None, None] + 0.5
+    size = origin.new_tensor([image.shape[-1], image.shape[-2]])
+    points = (origin + across * right + along * down) * 2 / size - 1
+    grid = points.to(image.dtype).to(image.device)[None]
+    return F.grid_sample(image[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
+
+
+def _with_surroundings(picture: Tensor, bounds: Bounds, side: float) -> Tensor:
+    """A window of a picture, also where it lies outside of it."""
+    left, top, right, bottom = bounds
+    height, width = picture.shape[-2:]
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    part = picture[:, torch.from_numpy(mirrored(rows, height))][:, :, torch.from_numpy(mirrored(columns, width))]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return part
+    beyond_y, beyond_x = _beyond(rows, height), _beyond(columns, width)
+    distance = torch.from_numpy(np.maximum(beyond_y[:, None], beyond_x[None]) / side).to(part)
+    radius = max(1, round(_BLUR * side))
+    part = torch.lerp(part, _blurred(part, radius), (distance / (2 * _BLUR)).clamp(max=1))
+    median = picture.flatten(1)[:, :: max(1, height * width // 2**16)].median(dim=1).values
+    return torch.lerp(part, median[:, None, None].expand_as(part), (distance * 2).clamp(max=1))
+
+
+def _beyond(pixels: np.ndarray, length: int) -> np.ndarray:
+    """How far outside of 0..length-1 each one is; 0 inside."""
+    return np.maximum(np.maximum(-pixels, pixels - (length - 1)), 0)
+
+
+def _blurred(image: Tensor, radius: int) -> Tensor:
+    """Three box filters, which come close to a Gaussian of this standard deviation."""
+    for _ in range(3):
+        padded = F.pad(image[None], (radius,) * 4, mode="replicate")
+        image = F.avg_pool2d(F.avg_pool2d(padded, (2 * radius + 1, 1), 1), (1, 2 * radius + 1), 1)[0]
+    return image

@@ -1,0 +1,96 @@
+"""The whole way of a photograph: its faces are found, searched for, and put back.
+
+photograph -> Faces -> aligned face -> low-resolution target -> search -> restored face
+    |                                                                        |
+    +----------------------------------> paste <-----------------------------+
+
+Each line of `restore` is a room of `faces/`, or the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import catalogue
+from .faces.alignment import align
+from .faces.face import Faces
+from .faces.finding import FindSettings, find_faces, no_face
+from .faces.pasting import PasteSettings, paste
+from .faces.sizes import AUTO, lr_size, to_lr
+from .gaussian import LatentGaussian, gaussian_for
+from .generators import Generator
+from .images import read_image
+from .latent_search.config import SearchConfig
+from .latent_search.loop import OnStep, Solution, search
+from .pipeline import load_with_fit
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A photograph with invented faces in it.
+
+    picture: [3, H, W] in 0..1. invented: [H, W], 0 where it is the photograph's own, 1 where all is invented.
+    faces: where they were found; solutions: what was laid in for each.
+    """
+
+    picture: Tensor
+    invented: Tensor
+    faces: Faces
+    solutions: tuple[Solution, ...]
+
+
+def restore(
+    photo: Tensor | Path | str,
+    generator: Generator | Path | str = catalogue.DEFAULT_GENERATOR,
+    gaussian: LatentGaussian | None = None,
+    config: SearchConfig | None = None,
+    *,
+    finding: FindSettings | None = None,
+    pasting: PasteSettings | None = None,
+    size: int = AUTO,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    on_step: OnStep | None = None,
+) -> Restored:
+    """Invents a face for each one in a photograph, so that it scales down to what the photograph shows.
+
+    Args:
+        photo: a file, or [3, H, W] in 0..1.
+        generator, gaussian, config, device, on_step: see `pipeline.upscale`.
+        size: pixels a side that each face is matched at; 0 takes what it has in the photograph (see faces.sizes).
+        seed: of every face.
+
+    Raises:
+        ImageError: no face, or a photograph that cannot be read.
+    """
+    picture = photo if isinstance(photo, Tensor) else read_image(photo)
+    finding = finding or FindSettings()
+    faces = find_faces([picture], finding)
+    if not faces:
+        raise no_face(finding, tuple(picture.shape[-2:]))
+    if not isinstance(generator, Generator):
+        generator, gaussian = load_with_fit(generator, gaussian, device=device)
+    fit = gaussian or gaussian_for(generator)
+    solutions = tuple(
+        best(search(generator, target, fit, config, seed=seed, on_step=on_step))
+        for target in face_targets(picture, faces, generator, size)
+    )
+    smallest_first = [(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
+    pasted = paste(picture, faces.sources[0], smallest_first, pasting)
+    return Restored(pasted.picture, pasted.invented, faces, solutions)
+
+
+def face_targets(picture: Tensor, faces: Faces, generator: Generator, size: int = AUTO) -> Iterator[Tensor]:
+    """[3, h, w] for each face of one photograph: what a search of this generator should match."""
+    for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
+        yield to_lr(aligned, size or lr_size(face.side, generator.size[1]), generator.size)
+
+
+def best(solutions: Sequence[Solution]) -> Solution:
+    """Of several for one target: one that was found before one that was not, then the smaller L2."""
+    return min(solutions, key=lambda solution: (not solution.converged, solution.l2))
