@@ -51,9 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="auto|N",
         help="pixels a side that a face is matched at; auto takes 16, 32, 64, ... by its size in the photograph",
     )
-    parser.add_argument(
-        "--no-face", choices=_NO_FACE, default="error", help="a photograph without: an error, or a copy"
-    )
+    parser.add_argument("--no-face", choices=_NO_FACE, default="error", help="if there is none: an error, or a copy")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object a face")
     add_settings(parser, "faces", FindSettings, without=("max_faces",))
     add_settings(parser, "putting back", PasteSettings)
@@ -131,17 +129,18 @@ class _Work:
         if not faces and not self.pass_without_face:
             raise no_face(self.finding, (picture.shape[-2], picture.shape[-1]))
         bar.expect(path.name, len(faces))
-        restored: list[tuple[Face, Tensor]] = []
+        restored: list[tuple[Face, Path]] = []
         facts: list[dict[str, Any]] = []
         targets = face_targets(picture, faces, self.generator, self.lr_size)
         for number, (face, target) in enumerate(zip(faces, targets, strict=True), 1):
             file = result.parent / "faces" / f"{result.stem}-{number}.png"
             facts.append(self._face(face, target, file, searched, bar))
-            restored.append((face, read_image(file)))
+            restored.append((face, file))
             bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
-        pasted = paste(picture, faces.sources[0], restored, self.pasting)
+        smallest_first = ((face, read_image(file)) for face, file in reversed(restored))
+        pasted = paste(picture, faces.sources[0], smallest_first, self.pasting)
         save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
-        bar.say(f"{result}: {len(faces)} faces")
+        bar.say(f"{result}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
         return self._rows(path, result, facts)
 
     def _searched(self, path: Path) -> str:
@@ -175,9 +174,8 @@ class _Work:
 
     @staticmethod
     def _rows(path: Path, result: Path, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
-            {"input": str(path), "output": str(result), "face": number, **row} for number, row in enumerate(faces, 1)
-        ]
+        files = {"input": str(path), "output": str(result)}
+        return [{**files, "face": number, **row} for number, row in enumerate(faces, 1)]
 
 
 def _digest(*parts: Any) -> str:
