@@ -6,10 +6,12 @@ To add a node: one file, and one entry in NODES.
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
+from .align_faces import PULSEAlignFacesNode
 from .bicubic_downsample import BicubicDownsampleNode
 from .fit_latent_gaussian import FitLatentGaussianNode
 from .inspect_stylegan import PULSEInspectStyleGANNode
 from .load_stylegan import LoadStyleGANNode
+from .paste_faces import PULSEPasteFacesNode
 from .pulse_search import PULSESearchNode
 from .sample_face import PULSESampleFaceNode
 from .save_stylegan import PULSESaveStyleGANNode
@@ -22,6 +24,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSESampleFaceNode,
     PULSEInspectStyleGANNode,
     PULSESaveStyleGANNode,
+    PULSEAlignFacesNode,
+    PULSEPasteFacesNode,
 )
 
 

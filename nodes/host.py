@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import comfy.model_management
@@ -22,18 +22,22 @@ from torch import Tensor, nn
 
 from ..pulse_core import catalogue
 from ..pulse_core.checkpoints import SUFFIXES
-from ..pulse_core.errors import CheckpointError
+from ..pulse_core.errors import CheckpointError, SettingError
+from ..pulse_core.faces.detection import WEIGHTS
+from ..pulse_core.faces.face import Faces
 from ..pulse_core.gaussian import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
-from ..pulse_core.images import to_pil
+from ..pulse_core.images import to_pil, to_rgb
 
 if TYPE_CHECKING:
     from ..pulse_core.latent_search.loop import StepState
 
+T = TypeVar("T")
 MODEL_FOLDER = "stylegan"
 PREVIEW_SIDE = 512
 _PACK_FOLDER = Path(__file__).resolve().parent.parent
+_DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # lies among the generators, but is none
 
 
 def register_model_folders() -> None:
@@ -47,7 +51,8 @@ def register_model_folders() -> None:
 
 def checkpoint_names() -> list[str]:
     """The files to choose from, then the known ones that could be fetched."""
-    here = [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if not _is_fit(name)]
+    files = folder_paths.get_filename_list(MODEL_FOLDER)
+    here = [name for name in files if not _is_fit(name) and Path(name) != _DETECTOR]
     return here + [row.file for row in catalogue.fetchable() if row.file not in here]
 
 
@@ -158,10 +163,82 @@ def take_image(image: Tensor) -> Tensor:
     return plain(image).movedim(-1, 1)
 
 
-def give_images(images: Iterable[Tensor]) -> Tensor:
-    """[C, H, W] each, all of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, where it wants results."""
-    stacked = torch.stack([image.detach().float().clamp(0, 1) for image in images])
-    return stacked.movedim(1, -1).contiguous().to(comfy.model_management.intermediate_device())
+def frames(image: Tensor, *, alpha: bool = False) -> Iterator[Tensor]:
+    """The host's IMAGE [B, H, W, C], one by one: copies [3, H, W]; with `alpha` [4, H, W] where it has one."""
+    for frame in image:
+        pixels = plain(frame).movedim(-1, 0)
+        yield pixels if alpha and pixels.shape[0] == 4 else to_rgb(pixels)
+
+
+def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
+    """The host's MASK [B, H, W], or one for all, for `count` images; None for those whose mask is empty.
+
+    Raises:
+        SettingError: another number of masks.
+    """
+    if mask is None:
+        return [None] * count
+    if mask.shape[0] not in (1, count):
+        raise SettingError(
+            f"There are {mask.shape[0]} masks for {count} images.", "one mask, or one for each.", "give as many."
+        )
+    each = [plain(part) if bool((part > 0).any()) else None for part in mask]
+    return each * (count // len(each))
+
+
+def known_faces(faces: Any) -> Faces:
+    """What is on a FACES input.
+
+    Raises:
+        SettingError: the FACES of another pack.
+    """
+    if isinstance(faces, Faces):
+        return faces
+    raise SettingError(
+        f"The FACES input holds a {type(faces).__name__}.",
+        "the faces that PULSE Align Faces found.",
+        "connect that node's faces output.",
+    )
+
+
+class Images:
+    """A host's IMAGE or MASK that is filled one by one, so that its parts need not be held beside it.
+
+    Args:
+        count: how many are to come, all of one size.
+    """
+
+    def __init__(self, count: int):
+        self._count, self._filled = count, 0
+        self._whole = torch.empty(0)
+
+    def add(self, image: Tensor) -> None:
+        """[C, H, W] in RGB or with alpha, or [H, W]; values are cut off at 0 and 1."""
+        pixels = image.detach().float().clamp(0, 1)
+        pixels = pixels.movedim(0, -1) if pixels.ndim == 3 else pixels
+        if not self._filled:
+            device = comfy.model_management.intermediate_device()
+            self._whole = torch.empty((self._count, *pixels.shape), device=device)
+        self._whole[self._filled] = pixels
+        self._filled += 1
+
+    def all(self) -> Tensor:
+        """[B, H, W, C] or [B, H, W], float32, where the host wants results."""
+        assert self._filled == self._count
+        return self._whole
+
+
+def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
+    """[C, H, W] each, all of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, where it wants results.
+
+    Args:
+        count: how many there are, where `images` makes them one by one.
+    """
+    known = list(images) if count is None else images
+    batch = Images(len(known) if isinstance(known, list) else count or 0)
+    for image in known:
+        batch.add(image)
+    return batch.all()
 
 
 def give_latent(ws: Tensor) -> Tensor:
@@ -202,6 +279,12 @@ class Progress:
         """For work that is counted."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._bar.update_absolute(done, total)
+
+    def over(self, parts: Iterable[T], total: int) -> Iterator[T]:
+        """Hands the parts through and counts them."""
+        for done, part in enumerate(parts, 1):
+            yield part
+            self.count(done, total)
 
     def step(self, state: StepState) -> None:
         """For the steps of a search."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
+from torch.nn import functional as F
 
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.sizes import AUTO, to_lr
+from ..pulse_core.faces.sizes import lr_size as size_for
 from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import SearchConfig
-from ..pulse_core.latent_search.loop import Solution, search
+from ..pulse_core.latent_search.loop import Solution, solutions
 from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
@@ -34,24 +38,7 @@ _SETTINGS = (
     "latent_space",
     "batch_size",
 )
-_STEPS = {"eps": 0.0001, "learning_rate": 0.01}
-
-
-def _widget(name: str) -> Any:
-    """The widget of one setting, described by the setting itself."""
-    item = next(item for item in fields(SearchConfig) if item.name == name)
-    meta, default = item.metadata, item.default
-    tooltip = f"{meta['help'][0].upper()}{meta['help'][1:]}." + (f" Unit: {meta['unit']}." if meta["unit"] else "")
-    if meta["choices"]:
-        return io.Combo.Input(name, options=list(meta["choices"]), default=default, tooltip=tooltip)
-    if isinstance(default, str):
-        return io.String.Input(name, default=default, tooltip=tooltip)
-    if isinstance(default, int):
-        return io.Int.Input(name, default=default, min=int(meta["low"]), max=int(meta["high"]), tooltip=tooltip)
-    step = _STEPS[name]
-    return io.Float.Input(
-        name, default=default, min=meta["low"], max=meta["high"], step=step, round=step / 100, tooltip=tooltip
-    )
+_LINES = 8  # of text on the node
 
 
 class PULSESearchNode(io.ComfyNode):
@@ -68,7 +55,8 @@ class PULSESearchNode(io.ComfyNode):
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator to search."),
                 io.Image.Input(
                     "image",
-                    tooltip="Tiny aligned faces, for example 32x32: square, with a side that divides the generator's.",
+                    tooltip="Tiny aligned faces, for example 32x32, or the aligned ones of PULSE Align Faces, together "
+                    "with its faces.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -79,7 +67,7 @@ class PULSESearchNode(io.ComfyNode):
                     tooltip="The same seed gives the same solution; another seed another face. "
                     "Every image of a batch uses it.",
                 ),
-                *(_widget(name) for name in _SETTINGS),
+                *(sockets.widget(SearchConfig, name) for name in _SETTINGS),
                 io.Int.Input(
                     "preview_every",
                     default=5,
@@ -93,6 +81,20 @@ class PULSESearchNode(io.ComfyNode):
                     tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
                 ),
                 sockets.class_label(),
+                io.Int.Input(
+                    "lr_size",
+                    default=AUTO,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
+                    "each has in its photograph (16, 32, 64, ...).",
+                ),
+                sockets.Faces.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at its own size.",
+                ),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
@@ -104,6 +106,7 @@ class PULSESearchNode(io.ComfyNode):
                     "report", display_name="report", tooltip="JSON: L2, converged, steps, seed of each result."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -115,24 +118,68 @@ class PULSESearchNode(io.ComfyNode):
         preview_every: int,
         gaussian: LatentGaussian | None = None,
         class_label: int = -1,
+        lr_size: int = AUTO,
+        faces: Any = None,
         **settings: Any,
     ) -> io.NodeOutput:
         config = SearchConfig(**settings)
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress(preview_every)
+            targets = _targets(image, faces, lr_size, generator)
             label = host.class_of(class_label)
             fit = gaussian or gaussian_for(generator, class_index=label, on_progress=progress.count)
             fit = LatentGaussian(host.plain(fit.mean), host.plain(fit.std))
-            solutions = search(generator, host.take_image(image), fit, config, seed=seed, on_step=progress.step)
-            return io.NodeOutput(
-                host.give_images(solution.image for solution in solutions),
-                host.give_images(solution.downscaled for solution in solutions),
-                host.give_latent(torch.stack([solution.ws for solution in solutions])),
-                _report(solutions, generator, config),
+            images, found = host.Images(len(targets) * config.starts), []
+            passing = faces is not None and not targets
+            search = solutions(generator, targets, fit, config, seed=seed, on_step=progress.step)
+            for solution in () if passing else search:
+                images.add(solution.image)
+                found.append(replace(solution, image=torch.empty(0), noise=()))  # for what lasts, images are enough
+        host.show_text(cls.hidden.unique_id, _summary(found) if found else "no face; the image passes through")
+        return io.NodeOutput(
+            images.all() if found else image,
+            host.give_images(_same_size([each.downscaled for each in found])) if found else image,
+            host.give_latent(torch.stack([each.ws for each in found]) if found else torch.zeros(0)),
+            _report(found, generator, config),
+        )
+
+
+def _targets(image: Tensor, faces: Any, lr_size: int, generator: Generator) -> list[Tensor]:
+    """[3, h, w] each: the images as they are, or of the size that is asked for or that the faces have."""
+    if faces is None:
+        sizes = [lr_size] * len(image)
+    else:
+        sizes = [lr_size or size_for(face.side, generator.size[1]) for face in host.known_faces(faces)]
+        if sizes and len(sizes) != len(image):
+            raise SettingError(
+                f"There are {len(image)} images and {len(sizes)} faces.",
+                "the aligned faces of PULSE Align Faces as image, together with their faces.",
+                "connect both outputs of the same node.",
             )
+    pairs = zip(host.frames(image), sizes, strict=False)  # without any face the image is only a stand-in
+    return [to_lr(frame, size, generator.size) if size else frame for frame, size in pairs]
 
 
-def _report(solutions: list[Solution], generator: Generator, config: SearchConfig) -> str:
-    rows = [{"image": solution.index, **solution.facts(config.eps)} for solution in solutions]
+def _same_size(images: list[Tensor]) -> list[Tensor]:
+    """Smaller ones with each pixel repeated; sizes of faces are powers of two."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
+
+
+def _summary(found: list[Solution]) -> str:
+    """A line for each of the first results."""
+    lines = []
+    for number, solution in enumerate(found[:_LINES], 1):
+        height, width = solution.downscaled.shape[-2:]
+        state = "found" if solution.converged else "not within eps"
+        lines.append(f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}")
+    return "\n".join(lines + ([f"and {len(found) - _LINES} more"] if len(found) > _LINES else []))
+
+
+def _report(found: list[Solution], generator: Generator, config: SearchConfig) -> str:
+    rows = [
+        {"image": solution.index, "lr_size": solution.downscaled.shape[-1], **solution.facts(config.eps)}
+        for solution in found
+    ]
     facts = {"generator": generator.name, "generator_hash": generator.content_hash}
     return json.dumps({"notice": NOTICE, **facts, "images": rows}, indent=2)

@@ -1,8 +1,33 @@
-"""The socket types that the pack's nodes share."""
+"""The socket types that the pack's nodes share, and widgets that settings describe."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
 
 from comfy_api.latest import io
 
+from ..pulse_core.settings import Settings
+
 CATEGORY = "PULSE"
+_STEPS = {"eps": 0.0001, "enlarge": 0.5}  # of widgets whose values are not turned by hundredths
+
+
+def widget(kind: type[Settings], name: str) -> Any:
+    """The widget of one setting, described by the setting itself."""
+    item = next(item for item in fields(kind) if item.name == name)
+    meta, default = item.metadata, item.default
+    tooltip = f"{meta['help'][0].upper()}{meta['help'][1:]}." + (f" Unit: {meta['unit']}." if meta["unit"] else "")
+    if meta["choices"]:
+        return io.Combo.Input(name, options=list(meta["choices"]), default=default, tooltip=tooltip)
+    if isinstance(default, str):
+        return io.String.Input(name, default=default, tooltip=tooltip)
+    if isinstance(default, int):
+        return io.Int.Input(name, default=default, min=int(meta["low"]), max=int(meta["high"]), tooltip=tooltip)
+    step = _STEPS.get(name, 0.01)
+    return io.Float.Input(
+        name, default=default, min=meta["low"], max=meta["high"], step=step, round=step / 100, tooltip=tooltip
+    )
 
 
 def class_label() -> io.Int.Input:
@@ -21,5 +46,7 @@ def class_label() -> io.Int.Input:
 StyleGAN = io.Custom("STYLEGAN")
 # Style vectors ws, [B, num_ws, w_dim].
 StyleGANLatent = io.Custom("STYLEGAN_LATENT")
+# pulse_core's Faces: where the faces of a batch of pictures are.
+Faces = io.Custom("FACES")
 # A pulse_core LatentGaussian.
 LatentGaussian = io.Custom("LATENT_GAUSSIAN")

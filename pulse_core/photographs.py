@@ -19,8 +19,8 @@ from torch import Tensor
 from . import catalogue
 from .faces.alignment import align
 from .faces.face import Faces
-from .faces.finding import FindSettings, find_faces, no_face
-from .faces.pasting import PasteSettings, paste
+from .faces.finding import FindSettings, find_faces, none_found
+from .faces.pasting import PasteSettings, Patch, paste
 from .faces.sizes import AUTO, lr_size, to_lr
 from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
@@ -72,7 +72,7 @@ def restore(
     finding = finding or FindSettings()
     faces = find_faces([picture], finding)
     if not faces:
-        raise no_face(finding, tuple(picture.shape[-2:]))
+        raise none_found(finding, tuple(picture.shape[-2:]))
     if not isinstance(generator, Generator):
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)
@@ -80,7 +80,7 @@ def restore(
         best(search(generator, target, fit, config, seed=seed, on_step=on_step))
         for target in face_targets(picture, faces, generator, size)
     )
-    smallest_first = [(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
+    smallest_first = [Patch(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
     pasted = paste(picture, faces.sources[0], smallest_first, pasting)
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ..errors import PulseError
 from ..faces.face import Face
-from ..faces.finding import FindSettings, find_faces, no_face
-from ..faces.pasting import PasteSettings, paste
+from ..faces.finding import FindSettings, find_faces, none_found
+from ..faces.pasting import PasteSettings, Patch, paste
 from ..faces.sizes import AUTO
 from ..gaussian import LatentGaussian
 from ..generators import Generator
@@ -127,7 +127,7 @@ class _Work:
             return self._rows(path, result, known["faces"])
         faces = find_faces([picture], self.finding)
         if not faces and not self.pass_without_face:
-            raise no_face(self.finding, (picture.shape[-2], picture.shape[-1]))
+            raise none_found(self.finding, (picture.shape[-2], picture.shape[-1]))
         bar.expect(path.name, len(faces))
         restored: list[tuple[Face, Path]] = []
         facts: list[dict[str, Any]] = []
@@ -137,7 +137,7 @@ class _Work:
             facts.append(self._face(face, target, file, searched, bar))
             restored.append((face, file))
             bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
-        smallest_first = ((face, read_image(file)) for face, file in reversed(restored))
+        smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
         pasted = paste(picture, faces.sources[0], smallest_first, self.pasting)
         save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
         bar.say(f"{result}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")

@@ -70,7 +70,7 @@ def find_faces(
     return Faces(tuple(faces), tuple(sources))
 
 
-def no_face(settings: FindSettings, size: tuple[int, int]) -> ImageError:
+def none_found(settings: FindSettings, size: tuple[int, int]) -> ImageError:
     """What to tell the user where there is none; size is (height, width)."""
     return ImageError(
         f"No face was found in the picture ({size[1]}x{size[0]}) with a score of {settings.score_threshold:g} or more.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class PasteSettings(Settings):
         0.0, "how far the restored face takes over the photograph's colours and contrast", low=0.0, high=1.0
     )
     feather: float = option(
-        0.2,
+        0.3,
         "the width of the seam, in which the restored face fades in",
         unit="sides of the face's square",
         low=0.0,
@@ -42,6 +42,18 @@ class PasteSettings(Settings):
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A restored face, [3, S, S] in 0..1, for `face`.
+
+    mask: instead of a feathered seam, 1 where it is laid in: [h, w] in any size of the whole photograph, or [S, S].
+    """
+
+    face: Face
+    image: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Pasted:
     """picture: [C, H, W] in 0..1. invented: [H, W], 0 where the photograph is untouched, 1 where all is invented."""
 
@@ -52,9 +64,8 @@ class Pasted:
 def paste(
     picture: Tensor,
     source: Source,
-    restored: Iterable[tuple[Face, Tensor]],
+    patches: Iterable[Patch],
     settings: PasteSettings | None = None,
-    mask: Tensor | None = None,
 ) -> Pasted:
     """A photograph with restored faces in it; where none lies, its pixels are the same to the bit.
 
@@ -62,9 +73,7 @@ def paste(
         picture: [3, H, W], or [4, H, W] whose alpha stays: the photograph in which the faces were found, or an
             enlargement of it.
         source: what that photograph is known by.
-        restored: (face, [3, S, S] in 0..1) each, one at a time; later ones lie above earlier ones.
-        mask: instead of a feathered seam, [h, w] of any size that shows the photograph, or of the size S of a
-            restored face: 1 where it is laid in.
+        patches: one at a time; later ones lie above earlier ones.
 
     Raises:
         ImageError: another photograph, or a mask that is neither.
@@ -74,10 +83,11 @@ def paste(
     result = picture.clone() if settings.enlarge == 1 else _enlarged(picture, settings.enlarge)
     factor *= settings.enlarge
     invented = torch.zeros_like(result[0])
-    for face, image in restored:
+    for patch in patches:
         if settings.color_match:
-            image = _matched(image, picture[:3], face.quad * (factor / settings.enlarge), settings.color_match)
-        _lay(result, invented, face.quad * factor, image, settings, mask)
+            quad = patch.face.quad * (factor / settings.enlarge)
+            patch = replace(patch, image=_matched(patch.image, picture[:3], quad, settings.color_match))
+        _lay(result, invented, patch.face.quad * factor, patch, settings)
     return Pasted(result, invented)
 
 
@@ -86,20 +96,21 @@ def _enlarged(picture: Tensor, factor: float) -> Tensor:
     return resize(picture, height, width).clamp(0, 1)
 
 
-def _lay(
-    result: Tensor, invented: Tensor, quad: Tensor, image: Tensor, settings: PasteSettings, mask: Tensor | None
-) -> None:
+def _lay(result: Tensor, invented: Tensor, quad: Tensor, patch: Patch, settings: PasteSettings) -> None:
     """One face into the result, in place."""
     left, top, right, bottom = bounds_of(quad)
     bounds = max(left, 0), max(top, 0), min(right, result.shape[-1]), min(bottom, result.shape[-2])
     if bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
         return
     where = square_coordinates(quad, bounds)
-    alpha = _seam(where, settings.feather) if mask is None else _in_mask(mask, image, quad, bounds, result, where)
+    if patch.mask is None:
+        alpha = _seam(where, settings.feather)
+    else:
+        alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
     alpha = (alpha.to(result) * settings.blend).clamp(0, 1)
     window = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[(slice(0, 3), *window)]
-    laid = lay_in(image.to(result), quad, bounds)
+    laid = lay_in(patch.image.to(result), quad, bounds)
     # a weighted mean would round pixels that nothing is laid over
     result[(slice(0, 3), *window)] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
     invented[window] = torch.maximum(invented[window], alpha)
@@ -114,22 +125,21 @@ def _seam(where: Tensor, feather: float) -> Tensor:
     return (rise * rise * (3 - 2 * rise)).prod(-1)
 
 
-def _in_mask(mask: Tensor, image: Tensor, quad: Tensor, bounds: Bounds, result: Tensor, where: Tensor) -> Tensor:
-    """The user's mask in these pixels, inside of the square."""
+def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:
+    """The user's mask in these pixels of the result; side: of the restored face."""
     height, width = result.shape[-2:]
     if abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:]):
         whole = mask if mask.shape == result.shape[-2:] else resize(mask[None].to(result), height, width)[0]
         alpha = whole[bounds[1] : bounds[3], bounds[0] : bounds[2]]
-    elif mask.shape == image.shape[-2:]:
+    elif mask.shape == (side, side):
         alpha = lay_in(mask[None].to(result), quad, bounds)[0]
     else:
         raise ImageError(
             f"The mask is {mask.shape[-1]}x{mask.shape[-2]}.",
-            f"the photograph's {width}x{height}, or the restored face's {image.shape[-1]}x{image.shape[-2]}.",
+            f"the photograph's {width}x{height}, or the restored face's {side}x{side}.",
             "draw the mask on the photograph or on the restored face.",
         )
-    inside = (torch.minimum(where, 1 - where) >= 0).all(-1)
-    return alpha.double().cpu().clamp(0, 1) * inside
+    return alpha.double().cpu().clamp(0, 1)
 
 
 def _matched(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..degradations.base import Degradation
 from ..degradations.bicubic import BicubicDownsample
-from ..errors import SettingError
+from ..errors import ImageError, SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import prepare_target, to_rgb
@@ -148,6 +148,8 @@ def solutions(
     targets = [
         image.to(like) for part in parts for image in prepare_target(part, generator, any_size=degradation is not None)
     ]
+    if not targets:
+        raise ImageError("There is no target.", "at least one image.", "give a picture.")
     jobs, done = list(_jobs(len(targets), seed, config.starts)), 0
     for batch in _batches(jobs, targets, config.batch_size):
         goal = torch.stack([targets[job.index] for job in batch])

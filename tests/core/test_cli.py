@@ -93,7 +93,7 @@ def test_a_bad_input_is_told_before_any_work(tiny_file, faces, tmp_path, capsys)
     assert error.splitlines() == [
         "error: The target is 9x8; tiny makes 32x32.",
         "  accepted: a square.",
-        "  what to do: crop it to the face first; do not stretch it.",
+        "  what to do: crop it to the face first (PULSE Align Faces, `photo`); do not stretch it.",
     ]
 
 

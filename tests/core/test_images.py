@@ -132,7 +132,6 @@ def test_five_channels_are_refused():
             "at most the generator's size.",
             "downscale it first",
         ),
-        ((1, 3, 7, 7), "The target is 7x7; tiny makes 32x32.", "divide 32: 1, 2, 4, 8, 16, 32.", "resize it to 8x8"),
         ((0, 3, 8, 8), "The target has the shape [0, 3, 8, 8].", "at least one image", "give a picture"),
         ((8, 8), "The target has the shape [8, 8].", "[B, C, h, w]", "give a picture"),
     ],

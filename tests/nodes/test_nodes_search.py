@@ -79,7 +79,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_and_a_report(search, 
     assert latent.shape == (1, 6, 16)
     assert (report["generator"], report["generator_hash"]) == ("tiny", generator.content_hash)
     (row,) = report["images"]
-    assert set(row) == {"image", "seed", "l2", "eps", "converged", "steps"}
+    assert set(row) == {"image", "lr_size", "seed", "l2", "eps", "converged", "steps"}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.002)
 
 

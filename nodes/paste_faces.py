@@ -1,0 +1,110 @@
+"""PULSEPasteFaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.face import Faces
+from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
+from ..pulse_core.images import NOTICE
+from . import host, sockets
+
+_SETTINGS = tuple(item.name for item in fields(PasteSettings))
+
+
+class PULSEPasteFacesNode(io.ComfyNode):
+    """Restored faces back into their photographs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEPasteFaces",
+            display_name="PULSE Paste Faces",
+            category=sockets.CATEGORY,
+            description="Puts restored faces back where they were found; everything else stays as it is. " + NOTICE,
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The photographs in which the faces were found, or enlargements of them."
+                ),
+                io.Image.Input("restored", tooltip="A face for each one found, in the same order, of any size."),
+                sockets.Faces.Input("faces", tooltip="From PULSE Align Faces."),
+                *(sockets.widget(PasteSettings, name) for name in _SETTINGS),
+                io.String.Input(
+                    "which", default="all", tooltip="all, or the numbers of the faces to put back, like 1, 3."
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Instead of a feathered seam: white where the faces are laid in, drawn on the photograph "
+                    "or on the restored faces.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("result", display_name="image", tooltip="The photographs with the invented faces."),
+                io.Mask.Output("invented", display_name="invented", tooltip="White where the picture is invented."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, restored: Tensor, faces: Any, which: str, mask: Tensor | None = None, **settings: Any
+    ) -> io.NodeOutput:
+        found, pasting = host.known_faces(faces), PasteSettings(**settings)
+        _check_counts(image, restored, mask, found)
+        chosen = _chosen(which, len(found))
+        pictures, invented = host.Images(len(image)), host.Images(len(image))
+        with host.gradients():
+            frames = host.Progress().over(host.frames(image, alpha=True), len(image))
+            for number, frame in enumerate(frames):
+                patches = _patches(restored, mask, found, number, chosen)
+                pasted = paste(frame, found.sources[number], patches, pasting)
+                pictures.add(pasted.picture)
+                invented.add(pasted.invented)
+        return io.NodeOutput(pictures.all(), invented.all())
+
+
+def _patches(restored: Tensor, mask: Tensor | None, faces: Faces, number: int, chosen: set[int]) -> Iterator[Patch]:
+    """The restored faces of one image, the smallest first."""
+    for index, face in reversed(list(faces.of_picture(number))):
+        if index in chosen:
+            (image,) = host.frames(restored[index : index + 1])
+            yield Patch(face, image, _mask_of(mask, index, number, faces))
+
+
+def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces) -> Tensor | None:
+    """One for all, one an image, or one a face. An empty one is what the host gives for none."""
+    if mask is None or not bool((mask > 0).any()):
+        return None
+    return host.plain(mask[0 if len(mask) == 1 else number if len(mask) == len(faces.sources) else index])
+
+
+def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: Faces) -> None:
+    images, masks = len(faces.sources), 1 if mask is None else len(mask)
+    if len(image) != images or (faces and len(restored) != len(faces)) or masks not in (1, images, len(faces)):
+        raise SettingError(
+            f"There are {len(faces)} faces of {images} images; given are {len(image)} images, {len(restored)} restored "
+            f"faces and {masks} masks.",
+            "the images that the faces were found in, and one restored face for each.",
+            "connect the image of PULSE Align Faces; leave starts of PULSE Search at 1.",
+        )
+
+
+def _chosen(which: str, faces: int) -> set[int]:
+    """The text all, or numbers from 1 up -> indices."""
+    if which.strip().lower() in ("", "all"):
+        return set(range(faces))
+    numbers = {int(number) for number in re.findall(r"\d+", which)}
+    if not numbers or (faces and not numbers <= set(range(1, faces + 1))):
+        raise SettingError(
+            f"which is {which!r}.",
+            f"all, or numbers from 1 to {faces}, like 1, 3.",
+            "read the numbers off the preview of PULSE Align Faces.",
+        )
+    return {number - 1 for number in numbers}

@@ -1,0 +1,233 @@
+"""Finding faces: the networks against their reference, and photographs of every kind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import ROOT
+
+from pulse_core.errors import ImageError, SettingError
+from pulse_core.faces import networks
+from pulse_core.faces.alignment import align, draw_faces
+from pulse_core.faces.detection import WEIGHTS, _suppress, _weights, detect
+from pulse_core.faces.face import Faces, Source, ffhq_quad
+from pulse_core.faces.finding import FindSettings, find_faces, marked_faces
+from pulse_core.faces.warping import resize
+from pulse_core.images import read_image
+from pulse_core.sampling import sample
+
+PHOTOGRAPHS = ("eileen_collins", "grace_hopper")
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return {name: read_image(ROOT / "samples" / f"{name}.jpg") for name in PHOTOGRAPHS}
+
+
+@pytest.fixture(scope="module")
+def eileen(photographs):
+    return photographs["eileen_collins"]
+
+
+def apart(quad, other):
+    """The mean distance of two squares' corners, in sides."""
+    return float((quad - other).norm(dim=-1).mean() / (other[3] - other[0]).norm())
+
+
+@pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
+def test_the_networks_agree_with_the_reference(golden, name):
+    numbers, weights = golden("mtcnn"), _weights(torch.device("cpu"))
+    run = {"pnet": networks.proposal, "rnet": networks.refinement, "onet": networks.output}[name]
+    for key, found in zip(("scores", "offsets", "points"), run(weights, numbers[f"{name}.x"]), strict=False):
+        torch.testing.assert_close(found, numbers[f"{name}.{key}"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_landmarks_agree_with_the_reference(golden, photographs, name):
+    (face,) = detect(photographs[name])
+    expected = golden("mtcnn")[f"{name}.points"]
+    error = (face.landmarks - expected).norm(dim=-1)
+    assert float(error.max()) < 0.05 * float(expected[3:].mean(0).sub(expected[:2].mean(0)).norm())
+    assert face.score > 0.99
+
+
+def test_the_shipped_weights_keep_their_licence():
+    notice = (WEIGHTS.parent / "LICENSE").read_text(encoding="utf-8")
+    assert "MIT License" in notice
+    assert "Timothy Esler" in notice
+
+
+@pytest.mark.weights
+def test_a_generated_face_is_aligned_already(ffhq_mobile):
+    """FFHQ's generators make faces that fill the aligned square: its own quad is the whole picture."""
+    whole = torch.tensor([[0, 0], [0, 1024], [1024, 1024], [1024, 0]], dtype=torch.float64)
+    errors = []
+    for image, _ in sample(ffhq_mobile, list(range(1000, 1008)), 0.7):
+        (face,) = find_faces([image], FindSettings(max_faces=1, min_face_size=100))
+        errors.append(apart(face.quad, whole))
+    assert sum(errors) / len(errors) < 0.025
+    assert max(errors) < 0.06
+
+
+@pytest.mark.parametrize(("shift", "size"), [((3, 1), 1.0), ((0, 0), 0.7), ((2, 5), 1.3)])
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_alignment_is_repeatable(photographs, name, shift, size):
+    """A shift of the photograph by pixels, or another size, moves the square by a hundredth of its side at most."""
+    photograph = photographs[name]
+    (face,) = find_faces([photograph])
+    height, width = photograph.shape[-2:]
+    moved = photograph[:, shift[1] :, shift[0] :]
+    moved = resize(moved, round(moved.shape[-2] * size), round(moved.shape[-1] * size)).clamp(0, 1)
+    (again,) = find_faces([moved])
+    scale = torch.tensor([moved.shape[-1] / (width - shift[0]), moved.shape[-2] / (height - shift[1])])
+    assert apart(again.quad / scale + torch.tensor(shift), face.quad) < 0.01
+
+
+@pytest.mark.parametrize("side", [24, 32, 48, 64])
+def test_a_face_of_few_pixels_is_found(eileen, side):
+    """An aligned square of `side` pixels, whose face has half as many from brow to chin."""
+    (face,) = find_faces([eileen])
+    scale = side / face.side
+    small = resize(eileen, round(512 * scale), round(512 * scale)).clamp(0, 1)
+    (found,) = find_faces([(small * 255).round() / 255])
+    assert apart(found.quad / scale, face.quad) < 0.06
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_a_turned_photograph(photographs, name, turn):
+    """The square turns with it, so that what is cut out is the same."""
+    photograph = photographs[name]
+    faces = find_faces([photograph])
+    turned = torch.rot90(photograph, turn, (1, 2))
+    found = find_faces([turned])
+    (expected,), (cut,) = align([photograph], faces, 64), align([turned], found, 64)
+    assert float((expected - cut).abs().mean()) < 0.02
+
+
+def test_a_mirrored_photograph(eileen):
+    (face,), (mirrored,) = find_faces([eileen]), find_faces([eileen.flip(-1)])
+    expected = face.landmarks[[1, 0, 2, 4, 3]] * torch.tensor([-1, 1]) + torch.tensor([512, 0])
+    assert float((mirrored.landmarks - expected).norm(dim=-1).max()) < 0.02 * face.side
+
+
+def test_only_upright_faces_where_that_is_asked_for(eileen):
+    assert not find_faces([eileen.rot90(2, (1, 2))], FindSettings(rotation="upright"))
+
+
+def test_a_grey_photograph(eileen):
+    assert len(find_faces([eileen.mean(0, keepdim=True).expand(3, -1, -1)])) == 1
+
+
+@pytest.mark.parametrize("columns", [slice(0, 238), slice(215, 512)], ids=["right half outside", "left half outside"])
+def test_a_face_half_outside_does_no_harm(eileen, columns):
+    cut = eileen[:, :, columns]
+    faces = find_faces([cut], FindSettings(score_threshold=0.5))
+    assert all(bool(image.isfinite().all()) for image in align([cut], faces, 64))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (11, 11), (100, 20_000), (20_000, 100)])
+@pytest.mark.parametrize("kind", ["flat", "noise"])
+def test_pictures_of_any_size_without_a_face(size, kind):
+    random = torch.Generator().manual_seed(0)
+    picture = torch.full((3, *size), 0.5) if kind == "flat" else torch.rand(3, *size, generator=random)
+    assert not find_faces([picture], FindSettings(rotation="upright"))
+
+
+def test_faces_come_picture_by_picture_the_largest_first(photographs):
+    eileen, grace = photographs["eileen_collins"], photographs["grace_hopper"]
+    both = torch.zeros(3, 600, 1024)
+    both[:, :512, :512], both[:, :, 512:] = eileen, grace
+    faces = find_faces([eileen, torch.zeros(3, 64, 64), both])
+    assert [face.picture for face in faces] == [0, 2, 2]
+    assert faces[1].side > faces[2].side
+    assert [number for number, _ in faces.of_picture(2)] == [1, 2]
+    assert [number for number, _ in find_faces([both], FindSettings(max_faces=1)).of_picture(0)] == [0]
+    preview = draw_faces(both, faces.of_picture(2), longest=512)
+    assert preview.shape == (3, 300, 512)
+    assert float((preview - resize(both, 300, 512)).abs().max()) > 0.3  # something is drawn
+
+
+def test_a_mask_says_which_face(photographs):
+    both = torch.cat([photographs["eileen_collins"], photographs["grace_hopper"][:, :512]], dim=-1)
+    faces = find_faces([both])
+    assert len(faces) == 2
+    for face in faces:
+        mask = torch.zeros(512, 1024)
+        x, y = face.landmarks.mean(0).long().tolist()
+        mask[y - 40 : y + 40, x - 40 : x + 40] = 1
+        (found,) = find_faces([both], masks=[mask])
+        assert apart(found.quad, face.quad) < 0.03
+    assert not find_faces([both], masks=[torch.zeros(512, 1024)])
+    with pytest.raises(ImageError, match=r"The mask is 5x5; its picture is 1024x512\."):
+        find_faces([both], masks=[torch.ones(5, 5)])
+
+
+def test_a_face_marked_by_hand_is_aligned_as_a_found_one(eileen):
+    (face,) = find_faces([eileen])
+    for points in (face.landmarks, face.landmarks[[1, 0, 2, 4, 3]]):  # also as the person has left and right
+        text = "\n".join(f"{x:.2f}; {y:.2f}" for x, y in points.tolist())
+        (marked,) = marked_faces([eileen], text)
+        assert apart(marked.quad, face.quad) < 0.001
+        assert marked.score == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "hold 0 numbers"),
+        ("1 2 3", "hold 3 numbers"),
+        ("5,5 5,5 5,5 5,5 5,5", "span no face"),
+        ("900,900 980,900 940,950 910,990 970,990", "mark a face of 324 pixels in a picture of 512x512"),
+        ("100,100 100.4,100 100,100.2 100,100.5 100.4,100.5", "mark a face of 2 pixels"),
+    ],
+)
+def test_landmarks_that_mark_no_face(eileen, text, found):
+    with pytest.raises(SettingError, match=found):
+        marked_faces([eileen], text)
+
+
+def test_the_quad_of_a_level_face():
+    """By hand: eyes 40 apart, the mouth 50 below them: the half side is max(2 * 40, 1.8 * 50) = 90."""
+    points = torch.tensor([[80.0, 100], [120, 100], [100, 120], [85, 150], [115, 150]])
+    expected = torch.tensor([[10.0, 15], [10, 195], [190, 195], [190, 15]], dtype=torch.float64)
+    torch.testing.assert_close(ffhq_quad(points), expected)
+
+
+def test_suppression_equals_the_plain_greedy_one():
+    random = torch.Generator().manual_seed(0)
+    corner = torch.rand(500, 2, generator=random) * 60
+    boxes = torch.cat([corner, corner + 5 + 20 * torch.rand(500, 2, generator=random)], dim=1)
+    scores = torch.rand(500, generator=random)
+    for of_smaller in (False, True):
+        kept = []
+        for index in scores.argsort(descending=True).tolist():
+            low, high = (
+                torch.maximum(boxes[index, :2], boxes[kept, :2]),
+                torch.minimum(boxes[index, 2:], boxes[kept, 2:]),
+            )
+            common = (high - low).clamp(min=0).prod(-1)
+            mine, theirs = (boxes[index, 2:] - boxes[index, :2]).prod(), (boxes[kept, 2:] - boxes[kept, :2]).prod(-1)
+            whole = torch.minimum(mine, theirs) if of_smaller else mine + theirs - common
+            if not bool((common > 0.5 * whole).any()):
+                kept.append(index)
+        assert _suppress(boxes, scores, 0.5, of_smaller=of_smaller).tolist() == kept
+
+
+def test_faces_know_their_picture(photographs):
+    eileen, grace = photographs["eileen_collins"], photographs["grace_hopper"]
+    source = Source.of(eileen)
+    assert source.enlargement(eileen) == 1
+    assert source.enlargement(eileen * 0.6 + 0.1) == 1
+    assert source.enlargement(eileen.mean(0, keepdim=True).expand(3, -1, -1)) == 1
+    assert source.enlargement(resize(eileen, 1024, 1024)) == 2
+    for other in (grace, resize(grace, 512, 512), eileen[:, :400], eileen.rot90(1, (1, 2))):
+        with pytest.raises(ImageError, match=r"The faces were found in another picture \(512x512\)"):
+            source.enlargement(other)
+
+
+def test_no_faces_is_an_ordinary_answer():
+    faces = find_faces([])
+    assert isinstance(faces, Faces)
+    assert not faces
+    assert list(align([], faces, 64)) == []

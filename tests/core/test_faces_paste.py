@@ -1,0 +1,248 @@
+"""Cutting faces out and laying them in: what must change and what must not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import ROOT
+
+from pulse_core.errors import ImageError, SettingError
+from pulse_core.faces.alignment import align
+from pulse_core.faces.face import Face, Source, ffhq_quad
+from pulse_core.faces.finding import find_faces
+from pulse_core.faces.pasting import PasteSettings, Patch, paste
+from pulse_core.faces.sizes import lr_size, to_lr, useful_sizes
+from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
+from pulse_core.images import read_image
+
+
+@pytest.fixture(scope="module")
+def grace():
+    return read_image(ROOT / "samples" / "grace_hopper.jpg")
+
+
+def smooth(height, width, channels=3, waves=3.0):
+    """A picture without detail that resampling could lose."""
+    y, x = torch.meshgrid(torch.linspace(0, waves, height), torch.linspace(0, waves, width), indexing="ij")
+    return torch.stack([0.5 + 0.4 * torch.sin(x * (k + 1) + y * (2 - k) + k) for k in range(channels)])
+
+
+def a_face(centre=(100.0, 90.0), side=60.0, turn=0.3, picture=0):
+    """A face whose aligned square has this centre, side and turn."""
+    eye, down = side / 8, side / 7.2  # so that both terms of the paper's maximum are half a side, about
+    points = torch.tensor([[-eye, 0], [eye, 0], [0, down / 2], [-eye / 2, down], [eye / 2, down]], dtype=torch.float64)
+    turning = torch.tensor([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]], dtype=torch.float64)
+    points = points @ turning
+    face = Face(picture, points, 1.0)
+    points = points * (side / face.side)
+    points = points - ffhq_quad(points).mean(0) + torch.tensor(centre, dtype=torch.float64)
+    return Face(picture, points, 1.0)
+
+
+def test_the_made_up_face_is_what_it_says():
+    face = a_face(side=60.0, centre=(100.0, 90.0))
+    assert face.side == pytest.approx(60)
+    assert face.quad.mean(0).tolist() == pytest.approx([100, 90])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.2])
+def test_pasting_back_what_was_aligned_changes_nothing_to_see(grace, scale):
+    picture = resize(grace, round(600 * scale), round(512 * scale)).clamp(0, 1)
+    faces = find_faces([picture])
+    (aligned,) = align([picture], faces, 1024)
+    pasted = paste(picture, faces.sources[0], [Patch(faces[0], aligned)], PasteSettings(feather=0.0))
+    inside = pasted.invented > 0
+    error = (pasted.picture - picture).abs()[:, inside]
+    assert float(error.mean()) < 1 / 255
+    assert torch.equal(pasted.picture[:, ~inside], picture[:, ~inside])
+
+
+def test_shrinking_does_not_alias():
+    """Stripes finer than the picture's pixels become grey, also turned."""
+    stripes = (torch.arange(1024) % 2).float().expand(3, 1024, 1024)
+    picture = torch.full((3, 200, 200), 0.5)
+    face = a_face(side=100.0)
+    pasted = paste(picture, Source.of(picture), [Patch(face, stripes)], PasteSettings(feather=0.0))
+    where = square_coordinates(face.quad, (0, 0, 200, 200))
+    middle = ((where > 0.1) & (where < 0.9)).all(-1)
+    assert float((pasted.picture - 0.5).abs()[:, middle].max()) < 0.01
+    fine = (torch.arange(800) % 2).float().expand(3, 800, 800)
+    cut = cut_out(fine, a_face(centre=(400.0, 400.0), side=500.0).quad, 64)
+    assert float((cut - 0.5).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("size", [16, 60, 200])
+def test_a_smooth_picture_survives_the_way_there_and_back(size):
+    picture, face = smooth(180, 200), a_face()
+    bounds = bounds_of(face.quad)
+    laid = lay_in(cut_out(picture, face.quad, size), face.quad, bounds)
+    where = square_coordinates(face.quad, bounds)
+    inside = ((where > 0.1) & (where < 0.9)).all(-1)
+    expected = picture[:, bounds[1] : bounds[3], bounds[0] : bounds[2]]
+    assert float((laid - expected).abs()[:, inside].mean()) < 1 / 255
+
+
+def test_the_squares_corners_are_the_images():
+    picture = torch.zeros(3, 180, 200)
+    face = a_face()
+    for corner, value in zip(face.quad.tolist(), (0.2, 0.4, 0.6, 0.8), strict=True):
+        x, y = (round(part) for part in corner)
+        picture[:, y - 8 : y + 8, x - 8 : x + 8] = value
+    cut = cut_out(picture, face.quad, 60)
+    found = [float(cut[0, row, column]) for row, column in ((2, 2), (57, 2), (57, 57), (2, 57))]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.02)
+
+
+def test_beyond_the_picture_lies_its_mirror_image_and_then_its_median():
+    picture = smooth(120, 120)
+    cut = cut_out(picture, a_face(centre=(5.0, 60.0), side=80.0, turn=0.0).quad, 160)
+    edge = 70  # there the picture begins, two pixels for one
+    inside = cut[:, 40:120, edge + 2 : 150]
+    assert float((inside - resize(picture, 240, 240)[:, 80:160, 2:80]).abs().mean()) < 1 / 255
+    mirrored = cut[:, 40:120, edge : edge + 4].flip(-1)
+    assert float((cut[:, 40:120, edge - 4 : edge] - mirrored).abs().mean()) < 0.04
+    far = cut_out(picture, a_face(centre=(-60.0, 60.0), side=80.0, turn=0.0).quad, 16)
+    median = picture.flatten(1).median(1).values
+    assert float((far[:, :, 0] - median[:, None]).abs().max()) < 0.01
+
+
+def test_blend_0_is_the_photograph_to_the_bit():
+    random = torch.Generator().manual_seed(0)
+    picture, face = torch.rand(3, 180, 200, generator=random), a_face()
+    patch = Patch(face, torch.rand(3, 64, 64, generator=random))
+    pasted = paste(picture, Source.of(picture), [patch], PasteSettings(blend=0.0, color_match=1.0))
+    assert torch.equal(pasted.picture, picture)
+    assert not bool(pasted.invented.any())
+
+
+def test_pixels_outside_of_the_square_are_untouched_to_the_bit():
+    random = torch.Generator().manual_seed(0)
+    picture, face = torch.rand(3, 180, 200, generator=random), a_face()
+    pasted = paste(picture, Source.of(picture), [Patch(face, torch.ones(3, 64, 64))], PasteSettings(feather=0.25))
+    where = square_coordinates(face.quad, (0, 0, 200, 180))
+    outside = ((where < 0) | (where > 1)).any(-1)
+    assert torch.equal(pasted.picture[:, outside], picture[:, outside])
+    assert not bool(pasted.invented[outside].any())
+    middle = ((where > 0.3) & (where < 0.7)).all(-1)
+    assert bool((pasted.picture[:, middle] > 0.999).all())
+    assert bool((pasted.invented[middle] > 0.999).all())
+    rising = pasted.invented[(where > 0.02).all(-1) & (where < 0.98).all(-1)]
+    assert bool(((rising > 0) & (rising <= 1)).all())
+
+
+def test_the_input_is_left_as_it_was():
+    picture = smooth(180, 200)
+    before = picture.clone()
+    paste(picture, Source.of(picture), [Patch(a_face(), torch.ones(3, 64, 64))])
+    assert torch.equal(picture, before)
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0])
+def test_an_enlarged_photograph_has_the_faces_in_full(factor):
+    picture, face = smooth(180, 200), a_face(side=60.0)
+    detailed = smooth(256, 256, waves=60.0)
+    settings = PasteSettings(enlarge=factor, feather=0.0)
+    pasted = paste(picture, Source.of(picture), [Patch(face, detailed)], settings)
+    assert pasted.picture.shape == (3, round(180 * factor), round(200 * factor))
+    back = cut_out(pasted.picture, face.quad * factor, 256)
+    error = float((back - detailed)[:, 32:-32, 32:-32].abs().mean())
+    assert error < (0.02 if factor == 4.0 else 0.2)
+    untouched = pasted.invented == 0
+    assert torch.equal(
+        pasted.picture[:, untouched], resize(picture, *pasted.picture.shape[1:]).clamp(0, 1)[:, untouched]
+    )
+
+
+def test_a_photograph_that_was_enlarged_before_is_the_same_photograph():
+    picture, face = smooth(180, 200), a_face()
+    larger = resize(picture, 540, 600).clamp(0, 1)
+    pasted = paste(larger, Source.of(picture), [Patch(face, torch.ones(3, 64, 64))], PasteSettings(feather=0.0))
+    where = square_coordinates(face.quad * 3, (0, 0, 600, 540))
+    assert torch.equal(pasted.invented > 0, ((where >= 0) & (where <= 1)).all(-1))
+
+
+def test_colours_are_matched_as_far_as_asked():
+    picture = (smooth(180, 200) * 0.3 + 0.2).clamp(0, 1)
+    face = a_face()
+    ours = cut_out(picture, face.quad, 128) * 0.5 + 0.45  # the same face, brighter and flatter
+    errors = []
+    for strength in (0.0, 0.5, 1.0):
+        settings = PasteSettings(color_match=strength, feather=0.0)
+        pasted = paste(picture, Source.of(picture), [Patch(face, ours)], settings)
+        errors.append(float((pasted.picture - picture).abs().mean()))
+    assert errors[0] > 1.8 * errors[1] > 3 * errors[2]
+    assert errors[2] < 0.002
+
+
+def test_a_mask_of_the_photograph_or_of_the_face_replaces_the_seam():
+    picture, face = smooth(180, 200), a_face(turn=0.0)
+    source, white = Source.of(picture), torch.ones(3, 64, 64)
+    left, top, right, bottom = bounds_of(face.quad)
+    on_photograph = torch.zeros(180, 200)
+    on_photograph[:, : (left + right) // 2] = 1
+    on_face = torch.zeros(64, 64)
+    on_face[:, :32] = 1
+    for mask in (on_photograph, resize(on_photograph[None], 360, 400)[0], on_face):
+        pasted = paste(picture, source, [Patch(face, white, mask)])
+        assert float(pasted.invented[(top + bottom) // 2, left + 10]) == pytest.approx(1, abs=0.01)
+        assert float(pasted.invented[(top + bottom) // 2, right - 10]) == pytest.approx(0, abs=0.01)
+        assert not bool(pasted.invented[: top - 1].any())
+    with pytest.raises(ImageError, match=r"The mask is 9x40\.") as caught:
+        paste(picture, source, [Patch(face, white, torch.ones(40, 9))])
+    assert caught.value.accepted == "the photograph's 200x180, or the restored face's 64x64."
+
+
+def test_later_faces_lie_above_and_alpha_stays():
+    picture = torch.cat([smooth(180, 200), torch.linspace(0, 1, 200).expand(1, 180, 200)])
+    face, settings = a_face(), PasteSettings(feather=0.0)
+    patches = [Patch(face, torch.zeros(3, 32, 32)), Patch(face, torch.ones(3, 32, 32))]
+    pasted = paste(picture, Source.of(picture[:3]), patches, settings)
+    assert float(pasted.picture[:3, 90, 100].min()) > 0.99
+    assert torch.equal(pasted.picture[3], picture[3])
+
+
+@pytest.mark.parametrize("centre", [(-200.0, 50.0), (0.0, 0.0), (199.0, 100.0)])
+def test_faces_at_and_beyond_the_border(centre):
+    picture, face = smooth(180, 200), a_face(centre=centre)
+    pasted = paste(picture, Source.of(picture), [Patch(face, torch.ones(3, 64, 64))])
+    assert pasted.picture.shape == picture.shape
+    assert bool(pasted.picture.isfinite().all())
+    assert bool(pasted.invented.any()) is (centre[0] >= 0)
+
+
+@pytest.mark.parametrize("settings", [{"blend": 1.1}, {"feather": 0.6}, {"enlarge": 0.5}, {"color_match": -1.0}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(SettingError, match=next(iter(settings))):
+        PasteSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(3, 16), (16, 16), (22, 16), (23, 32), (33, 32), (45, 32), (46, 64), (100, 128), (900, 1024), (5000, 1024)],
+)
+def test_the_useful_size_of_a_face(side, expected):
+    assert lr_size(side, 1024) == expected
+
+
+def test_useful_sizes_end_at_the_generators():
+    assert useful_sizes(1024) == [16, 32, 64, 128, 256, 512, 1024]
+    assert useful_sizes(100) == [16, 32, 64]
+    assert useful_sizes(8) == [8]
+
+
+@pytest.mark.parametrize("width", [1, 16, 20, 64, 100])
+def test_a_face_in_any_size(width):
+    face = smooth(64, 64)
+    low = to_lr(face, width, (128, 128))
+    assert low.shape == (3, width, width)
+    assert float((low.mean((1, 2)) - face.mean((1, 2))).abs().max()) < 0.02
+    assert to_lr(smooth(64, 32), 16, (128, 64)).shape == (3, 32, 16)
+
+
+def test_sizes_that_no_face_can_have():
+    with pytest.raises(ImageError, match=r"wanted 200 pixels wide; the generator makes 128x128"):
+        to_lr(smooth(64, 64), 200, (128, 128))
+    with pytest.raises(ImageError, match=r"The face is 32x64"):
+        to_lr(smooth(64, 32), 16, (128, 128))
