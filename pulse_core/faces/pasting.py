@@ -128,11 +128,12 @@ def _seam(where: Tensor, feather: float) -> Tensor:
 def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:
     """The user's mask in these pixels of the result; side: of the restored face."""
     height, width = result.shape[-2:]
-    if abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:]):
-        whole = mask if mask.shape == result.shape[-2:] else resize(mask[None].to(result), height, width)[0]
-        alpha = whole[bounds[1] : bounds[3], bounds[0] : bounds[2]]
-    elif mask.shape == (side, side):
+    same_shape = abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:])
+    if mask.shape == (side, side) and mask.shape != (height, width):
         alpha = lay_in(mask[None].to(result), quad, bounds)[0]
+    elif same_shape:
+        whole = mask if mask.shape == (height, width) else resize(mask[None].to(result), height, width)[0]
+        alpha = whole[bounds[1] : bounds[3], bounds[0] : bounds[2]]
     else:
         raise ImageError(
             f"The mask is {mask.shape[-1]}x{mask.shape[-2]}.",

@@ -1,0 +1,273 @@
+"""Photographs through the nodes: found, searched at their own size, put back; in inference mode as in the host."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from pulse_core.faces.warping import resize
+from pulse_core.images import read_image
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """IMAGE [1, 256, 256, 3] with one face of 84 pixels."""
+    picture = resize(read_image(ROOT / "samples" / "eileen_collins.jpg"), 256, 256).clamp(0, 1)
+    return picture.movedim(0, -1)[None].contiguous()
+
+
+@pytest.fixture
+def found(pack, photograph):
+    """(aligned, faces, preview) of the photograph, as the node gives them."""
+    return pack.run("PULSEAlignFaces", image=photograph, size=64)
+
+
+@pytest.fixture
+def search(pack, generator, gaussian):
+    def run(**inputs):
+        wired = {"stylegan": generator, "gaussian": gaussian, "steps": 2, "preview_every": 0}
+        result, small, latent, report = pack.run("PULSESearch", **{**wired, **inputs})
+        return result, small, latent, json.loads(report)
+
+    return run
+
+
+def frames_of(photograph):
+    """Three frames: the face, nothing, and two faces."""
+    two = photograph.clone()
+    small = resize(photograph[0].movedim(-1, 0), 128, 128).clamp(0, 1).movedim(0, -1)
+    two[0, 128:, 128:] = small
+    return torch.cat([photograph, torch.full_like(photograph, 0.5), two])
+
+
+def test_a_photograph_goes_the_whole_way(pack, photograph, found, search):
+    aligned, faces, preview = found
+    assert aligned.shape == (1, 64, 64, 3)
+    assert preview.shape == photograph.shape
+    assert not torch.equal(preview, photograph)
+    result, small, _, report = search(image=aligned, faces=faces)
+    assert result.shape == (1, 32, 32, 3)
+    assert small.shape == (1, 32, 32, 3)
+    assert report["images"][0]["lr_size"] == 32
+    restored, invented = pack.run("PULSEPasteFaces", image=photograph, restored=result, faces=faces)
+    assert restored.shape == photograph.shape
+    assert restored.dtype == invented.dtype == torch.float32
+    assert invented.shape == (1, 256, 256)
+    assert torch.equal(restored[invented == 0], photograph[invented == 0])
+    assert not torch.equal(restored, photograph)
+
+
+def test_the_nodes_say_what_they_found(found, search, host):
+    aligned, faces, _ = found
+    search(image=aligned, faces=faces, lr_size=20)
+    texts = {node: text for node, text, _ in host.texts}
+    assert texts["PULSEAlignFaces"].startswith("1: 8")
+    assert "px, score " in texts["PULSEAlignFaces"]
+    assert texts["PULSESearch"].startswith("1: matched at 20x20, L2 0.")
+
+
+def test_the_size_of_a_target_can_be_chosen_without_faces(search, photograph):
+    result, small, _, report = search(image=photograph, lr_size=8)
+    assert result.shape == (1, 32, 32, 3)
+    assert small.shape == (1, 8, 8, 3)
+    assert report["images"][0]["lr_size"] == 8
+
+
+def test_every_face_is_matched_at_its_own_size(pack, photograph, search):
+    frames = frames_of(photograph)
+    frames[2, 128:, 128:] = 0.5
+    tiny = resize(photograph[0].movedim(-1, 0), 60, 60).clamp(0, 1).movedim(0, -1)
+    frames[2] = 0.5
+    frames[2, 100:160, 100:160] = tiny
+    aligned, faces, preview = pack.run("PULSEAlignFaces", image=frames, size=64)
+    assert preview.shape == frames.shape
+    assert [face.picture for face in faces] == [0, 2]
+    result, small, latent, report = search(image=aligned, faces=faces)
+    assert [row["lr_size"] for row in report["images"]] == [32, 16]
+    assert [row["image"] for row in report["images"]] == [0, 1]
+    assert small.shape == (2, 32, 32, 3)
+    assert torch.equal(small[1, ::2, ::2], small[1, 1::2, 1::2]), "smaller ones have their pixels repeated"
+    assert len(latent) == len(result) == 2
+    alone, *_ = search(image=aligned[1:], lr_size=16)
+    assert torch.equal(alone[0], result[1])
+
+
+def test_frames_keep_their_faces(pack, photograph):
+    frames = frames_of(photograph)
+    aligned, faces, _ = pack.run("PULSEAlignFaces", image=frames, size=32)
+    assert [face.picture for face in faces] == [0, 2, 2]
+    white = torch.ones(3, 32, 32, 3)
+    restored, invented = pack.run("PULSEPasteFaces", image=frames, restored=white, faces=faces)
+    assert torch.equal(restored[1], frames[1])
+    assert [bool(part.any()) for part in invented] == [True, False, True]
+    second_only, where = pack.run("PULSEPasteFaces", image=frames, restored=white, faces=faces, which="2")
+    assert torch.equal(second_only[0], frames[0])
+    assert 0 < float(where[2].sum()) < float(invented[2].sum())
+    assert len(aligned) == 3
+
+
+def test_without_a_face_it_stops_or_lets_the_image_pass(pack, search):
+    nothing = torch.full((2, 90, 120, 3), 0.4)
+    with pytest.raises(
+        ValueError, match=r"No face was found in the picture \(120x90\).*let pictures without faces pass"
+    ):
+        pack.run("PULSEAlignFaces", image=nothing)
+    aligned, faces, preview = pack.run("PULSEAlignFaces", image=nothing, size=32, no_face="pass through")
+    assert (len(aligned), len(faces), len(preview)) == (1, 0, 2)
+    result, small, _, report = search(image=aligned, faces=faces)
+    assert torch.equal(result, aligned)
+    assert torch.equal(small, aligned)
+    assert report["images"] == []
+    restored, invented = pack.run("PULSEPasteFaces", image=nothing, restored=result, faces=faces)
+    assert torch.equal(restored, nothing)
+    assert not bool(invented.any())
+    larger, _ = pack.run("PULSEPasteFaces", image=nothing, restored=result, faces=faces, enlarge=2.0)
+    assert larger.shape == (2, 180, 240, 3)
+
+
+def test_a_mask_or_five_points_say_which_face(pack, photograph, found):
+    two = frames_of(photograph)[2:]
+    _, both, _ = pack.run("PULSEAlignFaces", image=two)
+    assert len(both) == 2
+    mask = torch.zeros(1, 256, 256)
+    x, y = both[1].landmarks.mean(0).long().tolist()
+    mask[0, y - 15 : y + 15, x - 15 : x + 15] = 1
+    _, masked, _ = pack.run("PULSEAlignFaces", image=two, mask=mask)
+    assert len(masked) == 1
+    assert float((masked[0].quad - both[1].quad).norm(dim=-1).mean()) < 2
+    _, unmasked, _ = pack.run("PULSEAlignFaces", image=two, mask=torch.zeros(1, 64, 64))
+    assert len(unmasked) == 2, "the host's empty mask is none"
+    text = " ".join(f"{x:.1f},{y:.1f}" for x, y in both[1].landmarks.tolist())
+    _, marked, _ = pack.run("PULSEAlignFaces", image=two, landmarks=text)
+    assert float((marked[0].quad - both[1].quad).norm(dim=-1).mean()) < 0.5
+
+
+def test_faces_of_another_image_are_refused(pack, photograph, found):
+    aligned, faces, _ = found
+    other = photograph.flip(0).flip(1)
+    with pytest.raises(ValueError, match=r"The faces were found in another picture \(256x256\) than this one"):
+        pack.run("PULSEPasteFaces", image=other, restored=aligned, faces=faces)
+    with pytest.raises(ValueError, match=r"There are 1 faces of 1 images; given are 2 images, 1 restored faces"):
+        pack.run("PULSEPasteFaces", image=torch.cat([photograph] * 2), restored=aligned, faces=faces)
+    with pytest.raises(ValueError, match="given are 1 images, 3 restored faces"):
+        pack.run("PULSEPasteFaces", image=photograph, restored=torch.cat([aligned] * 3), faces=faces)
+
+
+def test_what_is_no_faces_is_refused(pack, photograph, found, search):
+    with pytest.raises(ValueError, match="The FACES input holds a dict"):
+        pack.run("PULSEPasteFaces", image=photograph, restored=found[0], faces={})
+    with pytest.raises(ValueError, match="There are 2 images and 1 faces"):
+        search(image=torch.cat([found[0]] * 2), faces=found[1])
+
+
+@pytest.mark.parametrize("which", ["0", "2", "none", "1,2"])
+def test_faces_that_are_not_there_cannot_be_chosen(pack, photograph, found, which):
+    aligned, faces, _ = found
+    with pytest.raises(ValueError, match="all, or numbers from 1 to 1"):
+        pack.run("PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, which=which)
+
+
+def test_an_enlarged_photograph_may_come_from_another_upscaler(pack, photograph, found):
+    aligned, faces, _ = found
+    larger = resize(photograph[0].movedim(-1, 0), 512, 512).clamp(0, 1).movedim(0, -1)[None]
+    before, where = pack.run("PULSEPasteFaces", image=larger, restored=aligned, faces=faces)
+    after, _ = pack.run("PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, enlarge=2.0)
+    assert before.shape == after.shape == (1, 512, 512, 3)
+    assert float((before - after).abs().mean()) < 0.005
+    assert bool(where.any())
+
+
+def test_a_mask_replaces_the_seam(pack, photograph, found):
+    aligned, faces, _ = found
+    left = torch.zeros(1, 64, 64)
+    left[:, :, :32] = 1
+    _, whole = pack.run("PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, feather=0.0)
+    _, half = pack.run("PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, mask=left)
+    assert float(half.sum()) == pytest.approx(float(whole.sum()) / 2, rel=0.05)
+    _, empty = pack.run(
+        "PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, feather=0.0, mask=torch.zeros(1, 64, 64)
+    )
+    assert torch.equal(empty, whole), "the host's empty mask is none"
+    with pytest.raises(ValueError, match="5 masks"):
+        pack.run("PULSEPasteFaces", image=photograph, restored=aligned, faces=faces, mask=torch.ones(5, 64, 64))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_and_alpha(pack, photograph, channels):
+    image = photograph.mean(-1, keepdim=True)
+    if channels == 4:
+        image = torch.cat([photograph, torch.linspace(0.5, 1, 256).expand(1, 256, 256)[..., None]], dim=-1)
+    aligned, faces, preview = pack.run("PULSEAlignFaces", image=image, size=64)
+    assert len(faces) == 1
+    assert aligned.shape[-1] == preview.shape[-1] == 3
+    restored, _ = pack.run("PULSEPasteFaces", image=image, restored=aligned, faces=faces)
+    assert restored.shape[-1] == (4 if channels == 4 else 3)
+    if channels == 4:
+        assert torch.equal(restored[..., 3], image[..., 3])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 5000)])
+def test_odd_sizes(pack, size):
+    image = torch.full((1, *size, 3), 0.5)
+    _, faces, preview = pack.run("PULSEAlignFaces", image=image, no_face="pass through")
+    assert not faces
+    assert max(preview.shape) <= 1024
+
+
+def test_inputs_are_left_as_they_were(pack, photograph, found):
+    aligned, faces, _ = found
+    before = photograph.clone(), aligned.clone()
+    pack.run("PULSEPasteFaces", image=photograph, restored=torch.ones_like(aligned), faces=faces, color_match=1.0)
+    assert torch.equal(photograph, before[0])
+    assert torch.equal(aligned, before[1])
+
+
+def test_an_interrupt_stops_between_frames(pack, photograph, host):
+    frames = torch.cat([photograph] * 3)
+    host.interrupt_at = 1
+    with pytest.raises(host.management.InterruptProcessingException):
+        pack.run("PULSEAlignFaces", image=frames)
+    assert len(host.updates) <= 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self")
+def test_memory_does_not_grow_with_frames_beyond_the_frames(pack, photograph):
+    """The peak above inputs and outputs is that of one frame, however many there are."""
+    large = resize(photograph[0].movedim(-1, 0), 720, 720).clamp(0, 1).movedim(0, -1)[None]
+    frame, beyond = large.nbytes, {}
+    for count in (1, 4, 24):  # the first is to have everything loaded
+        frames = large.repeat(count, 1, 1, 1)
+        before = peak_from_now()
+        aligned, faces, preview = pack.run("PULSEAlignFaces", image=frames, size=256)
+        found = peak() - before - aligned.nbytes - preview.nbytes
+        before = peak_from_now()
+        outputs = pack.run("PULSEPasteFaces", image=frames, restored=aligned, faces=faces)
+        beyond[count] = max(found, peak() - before - sum(output.nbytes for output in outputs))
+    assert beyond[24] - beyond[4] < 4 * frame, beyond
+
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+
+def peak():
+    return resident("VmHWM")
+
+
+def peak_from_now():
+    """Starts a new peak; returns what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def test_the_detector_is_not_offered_as_a_generator(pack, monkeypatch):
+    monkeypatch.delenv("PULSE_WEIGHTS")
+    pack.register()
+    combo = next(socket for socket in pack.schema("LoadStyleGAN").inputs if socket.id == "stylegan_file")
+    assert not [name for name in combo.facts["options"] if "mtcnn" in name]
