@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .latent_search.config import SearchConfig as SearchConfig
     from .latent_search.loop import search as search
     from .loading import load_generator as load_generator
+    from .photographs import restore as restore
     from .pipeline import upscale as upscale
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "SearchConfig": "latent_search.config",
     "downsample": "degradations.bicubic",
     "upscale": "pipeline",
+    "restore": "photographs",
     "PulseError": "errors",
 }
 __all__ = list(_HOMES)

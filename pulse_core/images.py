@@ -167,17 +167,23 @@ def colour_profile(path: Path) -> bytes | None:
 
 
 def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
-    """Pictures in a row, each enlarged or shrunk to `side` pixels and captioned, the notice below."""
+    """Pictures in a row, each enlarged or shrunk to `side` pixels of height and captioned, the notice below."""
     margin, band = 16, 40
     font, small = ImageFont.load_default(20), ImageFont.load_default(15)
-    width = margin + len(panels) * (side + margin)
+    pictures = [_of_height(to_pil(image), side) for image in panels.values()]
+    width = margin + sum(picture.width + margin for picture in pictures)
+    width = max(width, round(small.getlength(NOTICE)) + 2 * margin)
     sheet = Image.new("RGB", (width, band + side + band), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, (caption, image) in enumerate(panels.items()):
-        picture, left = to_pil(image), margin + column * (side + margin)
-        smooth = picture.width > side  # enlarged pixels stay square, so that the input is seen as it is
-        picture = picture.resize((side, side), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+    draw, left = ImageDraw.Draw(sheet), margin
+    for caption, picture in zip(panels, pictures, strict=True):
         sheet.paste(picture, (left, band))
         draw.text((left, 10), caption, fill="black", font=font)
+        left += picture.width + margin
     draw.text((margin, band + side + 11), NOTICE, fill="black", font=small)
     return sheet
+
+
+def _of_height(picture: Image.Image, height: int) -> Image.Image:
+    """Enlarged pixels stay square, so that a tiny input is seen as it is."""
+    how = Image.Resampling.LANCZOS if picture.height > height else Image.Resampling.NEAREST
+    return picture.resize((max(1, round(picture.width * height / picture.height)), height), how)

@@ -21,7 +21,7 @@ from ..faces.pasting import PasteSettings, Patch, paste
 from ..faces.sizes import AUTO
 from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
+from ..images import NOTICE, colour_profile, read_facts, read_image, save_image, side_by_side
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import StepState, search
 from ..photographs import best, face_targets
@@ -52,6 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="pixels a side that a face is matched at; auto takes 16, 32, 64, ... by its size in the photograph",
     )
     parser.add_argument("--no-face", choices=_NO_FACE, default="error", help="if there is none: an error, or a copy")
+    parser.add_argument(
+        "--side-by-side", action="store_true", help="also write the photograph before and after in a row"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object a face")
     add_settings(parser, "faces", FindSettings, without=("max_faces",))
     add_settings(parser, "putting back", PasteSettings)
@@ -104,6 +107,7 @@ class _Work:
     lr_size: int
     seed: int
     pass_without_face: bool
+    side_by_side: bool
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> _Work:
@@ -113,14 +117,15 @@ class _Work:
         generator, gaussian = load_with_fit(
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
-        lr_size, passing = args.lr_size, args.no_face == "pass"
-        return cls(generator, gaussian, config, finding, pasting, lr_size, args.seed, passing)
+        passing = args.no_face == "pass"
+        choices = (args.lr_size, args.seed, passing, args.side_by_side)
+        return cls(generator, gaussian, config, finding, pasting, *choices)
 
     def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
         """Writes the result unless it is there; returns a row of the report for each face."""
         picture = read_image(path)
         searched = self._searched(path)
-        recipe = _digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size)
+        recipe = _digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size, self.side_by_side)
         known = read_facts(result)
         if known is not None and known.get("recipe") == recipe:
             bar.say(f"{result}: there already")
@@ -139,6 +144,9 @@ class _Work:
             bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
         smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
         pasted = paste(picture, faces.sources[0], smallest_first, self.pasting)
+        if self.side_by_side:
+            panels = {"photograph": picture, "with invented faces": pasted.picture}
+            save_image(side_by_side(panels), result.with_stem(f"{result.stem}_side_by_side"))
         save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
         bar.say(f"{result}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
         return self._rows(path, result, facts)

@@ -27,10 +27,14 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
 
 
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
-    """The picture, at most `longest` pixels a side, with each face's square, landmarks, number and size: [3, h, w]."""
+    """The picture with each face's square, landmarks, number and size: [3, h, w].
+
+    Args:
+        longest: pixels of the longer side; smaller pictures are enlarged to half of it, so that they can be read.
+    """
     image = to_pil(picture)
-    scale = min(1.0, longest / max(image.size))
-    if scale < 1:
+    scale = min(max(1.0, longest / 2 / max(image.size)), longest / max(image.size))
+    if scale != 1:
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     draw = ImageDraw.Draw(image)
     stroke = max(1, round(max(image.size) / 400))

@@ -101,11 +101,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_side_by_side_shows_all_panels():
+def test_side_by_side_shows_all_panels_and_the_whole_notice():
     sheet = side_by_side({"input": torch.zeros(3, 8, 8), "result": torch.ones(3, 64, 64)}, side=64)
-    assert sheet.size == (16 + 2 * 80, 40 + 64 + 40)
+    assert sheet.height == 40 + 64 + 40
+    assert sheet.width > 600
     assert sheet.getpixel((48, 72)) == (0, 0, 0)
     assert sheet.getpixel((128, 72)) == (255, 255, 255)
+
+
+def test_side_by_side_keeps_shapes():
+    sheet = side_by_side({"wide": torch.zeros(3, 8, 32), "tall": torch.zeros(3, 64, 32)}, side=300)
+    assert sheet.size == (16 + 1200 + 16 + 150 + 16, 40 + 300 + 40)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
