@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
 from . import host, sockets
 
-_SETTINGS = tuple(item.name for item in fields(FindSettings))
+_SETTINGS = ("max_faces", "score_threshold", "min_face_size", "rotation")
 _NO_FACE = ("error", "pass through")
 _LINES = 8  # of text on the node
 
@@ -84,7 +83,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
             else:
                 faces = find_faces(frames, finding, host.masks(mask, len(image)))
             if not faces and no_face == "error":
-                raise none_found(finding, tuple(image.shape[1:3]))
+                raise none_found(finding, image.shape[1:3])
             blank = [torch.full((3, size, size), 0.5)]  # an IMAGE cannot be empty
             aligned = host.give_images(align(host.frames(image), faces, size) if faces else blank, len(faces) or 1)
             drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.frames(image)))

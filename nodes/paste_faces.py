@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 from comfy_api.latest import io
@@ -16,7 +15,7 @@ from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
 from ..pulse_core.images import NOTICE
 from . import host, sockets
 
-_SETTINGS = tuple(item.name for item in fields(PasteSettings))
+_SETTINGS = ("blend", "color_match", "feather", "enlarge")
 
 
 class PULSEPasteFacesNode(io.ComfyNode):

@@ -24,7 +24,7 @@ from . import host, sockets
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
 
-# The settings of a search that are widgets, in their order on the node. Only ever append.
+# The settings of a search that were widgets from the start, in their order on the node; later ones are at the end.
 _SETTINGS = (
     "steps",
     "starts",

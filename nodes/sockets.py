@@ -13,21 +13,24 @@ CATEGORY = "PULSE"
 _STEPS = {"eps": 0.0001, "enlarge": 0.5}  # of widgets whose values are not turned by hundredths
 
 
-def widget(kind: type[Settings], name: str) -> Any:
-    """The widget of one setting, described by the setting itself."""
+def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
+    """The widget of one setting, described by the setting itself.
+
+    Args:
+        optional: for those that are appended once workflows with the node were saved.
+    """
     item = next(item for item in fields(kind) if item.name == name)
     meta, default = item.metadata, item.default
     tooltip = f"{meta['help'][0].upper()}{meta['help'][1:]}." + (f" Unit: {meta['unit']}." if meta["unit"] else "")
+    facts: dict[str, Any] = {"default": default, "tooltip": tooltip, "optional": optional}
     if meta["choices"]:
-        return io.Combo.Input(name, options=list(meta["choices"]), default=default, tooltip=tooltip)
+        return io.Combo.Input(name, options=list(meta["choices"]), **facts)
     if isinstance(default, str):
-        return io.String.Input(name, default=default, tooltip=tooltip)
+        return io.String.Input(name, **facts)
     if isinstance(default, int):
-        return io.Int.Input(name, default=default, min=int(meta["low"]), max=int(meta["high"]), tooltip=tooltip)
+        return io.Int.Input(name, min=int(meta["low"]), max=int(meta["high"]), **facts)
     step = _STEPS.get(name, 0.01)
-    return io.Float.Input(
-        name, default=default, min=meta["low"], max=meta["high"], step=step, round=step / 100, tooltip=tooltip
-    )
+    return io.Float.Input(name, min=meta["low"], max=meta["high"], step=step, round=step / 100, **facts)
 
 
 def class_label() -> io.Int.Input:

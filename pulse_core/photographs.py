@@ -72,7 +72,7 @@ def restore(
     finding = finding or FindSettings()
     faces = find_faces([picture], finding)
     if not faces:
-        raise none_found(finding, tuple(picture.shape[-2:]))
+        raise none_found(finding, picture.shape[-2:])
     if not isinstance(generator, Generator):
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)

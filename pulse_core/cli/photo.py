@@ -132,7 +132,7 @@ class _Work:
             return self._rows(path, result, known["faces"])
         faces = find_faces([picture], self.finding)
         if not faces and not self.pass_without_face:
-            raise none_found(self.finding, (picture.shape[-2], picture.shape[-1]))
+            raise none_found(self.finding, picture.shape[-2:])
         bar.expect(path.name, len(faces))
         restored: list[tuple[Face, Path]] = []
         facts: list[dict[str, Any]] = []

@@ -143,12 +143,12 @@ def _settled(weights: Weights, pyramid: Pyramid, points: Tensor) -> tuple[Tensor
     x, y, scale = looks[..., :1], looks[..., 1:2], looks[..., 2:]
     mirrored = scale.new_ones(len(looks), 1, 1)
     mirrored[len(_LOOKS) :] = -1
-    views = (centre + 2 * (x * right + y * down), right * scale * mirrored, down * scale)  # [looks, N, 2] each
-    crops = pyramid.crops(*(part.flatten(0, 1) for part in views), 48)
+    # [looks, N, 2] each
+    centre, right, down = centre + 2 * (x * right + y * down), right * scale * mirrored, down * scale
+    crops = pyramid.crops(centre.flatten(0, 1), right.flatten(0, 1), down.flatten(0, 1), 48)
     scores, _, seen = (torch.cat(part) for part in zip(*(networks.output(weights, c) for c in crops), strict=True))
     seen = seen.unflatten(0, (len(looks), -1)) * 2 - 1
-    centre, right, down = (part[:, :, None] for part in views)
-    found = centre + seen[..., :1] * right + seen[..., 1:] * down
+    found = centre[:, :, None] + seen[..., :1] * right[:, :, None] + seen[..., 1:] * down[:, :, None]
     found[len(_LOOKS) :] = found[len(_LOOKS) :, :, [1, 0, 2, 4, 3]]
     return found.mean(0), scores.unflatten(0, (len(looks), -1)).mean(0)
 

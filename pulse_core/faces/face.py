@@ -81,7 +81,7 @@ class Source:
     def of(cls, picture: Tensor) -> Source:
         """[3, H, W] in 0..1, on any device."""
         grey = F.interpolate(picture.float().mean(0)[None, None], (_THUMBNAIL, _THUMBNAIL), mode="area")
-        return cls(*picture.shape[-2:], grey[0, 0].cpu())
+        return cls(picture.shape[-2], picture.shape[-1], grey[0, 0].cpu())
 
     def enlargement(self, picture: Tensor) -> float:
         """How many times as large as this one `picture` is, which shows the same.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,13 +64,13 @@ def find_faces(
     for number, picture in enumerate(pictures):
         mask = next(masks, None) if masks is not None else None
         found = _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
-        found = sorted((Face(number, points, score) for points, score in found), key=lambda face: -face.side)
-        faces += found[: settings.max_faces or None]
+        by_size = sorted((Face(number, points, score) for points, score in found), key=lambda face: -face.side)
+        faces += by_size[: settings.max_faces or None]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
 
-def none_found(settings: FindSettings, size: tuple[int, int]) -> ImageError:
+def none_found(settings: FindSettings, size: Sequence[int]) -> ImageError:
     """What to tell the user where there is none; size is (height, width)."""
     return ImageError(
         f"No face was found in the picture ({size[1]}x{size[0]}) with a score of {settings.score_threshold:g} or more.",

@@ -108,12 +108,12 @@ def _lay(result: Tensor, invented: Tensor, quad: Tensor, patch: Patch, settings:
     else:
         alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
     alpha = (alpha.to(result) * settings.blend).clamp(0, 1)
-    window = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
-    old = result[(slice(0, 3), *window)]
+    rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
+    old = result[:3, rows, columns]
     laid = lay_in(patch.image.to(result), quad, bounds)
     # a weighted mean would round pixels that nothing is laid over
-    result[(slice(0, 3), *window)] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
-    invented[window] = torch.maximum(invented[window], alpha)
+    result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
+    invented[rows, columns] = torch.maximum(invented[rows, columns], alpha)
 
 
 def _seam(where: Tensor, feather: float) -> Tensor:

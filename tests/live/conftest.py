@@ -64,7 +64,7 @@ def folders(base: Path) -> None:
         (base / name).mkdir()
     (base / "custom_nodes" / "ComfyUI-PULSE").symlink_to(ROOT, target_is_directory=True)
     save_tiny(base / "models" / "stylegan" / "tiny.safetensors")
-    for picture in (ROOT / "samples").glob("*.png"):
+    for picture in (ROOT / "samples").glob("*.*g"):
         shutil.copy(picture, base / "input")
     fetched = catalogue.weights_dir() / catalogue.entry(catalogue.DEFAULT_GENERATOR).file
     if fetched.is_file():

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-PREVIEW, JPEG = 1, 1  # the host's numbers for a binary message with an image, and for its format
+PREVIEW, JPEG, NODE_TEXT = 1, 1, 3  # the host's numbers for a binary message with an image, its format, and a text
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -81,11 +81,15 @@ class WebSocket:
 
 @dataclass
 class Run:
-    """What the server told of one queued graph. events: (type, data); previews: binary messages, as they came."""
+    """What the server told of one queued graph.
+
+    events: (type, data); previews: binary messages, as they came; texts: what nodes wrote on themselves, by node.
+    """
 
     prompt_id: str
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     previews: list[bytes] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -146,7 +150,7 @@ class Client:
         while True:
             message = self._socket.receive(deadline - time.monotonic())
             if isinstance(message, bytes):
-                run.previews.append(message)
+                self._keep(run, message)
                 continue
             event = json.loads(message)
             if event["data"].get("prompt_id") != run.prompt_id:
@@ -155,6 +159,13 @@ class Client:
             yield run.events[-1]
             if event["type"] in ENDS:
                 return
+
+    def _keep(self, run: Run, message: bytes) -> None:
+        if int.from_bytes(message[:4], "big") != NODE_TEXT:
+            run.previews.append(message)
+            return
+        end = 8 + int.from_bytes(message[4:8], "big")
+        run.texts[message[8:end].decode()] = message[end:].decode()
 
     def run(self, graph: dict[str, Any], timeout: float = 120) -> Run:
         """Queues a graph and waits for its end."""

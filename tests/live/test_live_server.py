@@ -96,6 +96,7 @@ def test_progress_and_previews_arrive_while_it_searches(run):
         assert [int.from_bytes(message[i : i + 4], "big") for i in (0, 4)] == [PREVIEW, JPEG]
         picture = Image.open(io.BytesIO(message[8:]))
         assert (picture.format, picture.mode) == ("JPEG", "RGB")
+    assert done.texts["search"].startswith("1: matched at 8x8, L2 0.")
 
 
 def test_an_unchanged_graph_is_cached_and_another_seed_is_not(run):
@@ -242,3 +243,41 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(run, server):
     refused = run(face(file="evil.pkl"))
     assert "asks to run posix.system. Nothing was run." in refused.error
     assert not marker.exists()
+
+
+def photograph(**align):
+    """A photograph's face, found, searched for and put back; the empty mask of Load Image is connected."""
+    return loader() | {
+        "photo": ("LoadImage", {"image": "eileen_collins.jpg"}),
+        "align": ("PULSEAlignFaces", {"image": ["photo", 0], "mask": ["photo", 1], "size": 64, **align}),
+        "search": (
+            "PULSESearch",
+            {"stylegan": ["load", 0], "image": ["align", 0], "faces": ["align", 1], "steps": 3, "lr_size": 8},
+        ),
+        "paste": (
+            "PULSEPasteFaces",
+            {"image": ["photo", 0], "restored": ["search", 0], "faces": ["align", 1], "enlarge": 2.0},
+        ),
+        "show": ("PreviewImage", {"images": ["align", 2]}),
+        "save": ("SaveImage", {"images": ["paste", 0], "filename_prefix": "photograph"}),
+        "invented": ("MaskToImage", {"mask": ["paste", 1]}),
+        "mask": ("PreviewImage", {"images": ["invented", 0]}),
+    }
+
+
+def test_a_photograph_goes_in_and_comes_out(run, pictures):
+    done = run(photograph())
+    assert succeeded(done), done.error
+    assert sorted(picture.size for picture in pictures(done)) == [(512, 512), (1024, 1024), (1024, 1024)]
+    assert "px, score" in done.texts["align"]
+    assert done.texts["search"].startswith("1: matched at 8x8")
+
+
+def test_a_photograph_without_a_face_is_told_or_passes(run, pictures):
+    nobody = photograph() | {"photo": ("EmptyImage", {"width": 200, "height": 100, "color": 8421504})}
+    nobody["align"][1].pop("mask")
+    assert "No face was found in the picture (200x100)" in run(nobody).error
+    nobody["align"][1]["no_face"] = "pass through"
+    done = run(nobody)
+    assert succeeded(done), done.error
+    assert (400, 200) in [picture.size for picture in pictures(done)]
