@@ -67,11 +67,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     """The text all, largest or a number -> FindSettings.max_faces."""
-    return {"all": 0, "largest": 1}[text] if text in ("all", "largest") else int(text)
+    return _word_or_number(text, {"all": 0, "largest": 1})
 
 
 def _size(text: str) -> int:
-    return AUTO if text == "auto" else int(text)
+    return _word_or_number(text, {"auto": AUTO})
+
+
+def _word_or_number(text: str, words: dict[str, int]) -> int:
+    if text in words:
+        return words[text]
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)} or a number from 1 up")
 
 
 def run(args: argparse.Namespace) -> int:

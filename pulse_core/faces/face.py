@@ -83,8 +83,8 @@ class Source:
         grey = F.interpolate(picture.float().mean(0)[None, None], (_THUMBNAIL, _THUMBNAIL), mode="area")
         return cls(picture.shape[-2], picture.shape[-1], grey[0, 0].cpu())
 
-    def enlargement(self, picture: Tensor) -> float:
-        """How many times as large as this one `picture` is, which shows the same.
+    def check(self, picture: Tensor) -> None:
+        """That `picture` [3, H, W] shows the same, recoloured or enlarged at will.
 
         Raises:
             ImageError: it has another shape or shows something else.
@@ -99,7 +99,11 @@ class Source:
                 "the picture that the faces were found in, recoloured or enlarged at will, but not cropped or turned.",
                 "connect the same picture to both nodes.",
             )
-        return (height * width / (self.height * self.width)) ** 0.5
+
+    def scale_to(self, picture: Tensor) -> Tensor:
+        """[2]: how many times as wide and as high `picture` is."""
+        height, width = picture.shape[-2:]
+        return torch.tensor([width / self.width, height / self.height], dtype=torch.float64)
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from ..settings import Settings, option
 from .detection import detect
 from .face import POINTS, Face, Faces, Source
 
-# upright: as the picture stands. any: all four quarter turns. auto: the others where none stands upright for certain.
+# upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
+# any: each face in a turn of its own.
 ROTATIONS = ("auto", "upright", "any")
 _CERTAIN = 0.99  # upside-down faces get less, upright ones more
 _MARKED = 0.5  # the least score where the user has said that there is a face
@@ -39,7 +40,8 @@ class FindSettings(Settings):
     )
     rotation: str = option(
         "auto",
-        "upright faces only, any quarter turn, or (auto) the other turns where no face is upright for certain",
+        "upright faces only; any quarter turn of each face; or (auto) of the whole picture, where none is upright for "
+        "certain",
         choices=ROTATIONS,
     )
 
@@ -82,17 +84,22 @@ def none_found(settings: FindSettings, size: Sequence[int]) -> ImageError:
 
 def _in_picture(picture: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
     """(landmarks, score) of each face, in the turns that the settings say."""
-    found = _in_turn(picture, 0, settings)
-    surest = max((score for _, score in found), default=0.0)
-    if settings.rotation == "any" or (settings.rotation == "auto" and surest < _CERTAIN):
-        for turn in (1, 2, 3):
-            found += _in_turn(picture, turn, settings)
-    found.sort(key=lambda face: -face[1])
+    upright = _in_turn(picture, 0, settings)
+    if settings.rotation == "upright" or (settings.rotation == "auto" and _surest(upright) >= _CERTAIN):
+        return upright
+    turns = [upright, *(_in_turn(picture, turn, settings) for turn in (1, 2, 3))]
+    if settings.rotation == "auto":
+        return max(turns, key=_surest)
     distinct: list[tuple[Tensor, float]] = []
-    for points, score in found:  # the same face in several turns: the surest is the right one
+    for points, score in sorted((face for found in turns for face in found), key=lambda face: -face[1]):
+        # the same face in several turns: the surest is the right one
         if not any(_same(points, other) for other, _ in distinct):
             distinct.append((points, score))
     return distinct
+
+
+def _surest(found: list[tuple[Tensor, float]]) -> float:
+    return max((score for _, score in found), default=0.0)
 
 
 def _in_turn(picture: Tensor, turn: int, settings: FindSettings) -> list[tuple[Tensor, float]]:
@@ -128,11 +135,7 @@ def _in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> list[tupl
     around = round(max(bottom - top, right - left) * _AROUND)
     top, left = max(0, top - around), max(0, left - around)
     region = picture[:, top : bottom + around, left : right + around]
-    eager = FindSettings(
-        score_threshold=min(settings.score_threshold, _MARKED),
-        min_face_size=min(settings.min_face_size or 12, 12),
-        rotation=settings.rotation,
-    )
+    eager = replace(settings, score_threshold=min(settings.score_threshold, _MARKED))
     corner = torch.tensor([left, top], dtype=torch.float64)
     found = ((points + corner, score) for points, score in _in_picture(region, eager))
     return [(points, score) for points, score in found if _covers(mask, points)]

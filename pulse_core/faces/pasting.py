@@ -79,15 +79,14 @@ def paste(
         ImageError: another photograph, or a mask that is neither.
     """
     settings = settings or PasteSettings()
-    factor = source.enlargement(picture[:3])
+    source.check(picture[:3])
     result = picture.clone() if settings.enlarge == 1 else _enlarged(picture, settings.enlarge)
-    factor *= settings.enlarge
     invented = torch.zeros_like(result[0])
     for patch in patches:
         if settings.color_match:
-            quad = patch.face.quad * (factor / settings.enlarge)
+            quad = patch.face.quad * source.scale_to(picture)
             patch = replace(patch, image=_matched(patch.image, picture[:3], quad, settings.color_match))
-        _lay(result, invented, patch.face.quad * factor, patch, settings)
+        _lay(result, invented, patch.face.quad * source.scale_to(result), patch, settings)
     return Pasted(result, invented)
 
 

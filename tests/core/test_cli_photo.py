@@ -190,6 +190,13 @@ def test_unusual_files(photo, tmp_path, eileen, kind, searches):
     assert float((upright - eileen)[:, 150:].mean(0).abs().mean()) < 0.03  # in grey, whatever the kind
 
 
+@pytest.mark.parametrize("words", [("--faces", "some"), ("--faces", "-1"), ("--lr-size", "0"), ("--lr-size", "big")])
+def test_words_that_are_none(photo, album, words, capsys):
+    with pytest.raises(SystemExit):
+        photo(album, *words)
+    assert "or a number from 1 up" in capsys.readouterr().err
+
+
 def test_the_colours_meaning_is_kept(photo, tmp_path, eileen):
     profile = b"\0" * 16 + b"RGB XYZ " + b"\0" * 104
     save_image(eileen, tmp_path / "in.png", profile=profile)

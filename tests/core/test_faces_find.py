@@ -111,6 +111,17 @@ def test_a_mirrored_photograph(eileen):
     assert float((mirrored.landmarks - expected).norm(dim=-1).max()) < 0.02 * face.side
 
 
+def test_faces_in_turns_of_their_own(photographs):
+    both = torch.zeros(3, 600, 1112)
+    both[:, :512, :512] = photographs["eileen_collins"]
+    both[:, :512, 512:] = photographs["grace_hopper"].rot90(1, (1, 2))
+    faces = find_faces([both], FindSettings(rotation="any"))
+    assert len(faces) == 2
+    assert len(find_faces([both], FindSettings(rotation="auto"))) == 1
+    ups = [face.quad[0] - face.quad[1] for face in faces]  # from the lower left corner to the upper one
+    assert sorted(int(abs(up[0]) > abs(up[1])) for up in ups) == [0, 1]
+
+
 def test_only_upright_faces_where_that_is_asked_for(eileen):
     assert not find_faces([eileen.rot90(2, (1, 2))], FindSettings(rotation="upright"))
 
@@ -217,13 +228,15 @@ def test_suppression_equals_the_plain_greedy_one():
 def test_faces_know_their_picture(photographs):
     eileen, grace = photographs["eileen_collins"], photographs["grace_hopper"]
     source = Source.of(eileen)
-    assert source.enlargement(eileen) == 1
-    assert source.enlargement(eileen * 0.6 + 0.1) == 1
-    assert source.enlargement(eileen.mean(0, keepdim=True).expand(3, -1, -1)) == 1
-    assert source.enlargement(resize(eileen, 1024, 1024)) == 2
+    larger = resize(eileen, 1024, 1025)
+    for same in (eileen, eileen * 0.6 + 0.1, eileen.mean(0, keepdim=True).expand(3, -1, -1), larger):
+        source.check(same)
+    assert source.scale_to(larger).tolist() == [1025 / 512, 2.0]
     for other in (grace, resize(grace, 512, 512), eileen[:, :400], eileen.rot90(1, (1, 2))):
         with pytest.raises(ImageError, match=r"The faces were found in another picture \(512x512\)"):
-            source.enlargement(other)
+            source.check(other)
+    flat = torch.full((3, 20, 30), 0.5)
+    Source.of(flat).check(flat + 0.1)
 
 
 def test_no_faces_is_an_ordinary_answer():
