@@ -126,22 +126,24 @@ class PULSESearchNode(io.ComfyNode):
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress(preview_every)
             targets = _targets(image, faces, lr_size, generator)
-            label = host.class_of(class_label)
-            fit = gaussian or gaussian_for(generator, class_index=label, on_progress=progress.count)
-            fit = LatentGaussian(host.plain(fit.mean), host.plain(fit.std))
+            if faces is not None and not targets:
+                host.show_text(cls.hidden.unique_id, "no face; the image passes through")
+                return io.NodeOutput(image, image, host.give_latent(torch.zeros(0)), _report([], generator, config))
+            fit = _fit(gaussian, generator, class_label, progress)
             images, found = host.Images(len(targets) * config.starts), []
-            passing = faces is not None and not targets
-            search = solutions(generator, targets, fit, config, seed=seed, on_step=progress.step)
-            for solution in () if passing else search:
+            for solution in solutions(generator, targets, fit, config, seed=seed, on_step=progress.step):
                 images.add(solution.image)
-                found.append(replace(solution, image=torch.empty(0), noise=()))  # for what lasts, images are enough
-        host.show_text(cls.hidden.unique_id, _summary(found) if found else "no face; the image passes through")
-        return io.NodeOutput(
-            images.all() if found else image,
-            host.give_images(_same_size([each.downscaled for each in found])) if found else image,
-            host.give_latent(torch.stack([each.ws for each in found]) if found else torch.zeros(0)),
-            _report(found, generator, config),
-        )
+                found.append(replace(solution, image=torch.empty(0), noise=()))  # one copy of the images is enough
+        host.show_text(cls.hidden.unique_id, _summary(found))
+        small = host.give_images(_same_size([solution.downscaled for solution in found]))
+        latent = host.give_latent(torch.stack([solution.ws for solution in found]))
+        return io.NodeOutput(images.all(), small, latent, _report(found, generator, config))
+
+
+def _fit(given: LatentGaussian | None, generator: Generator, label: int, progress: host.Progress) -> LatentGaussian:
+    """The connected fit, or the generator's own: shipped, cached, or made now."""
+    fit = given or gaussian_for(generator, class_index=host.class_of(label), on_progress=progress.count)
+    return LatentGaussian(host.plain(fit.mean), host.plain(fit.std))
 
 
 def _targets(image: Tensor, faces: Any, lr_size: int, generator: Generator) -> list[Tensor]:

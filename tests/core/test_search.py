@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
-from pulse_core.errors import SettingError
+from pulse_core.errors import ImageError, SettingError
 from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.optimizers import OPTIMIZERS
@@ -263,3 +263,24 @@ def test_the_bundled_face_with_the_real_generator(ffhq_mobile):
     )
     assert solution.image.shape == (3, 1024, 1024)
     assert solution.l2 < 0.6 * seen[0]
+
+
+def test_targets_of_different_sizes_are_searched_each_as_alone(tiny, tiny_fit):
+    random = torch.Generator().manual_seed(0)
+    targets = [torch.rand(3, side, side, generator=random) for side in (8, 8, 5, 32, 8)]
+    config = SearchConfig(steps=3, batch_size=2)
+    seen = []
+    together = search(tiny, targets, tiny_fit, config, seed=[1, 2, 3, 4, 5], on_step=lambda s: seen.append(s.progress))
+    assert [solution.index for solution in together] == [0, 1, 2, 3, 4]
+    assert [solution.downscaled.shape[-1] for solution in together] == [8, 8, 5, 32, 8]
+    assert seen[-1] == (20, 20)
+    assert seen == sorted(seen)
+    for solution, target, seed in zip(together[2:], targets[2:], (3, 4, 5), strict=True):
+        (alone,) = search(tiny, target, tiny_fit, config, seed=seed)
+        assert torch.equal(alone.image, solution.image)
+        assert alone.l2 == solution.l2
+
+
+def test_no_target_is_told(tiny, tiny_fit):
+    with pytest.raises(ImageError, match="There is no target"):
+        search(tiny, [], tiny_fit)
