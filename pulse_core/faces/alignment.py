@@ -37,7 +37,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
     if scale != 1:
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     draw = ImageDraw.Draw(image)
-    stroke = max(1, round(max(image.size) / 400))
+    stroke = max(1, round(max(image.size) / 250))
     font = ImageFont.load_default(max(11, round(max(image.size) / 45)))
     for number, face in faces:
         corners = [tuple(point) for point in (face.quad * scale).tolist()]
