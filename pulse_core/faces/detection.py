@@ -70,12 +70,11 @@ def _proposals(weights: Weights, pyramid: Pyramid, min_size: float) -> Tensor:
     """Square candidates [N, 4] out of the first network, at every scale."""
     scale, found = _CELL / min_size, []
     while min(pyramid.height, pyramid.width) * scale >= _CELL:
-        image = pyramid.scaled(scale)
-        ratio = image.new_tensor([pyramid.width / image.shape[-1], pyramid.height / image.shape[-2]]).repeat(2)
+        image, ratio = pyramid.scaled(scale)
         kept = [_candidates(*networks.proposal(weights, stripe), top) for top, stripe in _stripes(image)]
         boxes, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
         chosen = _suppress(boxes, scores, 0.5)
-        found.append((boxes[chosen] * ratio, scores[chosen]))
+        found.append((boxes[chosen] * ratio.repeat(2), scores[chosen]))
         scale *= _STEP
     if not found:
         return torch.zeros(0, 4, device=pyramid.device)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import ImageError
+from ..errors import ImageError, SettingError
 from ..settings import Settings, option
 from .face import Face, Source
 from .warping import Bounds, bounds_of, cut_out, lay_in, resize, side_of, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
+_LONGEST = 16384  # pixels a side of an enlarged photograph
 _STATISTICS = 128  # pixels a side that are enough to compare colours
 
 
@@ -92,6 +93,12 @@ def paste(
 
 def _enlarged(picture: Tensor, factor: float) -> Tensor:
     height, width = (round(length * factor) for length in picture.shape[-2:])
+    if max(height, width) > _LONGEST:
+        raise SettingError(
+            f"enlarge is {factor:g}: {picture.shape[-1]}x{picture.shape[-2]} pixels would become {width}x{height}.",
+            f"at most {_LONGEST} pixels a side.",
+            f"enlarge it by {_LONGEST / max(picture.shape[-2:]):.1f} at most, or shrink the picture first.",
+        )
     return resize(picture, height, width).clamp(0, 1)
 
 

@@ -26,14 +26,14 @@ class Pyramid:
     def device(self) -> torch.device:
         return self._levels[0].device
 
-    def scaled(self, scale: float) -> Tensor:
-        """[1, 3, h, w]: the picture, `scale` times as large."""
-        size = (max(1, round(self.height * scale)), max(1, round(self.width * scale)))
+    def scaled(self, scale: float) -> tuple[Tensor, Tensor]:
+        """The picture, about `scale` times as large: [1, 3, h, w]; and the (x, y) pixels of it for one of that: [2]."""
         level = self._level(1 / scale)
-        image = self._levels[level]
-        if image.shape[-2:] == size:
-            return image
-        return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+        image, extent = self._levels[level], self._extent(level)
+        width, height = (max(1, round(length * scale)) for length in extent.tolist())
+        if image.shape[-2:] != (height, width):
+            image = F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
+        return image, extent / extent.new_tensor([width, height])
 
     def crops(self, centres: Tensor, right: Tensor, down: Tensor, side: int) -> Iterator[Tensor]:
         """Parallelograms as [<= 256, 3, side, side], in their order; what lies outside of the picture is grey.
@@ -42,7 +42,7 @@ class Pyramid:
             centres, right, down: [N, 2] each, (x, y) in pixels; right and down lead from a centre to the middles
                 of the right and the lower edge.
         """
-        for centre, across, along in zip(*(all_.split(_CROPS) for all_ in (centres, right, down)), strict=True):
+        for centre, across, along in zip(*(part.split(_CROPS) for part in (centres, right, down)), strict=True):
             if not len(centre):
                 return
             # at least a pixel of the level for each of the sampling points, of which there are 2 * side
@@ -52,6 +52,11 @@ class Pyramid:
                 chosen = (levels == level).to(centre.device)
                 crops[chosen] = self._sampled(level, centre[chosen], across[chosen], along[chosen], side)
             yield crops
+
+    def _extent(self, level: int) -> Tensor:
+        """(x, y) pixels of the picture that a level shows: an odd one at the edge is lost in halving."""
+        height, width = self._levels[level].shape[-2:]
+        return torch.tensor([width << level, height << level], dtype=torch.float32, device=self.device)
 
     def _level(self, shrink: float) -> int:
         """The smallest one that has, after `shrink`, no fewer pixels than are asked for."""
@@ -63,7 +68,7 @@ class Pyramid:
         points = (
             centres[:, None, None] + steps[:, None] * right[:, None, None] + steps[:, None, None] * down[:, None, None]
         )
-        grid = points * 2 / points.new_tensor([self.width, self.height]) - 1
+        grid = points * 2 / self._extent(level) - 1
         # all crops out of the one image: as one tall grid, so that the image is not repeated
         image = self._levels[level]
         tall = F.grid_sample(image, grid.flatten(0, 1)[None], padding_mode="zeros", align_corners=False)

@@ -39,6 +39,10 @@ def cut_out(picture: Tensor, quad: Tensor, size: int) -> Tensor:
     Outside of the picture lies its mirror image, which fades into a blur and then into the median colour, as
     in FFHQ; what is inside of the picture stays as it is.
     """
+    if side_of(quad) > 2 * size:  # twice the result's density is all that the last filter needs
+        height, width = (math.ceil(length * 2 * size / side_of(quad)) for length in picture.shape[-2:])
+        quad = quad * quad.new_tensor([width / picture.shape[-1], height / picture.shape[-2]])
+        picture = resize(picture, height, width)
     side = side_of(quad)
     bounds = bounds_of(quad, margin=_REACH * max(1, math.ceil(side / size)))
     return _cut(_with_surroundings(picture, bounds, side), _within(quad, bounds), size).clamp(0, 1)
@@ -97,7 +101,7 @@ def _resample(image: Tensor, origin: Tensor, right: Tensor, down: Tensor, shape:
     density = max(float(right.norm()), float(down.norm()))  # pixels of the image for one of the result
     if density <= 1:
         return _sample(image, origin, right, down, shape)
-    if density > 2:  # twice the result's density is all that the last filter needs
+    if density > 2:
         size = [max(1, math.ceil(length * 2 / density)) for length in image.shape[-2:]]
         ratio = origin.new_tensor([size[1] / image.shape[-1], size[0] / image.shape[-2]])
         image, origin, right, down = resize(image, *size), origin * ratio, right * ratio, down * ratio
