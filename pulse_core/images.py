@@ -94,19 +94,29 @@ def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = Fals
             f"The target has the shape {list(image.shape)}.", "[B, C, h, w] with at least one image.", "give a picture."
         )
     image = to_rgb(image)
-    if not bool(torch.isfinite(image).all()):
-        raise ImageError(
-            "The target holds NaN or infinite values.", "colours in 0..1.", "look at the node or the file before it."
-        )
-    if float(image.min()) < -0.5 or float(image.max()) > 1.5:
-        raise ImageError(
-            f"The target's values run from {float(image.min()):.3g} to {float(image.max()):.3g}.",
-            "colours in 0..1.",
-            "divide 8-bit values by 255.",
-        )
+    check_colours(image)
     if not any_size:
         _check_size(image.shape[-2], image.shape[-1], generator)
     return image
+
+
+def check_colours(image: Tensor) -> None:
+    """That these are colours.
+
+    Raises:
+        ImageError: NaN, infinite, or far outside of 0..1.
+    """
+    if not bool(torch.isfinite(image).all()):
+        raise ImageError(
+            "The picture holds NaN or infinite values.", "colours in 0..1.", "look at the node or the file before it."
+        )
+    low, high = (float(end) for end in torch.aminmax(image))
+    if low < -0.5 or high > 1.5:
+        raise ImageError(
+            f"The picture's values run from {low:.3g} to {high:.3g}.",
+            "colours in 0..1.",
+            "divide 8-bit values by 255.",
+        )
 
 
 def _check_size(height: int, width: int, generator: Generator) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
+from ..images import check_colours
 from ..settings import Settings, option
 from .detection import detect
 from .face import POINTS, Face, Faces, Source
@@ -57,13 +58,14 @@ def find_faces(
             are taken, and less sure ones are taken, too.
 
     Raises:
-        ImageError: a mask of another size than its picture.
+        ImageError: no colours, or a mask of another size than its picture.
     """
     settings = settings or FindSettings()
     masks = iter(masks) if masks is not None else None
     faces: list[Face] = []
     sources: list[Source] = []
     for number, picture in enumerate(pictures):
+        check_colours(picture)
         mask = next(masks, None) if masks is not None else None
         found = _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
         by_size = sorted((Face(number, points, score) for points, score in found), key=lambda face: -face.side)

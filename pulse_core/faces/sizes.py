@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..degradations.bicubic import downsample
 from ..errors import ImageError
+from ..images import check_colours
 from .warping import resize
 
 AUTO = 0  # the size that a caller leaves to us
@@ -36,8 +37,9 @@ def to_lr(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:
         resolution: the generator's (height, width), whose ratio the face must have.
 
     Raises:
-        ImageError: another ratio, or a width below 1 or above the generator's.
+        ImageError: no colours, another ratio, or a width below 1 or above the generator's.
     """
+    check_colours(face)
     height = round(width * resolution[0] / resolution[1])
     found = f"The face is {face.shape[-1]}x{face.shape[-2]}, wanted {width} pixels wide; "
     found += f"the generator makes {resolution[1]}x{resolution[0]}."

@@ -270,3 +270,12 @@ def test_the_detector_is_not_offered_as_a_generator(pack, monkeypatch):
     pack.register()
     combo = next(socket for socket in pack.schema("LoadStyleGAN").inputs if socket.id == "stylegan_file")
     assert not [name for name in combo.facts["options"] if "mtcnn" in name]
+
+
+@pytest.mark.parametrize(("value", "found"), [(255.0, "values run from"), (float("nan"), "NaN or infinite values")])
+def test_what_is_no_picture_is_told(pack, photograph, search, value, found):
+    image = photograph * value
+    with pytest.raises(ValueError, match=found):
+        pack.run("PULSEAlignFaces", image=image)
+    with pytest.raises(ValueError, match=found):
+        search(image=image, lr_size=8)
