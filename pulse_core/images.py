@@ -36,7 +36,7 @@ def read_image(path: Path | str) -> Tensor:
         raise ImageError(f"{path} {what}.", "the path of a picture file.", "check the path.")
     try:
         with Image.open(path) as file:
-            return to_rgb(_pixels(ImageOps.exif_transpose(file)))
+            return to_rgb(from_pil(ImageOps.exif_transpose(file)))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(
             f"{path} cannot be read as a picture ({error}).",
@@ -45,7 +45,7 @@ def read_image(path: Path | str) -> Tensor:
         ) from error
 
 
-def _pixels(image: Image.Image) -> Tensor:
+def from_pil(image: Image.Image) -> Tensor:
     """Any PIL mode -> [C, H, W] in 0..1 with C of 1, 3 or 4."""
     if image.mode.startswith("I"):  # 16-bit grey, also as PIL's 32-bit container of it
         return torch.from_numpy(np.asarray(image, np.float32) / 65535)[None].clamp(0, 1)

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import SettingError
+from ..errors import ImageError, SettingError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -16,6 +16,7 @@ def find_pictures(inputs: Iterable[Path]) -> list[Path]:
 
     Raises:
         SettingError: a folder or a glob without pictures.
+        ImageError: a file that does not exist; told before any work.
     """
     found: list[Path] = []
     for path in inputs:
@@ -23,6 +24,8 @@ def find_pictures(inputs: Iterable[Path]) -> list[Path]:
             inside = sorted(each for each in path.iterdir() if each.suffix.lower() in PICTURES)
         elif not path.exists() and glob.has_magic(str(path)):
             inside = [Path(each) for each in sorted(glob.glob(str(path), recursive=True)) if Path(each).is_file()]
+        elif not path.exists():
+            raise ImageError(f"{path} does not exist.", "the path of a picture file.", "check the path.")
         else:
             inside = [path]
         if not inside:

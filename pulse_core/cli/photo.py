@@ -131,13 +131,13 @@ class _Work:
 
     def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
         """Writes the result unless it is there; returns a row of the report for each face."""
-        picture = read_image(path)
         searched = self._searched(path)
         recipe = _digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size, self.side_by_side)
         known = read_facts(result)
         if known is not None and known.get("recipe") == recipe:
             bar.say(f"{result}: there already")
             return self._rows(path, result, known["faces"])
+        picture = read_image(path)
         faces = find_faces([picture], self.finding)
         if not faces and not self.pass_without_face:
             raise none_found(self.finding, picture.shape[-2:])

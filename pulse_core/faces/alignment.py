@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import torch
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from ..images import to_pil
+from ..images import from_pil, to_pil
 from .face import Face, Faces
 from .warping import cut_out
 
@@ -50,5 +49,4 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
         box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
         draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
         draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255
+    return from_pil(image)

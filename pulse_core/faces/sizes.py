@@ -17,8 +17,10 @@ _SMALLEST = 16  # fewer pixels leave nearly everything open
 
 def useful_sizes(resolution: int) -> list[int]:
     """16, 32, 64, ... up to the generator's resolution (or that alone, where it is smaller)."""
-    sizes = [size for size in (2**power for power in range(4, 16)) if size <= resolution]
-    return sizes or [resolution]
+    sizes = [_SMALLEST]
+    while sizes[-1] * 2 <= resolution:
+        sizes.append(sizes[-1] * 2)
+    return sizes if resolution >= _SMALLEST else [resolution]
 
 
 def lr_size(side: float, resolution: int) -> int:

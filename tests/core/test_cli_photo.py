@@ -170,6 +170,12 @@ def test_globs_and_unreadable_files(photo, album, tmp_path, capsys):
     assert "The glob" in capsys.readouterr().err
 
 
+def test_a_missing_file_is_told_before_any_work(photo, album, tmp_path, capsys):
+    assert photo(album / "a.png", album / "no.png") == 2
+    assert "no.png does not exist." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", ["grey", "rgba", "16-bit", "rotated by EXIF"])
 def test_unusual_files(photo, tmp_path, eileen, kind, searches):
     path = tmp_path / "in.png"
