@@ -15,7 +15,6 @@ from . import host, sockets
 
 _SETTINGS = ("max_faces", "score_threshold", "min_face_size", "rotation")
 _NO_FACE = ("error", "pass through")
-_LINES = 8  # of text on the node
 
 
 class PULSEAlignFacesNode(io.ComfyNode):
@@ -88,18 +87,17 @@ class PULSEAlignFacesNode(io.ComfyNode):
             aligned = host.give_images(align(host.frames(image), faces, size) if faces else blank, len(faces) or 1)
             drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.frames(image)))
             preview = host.give_images(drawn, len(image))
-        host.show_text(cls.hidden.unique_id, _summary(faces))
+        host.show_lines(cls.hidden.unique_id, _lines(faces))
         return io.NodeOutput(aligned, faces, preview)
 
 
-def _summary(faces: Faces) -> str:
+def _lines(faces: Faces) -> list[str]:
     if not faces:
-        return "no face; the images pass through"
+        return ["no face; the images pass through"]
     several = len(faces.sources) > 1
-    lines = [
+    return [
         f"{number}: {face.side:.0f} px"
         + (f" in image {face.picture + 1}" if several else "")
         + f", score {face.score:.3f}"
         for number, face in enumerate(faces, 1)
     ]
-    return "\n".join(lines[:_LINES] + ([f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []))

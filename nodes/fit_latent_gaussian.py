@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..pulse_core.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
-from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -39,14 +38,8 @@ class FitLatentGaussianNode(io.ComfyNode):
                     tooltip="How many random latents are mapped. 1,000,000 is the published number; "
                     "10,000 takes a second and is nearly as good.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=False,  # a seed that changed by itself would fit anew on every run
-                    tooltip="Of the random latents.",
-                ),
+                # one that changed by itself would fit anew on every run
+                sockets.seed("Of the random latents.", changes=False),
                 sockets.class_label(),
                 io.Combo.Input(
                     "fit_file",

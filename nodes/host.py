@@ -5,7 +5,7 @@ No other file imports comfy.* or folder_paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,9 +234,11 @@ def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
     Args:
         count: how many there are, where `images` makes them one by one.
     """
-    known = list(images) if count is None else images
-    batch = Images(len(known) if isinstance(known, list) else count or 0)
-    for image in known:
+    if count is None:
+        held = list(images)
+        return give_images(held, len(held))
+    batch = Images(count)
+    for image in images:
         batch.add(image)
     return batch.all()
 
@@ -262,6 +264,12 @@ def show_text(node_id: str, text: str) -> None:
     """Text on the node itself, in the browser that queued the graph."""
     server = PromptServer.instance
     server.send_progress_text(text, node_id, server.client_id)
+
+
+def show_lines(node_id: str, lines: Sequence[str], most: int = 8) -> None:
+    """The first lines as text on the node, and how many more there are."""
+    left = len(lines) - most
+    show_text(node_id, "\n".join([*lines[:most], f"and {left} more"] if left > 0 else lines))
 
 
 class Progress:

@@ -18,7 +18,6 @@ from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import SearchConfig
 from ..pulse_core.latent_search.loop import Solution, solutions
-from ..pulse_core.latents import SEEDS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ _SETTINGS = (
     "latent_space",
     "batch_size",
 )
-_LINES = 8  # of text on the node
 
 
 class PULSESearchNode(io.ComfyNode):
@@ -58,14 +56,8 @@ class PULSESearchNode(io.ComfyNode):
                     tooltip="Tiny aligned faces, for example 32x32, or the aligned ones of PULSE Align Faces, together "
                     "with its faces.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same solution; another seed another face. "
-                    "Every image of a batch uses it.",
+                sockets.seed(
+                    "The same seed gives the same solution; another seed another face. Every image of a batch uses it."
                 ),
                 *(sockets.widget(SearchConfig, name) for name in _SETTINGS),
                 io.Int.Input(
@@ -134,7 +126,7 @@ class PULSESearchNode(io.ComfyNode):
             for solution in solutions(generator, targets, fit, config, seed=seed, on_step=progress.step):
                 images.add(solution.image)
                 found.append(replace(solution, image=torch.empty(0), noise=()))  # one copy of the images is enough
-        host.show_text(cls.hidden.unique_id, _summary(found))
+        host.show_lines(cls.hidden.unique_id, [_line(number, each) for number, each in enumerate(found, 1)])
         small = host.give_images(_same_size([solution.downscaled for solution in found]))
         latent = host.give_latent(torch.stack([solution.ws for solution in found]))
         return io.NodeOutput(images.all(), small, latent, _report(found, generator, config))
@@ -168,14 +160,10 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
     return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
 
 
-def _summary(found: list[Solution]) -> str:
-    """A line for each of the first results."""
-    lines = []
-    for number, solution in enumerate(found[:_LINES], 1):
-        height, width = solution.downscaled.shape[-2:]
-        state = "found" if solution.converged else "not within eps"
-        lines.append(f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}")
-    return "\n".join(lines + ([f"and {len(found) - _LINES} more"] if len(found) > _LINES else []))
+def _line(number: int, solution: Solution) -> str:
+    height, width = solution.downscaled.shape[-2:]
+    state = "found" if solution.converged else "not within eps"
+    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}"
 
 
 def _report(found: list[Solution], generator: Generator, config: SearchConfig) -> str:
@@ -183,5 +171,4 @@ def _report(found: list[Solution], generator: Generator, config: SearchConfig) -
         {"image": solution.index, "lr_size": solution.downscaled.shape[-1], **solution.facts(config.eps)}
         for solution in found
     ]
-    facts = {"generator": generator.name, "generator_hash": generator.content_hash}
-    return json.dumps({"notice": NOTICE, **facts, "images": rows}, indent=2)
+    return json.dumps({"notice": NOTICE, **generator.identity, "images": rows}, indent=2)

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..pulse_core.images import NOTICE
-from ..pulse_core.latents import SEEDS, count_seeds
+from ..pulse_core.latents import count_seeds
 from ..pulse_core.sampling import sample
 from . import host, sockets
 
@@ -28,14 +28,7 @@ class PULSESampleFaceNode(io.ComfyNode):
             description="Draws invented images from seeds, so that a graph runs without any input file. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=SEEDS - 1,
-                    control_after_generate=True,
-                    tooltip="The same seed is the same face on every machine, up to rounding.",
-                ),
+                sockets.seed("The same seed is the same face on every machine, up to rounding."),
                 io.Int.Input("count", default=1, min=1, max=256, tooltip="How many faces, from seed, seed + 1, ..."),
                 io.Float.Input(
                     "truncation",

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..pulse_core.latents import SEEDS
 from ..pulse_core.settings import Settings
 
 CATEGORY = "PULSE"
@@ -31,6 +32,15 @@ def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
         return io.Int.Input(name, min=int(meta["low"]), max=int(meta["high"]), **facts)
     step = _STEPS.get(name, 0.01)
     return io.Float.Input(name, min=meta["low"], max=meta["high"], step=step, round=step / 100, **facts)
+
+
+def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:
+    """A seed.
+
+    Args:
+        changes: whether the front end offers to change it after each run.
+    """
+    return io.Int.Input("seed", default=0, min=0, max=SEEDS - 1, control_after_generate=changes, tooltip=tooltip)
 
 
 def class_label() -> io.Int.Input:

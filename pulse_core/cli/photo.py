@@ -28,7 +28,7 @@ from ..photographs import best, face_targets
 from ..pipeline import load_with_fit
 from .inputs import find_pictures
 from .options import add_class, add_gaussian, add_generator, add_search, add_seed, add_settings, parsed, search_config
-from .results import generator_facts, results_of, search_facts, verdict, write_report
+from .results import results_of, search_facts, verdict, write_report
 
 NAME = "photo"
 HELP = "restore the faces in photographs"
@@ -163,7 +163,7 @@ class _Work:
         """What the result of a search depends on, but for the face."""
         fit = hashlib.sha256(self.gaussian.mean.cpu().numpy().tobytes() + self.gaussian.std.cpu().numpy().tobytes())
         photograph = hashlib.sha256(path.read_bytes()).hexdigest()
-        return _digest(photograph, fit.hexdigest(), generator_facts(self.generator), asdict(self.config), self.seed)
+        return _digest(photograph, fit.hexdigest(), self.generator.identity, asdict(self.config), self.seed)
 
     def _face(self, face: Face, target: Tensor, file: Path, searched: str, bar: _Bar) -> dict[str, Any]:
         """The facts of a restored face, which lies in `file`, now or already."""

@@ -40,13 +40,9 @@ def search_facts(solution: Solution, config: SearchConfig, generator: Generator,
         **solution.facts(config.eps),
         "best_step": solution.best_step,
         "seconds": round(seconds, 3),
-        **generator_facts(generator),
+        **generator.identity,
         "settings": asdict(config),
     }
-
-
-def generator_facts(generator: Generator) -> dict[str, str]:
-    return {"generator": generator.name, "generator_hash": generator.content_hash}
 
 
 def verdict(row: dict[str, Any]) -> str:

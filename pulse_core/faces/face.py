@@ -46,6 +46,11 @@ def ffhq_quad(landmarks: Tensor) -> Tensor:
     return torch.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
+def side_of(quad: Tensor) -> float:
+    """The length of a square's side, in pixels."""
+    return float((quad[3] - quad[0]).norm())
+
+
 @dataclass(frozen=True)
 class Face:
     """A face in a picture.
@@ -65,8 +70,7 @@ class Face:
     @property
     def side(self) -> float:
         """Pixels of the picture along a side of the aligned square: the size that this face has in it."""
-        quad = self.quad
-        return float((quad[3] - quad[0]).norm())
+        return side_of(self.quad)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,7 @@ from ..errors import ImageError, SettingError
 from ..images import check_colours
 from ..settings import Settings, option
 from .detection import detect
-from .face import POINTS, Face, Faces, Source
+from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of
 
 # upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
 # any: each face in a turn of its own.
@@ -61,15 +61,23 @@ def find_faces(
         ImageError: no colours, or a mask of another size than its picture.
     """
     settings = settings or FindSettings()
-    masks = iter(masks) if masks is not None else None
+    each_mask = iter(masks if masks is not None else ())
+
+    def look(picture: Tensor) -> list[tuple[Tensor, float]]:
+        check_colours(picture)
+        mask = next(each_mask, None)
+        return _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
+
+    return _gathered(pictures, look, settings.max_faces)
+
+
+def _gathered(pictures: Iterable[Tensor], look: Callable[[Tensor], list[tuple[Tensor, float]]], most: int = 0) -> Faces:
+    """What `look` finds in each picture, landmarks and scores: the largest first, at most so many; 0 is all."""
     faces: list[Face] = []
     sources: list[Source] = []
     for number, picture in enumerate(pictures):
-        check_colours(picture)
-        mask = next(masks, None) if masks is not None else None
-        found = _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
-        by_size = sorted((Face(number, points, score) for points, score in found), key=lambda face: -face.side)
-        faces += by_size[: settings.max_faces or None]
+        found = (Face(number, points, score) for points, score in look(picture))
+        faces += sorted(found, key=lambda face: -face.side)[: most or None]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
@@ -165,13 +173,7 @@ def marked_faces(pictures: Iterable[Tensor], text: str) -> Faces:
             'give them like "120,95 180,96 150,130 128,160 174,161".',
         )
     marked = [_in_order(points) for points in torch.tensor(numbers, dtype=torch.float64).view(-1, 5, 2)]
-    faces: list[Face] = []
-    sources: list[Source] = []
-    for number, picture in enumerate(pictures):
-        checked = (_checked(Face(number, points, 1.0), picture) for points in marked)
-        faces += sorted(checked, key=lambda face: -face.side)
-        sources.append(Source.of(picture))
-    return Faces(tuple(faces), tuple(sources))
+    return _gathered(pictures, lambda picture: [(_checked(points, picture), 1.0) for points in marked])
 
 
 def _in_order(points: Tensor) -> Tensor:
@@ -181,15 +183,15 @@ def _in_order(points: Tensor) -> Tensor:
     return points[[1, 0, 2, 4, 3]] if mirrored else points
 
 
-def _checked(face: Face, picture: Tensor) -> Face:
+def _checked(points: Tensor, picture: Tensor) -> Tensor:
     height, width = picture.shape[-2:]
-    x, y = face.landmarks.unbind(-1)
+    x, y = points.unbind(-1)
+    side = side_of(ffhq_quad(points))
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-    if int(inside.sum()) < 3 or face.side > 4 * max(height, width) or face.side < 4:
+    if int(inside.sum()) < 3 or side > 4 * max(height, width) or side < 4:
         raise SettingError(
-            f"The landmarks {face.landmarks.tolist()} mark a face of {face.side:.0f} pixels in a picture of "
-            f"{width}x{height}.",
+            f"The landmarks {points.tolist()} mark a face of {side:.0f} pixels in a picture of {width}x{height}.",
             "points on the face, in pixels of this picture, at least three of them inside of it.",
             "read them off the picture in its full size.",
         )
-    return face
+    return points

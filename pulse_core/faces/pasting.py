@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..errors import ImageError, SettingError
 from ..settings import Settings, option
-from .face import Face, Source
-from .warping import Bounds, bounds_of, cut_out, lay_in, resize, side_of, square_coordinates
+from .face import Face, Source, side_of
+from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
 _LONGEST = 16384  # pixels a side of an enlarged photograph

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..degradations.bicubic import downsample, mirrored
+from .face import side_of
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom: whole pixels of a picture
 
@@ -26,11 +27,6 @@ def bounds_of(quad: Tensor, margin: int = 0) -> Bounds:
     """The pixels around a square."""
     low, high = quad.amin(0).floor().long() - margin, quad.amax(0).ceil().long() + margin
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def side_of(quad: Tensor) -> float:
-    """The length of a square's side, in pixels."""
-    return float((quad[3] - quad[0]).norm())
 
 
 def cut_out(picture: Tensor, quad: Tensor, size: int) -> Tensor:

@@ -150,6 +150,11 @@ class Generator(nn.Module):
         return self.files[0] if self.files else None
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What reports and pictures say of it."""
+        return {"generator": self.name, "generator_hash": self.content_hash}
+
+    @property
     def has_mapping(self) -> bool:
         """False where the checkpoint held only a synthesis network."""
         return not isinstance(self.mapping, MissingMapping)
