@@ -9,7 +9,7 @@ endif
 READY := $(VENV)/.ready
 GENERATOR := weights/ffhq-mobile.safetensors
 
-.PHONY: demo test lint format clean
+.PHONY: demo test quality lint format clean
 
 demo: $(READY) $(GENERATOR)
 	$(BIN)/python -m pulse_core upscale samples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
@@ -17,12 +17,16 @@ demo: $(READY) $(GENERATOR)
 test: $(READY) $(GENERATOR)
 	$(BIN)/python -m pytest $(ARGS)
 
+# Scores the faces: hours for everything, minutes with ARGS=--quick. What was scored before is not repeated.
+quality: $(READY) $(GENERATOR)
+	$(BIN)/python -m bench.quality $(ARGS)
+
 # The type checker sees the pack under an importable name, whatever its folder is called.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p out/lint && ln -sfn ../.. out/lint/pulse_pack
-	cd out/lint && ../../$(BIN)/mypy --config-file pulse_pack/pyproject.toml --cache-dir ../../.mypy_cache -p pulse_pack.pulse_core -p pulse_pack.nodes
+	cd out/lint && ../../$(BIN)/mypy --config-file pulse_pack/pyproject.toml --cache-dir ../../.mypy_cache -p pulse_pack.pulse_core -p pulse_pack.nodes -p pulse_pack.bench
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

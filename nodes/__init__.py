@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .align_faces import PULSEAlignFacesNode
 from .bicubic_downsample import BicubicDownsampleNode
+from .degradation import PULSEDegradationNode, PULSEDegradeNode
 from .fit_latent_gaussian import FitLatentGaussianNode
 from .inspect_stylegan import PULSEInspectStyleGANNode
 from .load_stylegan import LoadStyleGANNode
@@ -15,6 +16,7 @@ from .paste_faces import PULSEPasteFacesNode
 from .pulse_search import PULSESearchNode
 from .sample_face import PULSESampleFaceNode
 from .save_stylegan import PULSESaveStyleGANNode
+from .search_settings import PULSESearchSettingsNode
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     LoadStyleGANNode,
@@ -26,6 +28,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSESaveStyleGANNode,
     PULSEAlignFacesNode,
     PULSEPasteFacesNode,
+    PULSEDegradationNode,
+    PULSEDegradeNode,
+    PULSESearchSettingsNode,
 )
 
 

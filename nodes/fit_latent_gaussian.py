@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..pulse_core.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
+from ..pulse_core.starts import DEFAULT_PAIRS
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class FitLatentGaussianNode(io.ComfyNode):
                     optional=True,
                     tooltip="A fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
                 ),
+                io.Int.Input(
+                    "start_pairs",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    step=100,
+                    optional=True,
+                    tooltip=f"Also learn to guess latents from pictures, from so many rendered images, 100 or more; "
+                    f"{DEFAULT_PAIRS} serve well. Searches then begin closer. Known generators bring that along.",
+                ),
             ],
             outputs=[
                 sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")
@@ -56,13 +67,24 @@ class FitLatentGaussianNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, stylegan: Generator, samples: int, seed: int, class_label: int = -1, fit_file: str = _MEASURE
+        cls,
+        stylegan: Generator,
+        samples: int,
+        seed: int,
+        class_label: int = -1,
+        fit_file: str = _MEASURE,
+        start_pairs: int = 0,
     ) -> io.NodeOutput:
         with host.gradients():
             if fit_file != _MEASURE:
                 return io.NodeOutput(LatentGaussian.load(host.checkpoint_path(fit_file)))
             label, progress = host.class_of(class_label), host.Progress()
             fit = gaussian_for(
-                host.on_device(stylegan), samples=samples, seed=seed, class_index=label, on_progress=progress.count
+                host.on_device(stylegan),
+                samples=samples,
+                seed=seed,
+                class_index=label,
+                start_pairs=start_pairs,
+                on_progress=progress.count,
             )
             return io.NodeOutput(fit)

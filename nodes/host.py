@@ -31,7 +31,7 @@ from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.images import to_pil, to_rgb
 
 if TYPE_CHECKING:
-    from ..pulse_core.latent_search.loop import StepState
+    from ..pulse_core.latent_search.solution import StepState
 
 T = TypeVar("T")
 MODEL_FOLDER = "stylegan"

@@ -16,11 +16,13 @@ from ..pulse_core.faces.sizes import AUTO, to_lr
 from ..pulse_core.faces.sizes import lr_size as size_for
 from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
-from ..pulse_core.latent_search.config import SearchConfig
-from ..pulse_core.latent_search.loop import Solution, solutions
+from ..pulse_core.latent_search.config import FREE, PRESETS, SearchConfig
+from ..pulse_core.latent_search.loop import solutions
+from ..pulse_core.latent_search.solution import Solution
 from . import host, sockets
 
 if TYPE_CHECKING:
+    from ..pulse_core.degradations import Degradation
     from ..pulse_core.generators import Generator
 
 # The settings of a search that were widgets from the start, in their order on the node; later ones are at the end.
@@ -37,6 +39,9 @@ _SETTINGS = (
     "latent_space",
     "batch_size",
 )
+# Those that came later.
+_MORE_SETTINGS = ("variety", "consistency")
+_CUSTOM = "custom"
 
 
 class PULSESearchNode(io.ComfyNode):
@@ -87,6 +92,25 @@ class PULSESearchNode(io.ComfyNode):
                     optional=True,
                     tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at its own size.",
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=[*PRESETS, _CUSTOM],
+                    default="recommended",
+                    optional=True,
+                    tooltip="recommended: natural faces first, then close ones. published: as in the paper. Both "
+                    f"set how is searched; {', '.join(FREE)} stay as they are here. custom: all as it is here.",
+                ),
+                *(sockets.widget(SearchConfig, name, optional=True) for name in _MORE_SETTINGS),
+                sockets.SearchSettings.Input(
+                    "settings",
+                    optional=True,
+                    tooltip="From PULSE Search Settings; they come before the preset.",
+                ),
+                sockets.Degradation.Input(
+                    "degradation",
+                    optional=True,
+                    tooltip="From PULSE Degradation: what else happened to the image; the result is free of it.",
+                ),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
@@ -112,9 +136,12 @@ class PULSESearchNode(io.ComfyNode):
         class_label: int = -1,
         lr_size: int = AUTO,
         faces: Any = None,
-        **settings: Any,
+        preset: str = _CUSTOM,
+        settings: dict[str, Any] | None = None,
+        degradation: Degradation | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        config = SearchConfig(**settings)
+        config = _config(preset, widgets, settings or {})
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress(preview_every)
             targets = _targets(image, faces, lr_size, generator)
@@ -123,7 +150,9 @@ class PULSESearchNode(io.ComfyNode):
                 return io.NodeOutput(image, image, host.give_latent(torch.zeros(0)), _report([], generator, config))
             fit = _fit(gaussian, generator, class_label, progress)
             images, found = host.Images(len(targets) * config.starts), []
-            for solution in solutions(generator, targets, fit, config, seed=seed, on_step=progress.step):
+            for solution in solutions(
+                generator, targets, fit, config, seed=seed, degradation=degradation, on_step=progress.step
+            ):
                 images.add(solution.image)
                 found.append(replace(solution, image=torch.empty(0), noise=()))  # one copy of the images is enough
         host.show_lines(cls.hidden.unique_id, [_line(number, each) for number, each in enumerate(found, 1)])
@@ -132,10 +161,18 @@ class PULSESearchNode(io.ComfyNode):
         return io.NodeOutput(images.all(), small, latent, _report(found, generator, config))
 
 
+def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> SearchConfig:
+    """The preset with the widgets that it leaves alone, or all widgets; the connected settings before both."""
+    if preset == _CUSTOM:
+        return SearchConfig(**{**widgets, **settings})
+    free = {name: value for name, value in widgets.items() if name in FREE}
+    return replace(PRESETS[preset], **{**free, **settings})
+
+
 def _fit(given: LatentGaussian | None, generator: Generator, label: int, progress: host.Progress) -> LatentGaussian:
     """The connected fit, or the generator's own: shipped, cached, or made now."""
     fit = given or gaussian_for(generator, class_index=host.class_of(label), on_progress=progress.count)
-    return LatentGaussian(host.plain(fit.mean), host.plain(fit.std))
+    return fit.each(host.plain)
 
 
 def _targets(image: Tensor, faces: Any, lr_size: int, generator: Generator) -> list[Tensor]:
@@ -163,7 +200,8 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
 def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
     state = "found" if solution.converged else "not within eps"
-    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}"
+    far = "; unlike the generator's own faces" if solution.far else ""
+    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}{far}"
 
 
 def _report(found: list[Solution], generator: Generator, config: SearchConfig) -> str:

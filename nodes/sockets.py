@@ -11,7 +11,8 @@ from ..pulse_core.latents import SEEDS
 from ..pulse_core.settings import Settings
 
 CATEGORY = "PULSE"
-_STEPS = {"eps": 0.0001, "enlarge": 0.5}  # of widgets whose values are not turned by hundredths
+# Of widgets whose values are not turned by hundredths.
+_STEPS = {"eps": 0.0001, "enlarge": 0.5, "first_tolerance": 0.001, "last_tolerance": 0.001}
 
 
 def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
@@ -61,5 +62,9 @@ StyleGAN = io.Custom("STYLEGAN")
 StyleGANLatent = io.Custom("STYLEGAN_LATENT")
 # pulse_core's Faces: where the faces of a batch of pictures are.
 Faces = io.Custom("FACES")
+# Settings of a search by their names in SearchConfig.
+SearchSettings = io.Custom("PULSE_SEARCH_SETTINGS")
+# A pulse_core Degradation: what happened to a picture.
+Degradation = io.Custom("DEGRADATION")
 # A pulse_core LatentGaussian.
 LatentGaussian = io.Custom("LATENT_GAUSSIAN")

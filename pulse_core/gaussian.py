@@ -2,13 +2,16 @@
 
 PULSE, section 3.3: z ~ N(0, I) goes through the mapping network and the inverse of its last
 LeakyReLU; mean and standard deviation of each dimension make a Gaussian that the search draws from.
+The dimensions are far from independent, so the covariance is kept as well: in its principal axes the
+latents are white (II2S, Zhu et al. 2020, arXiv 2012.09036).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,21 +23,65 @@ from .checkpoints import read_checkpoint, safetensors_format
 from .errors import CheckpointError, SettingError
 from .generators import Generator
 from .generators.mapping import SLOPE, draw_labels
+from .starts import StartRegression, fit_starts
 
 DEFAULT_SAMPLES = 1_000_000
 FIT_SUFFIX = ".gaussian.safetensors"
 PULSE_FIT = "gaussian_fit.pt"  # the published code's file
 _BATCH = 4096
+_PARTS = {"mean", "std", "covariance", "start.mean", "start.weight"}
+_FLATTEST = 1e-6  # of the largest variance
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LatentGaussian:
-    """mean, std: [w_dim] each, of W before the last LeakyReLU."""
+    """What W looks like before the last LeakyReLU.
+
+    mean, std: [w_dim] each. covariance: [w_dim, w_dim]; None, as in PULSE's own file, takes the dimensions as
+    independent. start: guesses a latent from a picture; None where none was fitted.
+    """
 
     mean: Tensor
     std: Tensor
+    covariance: Tensor | None = None
+    start: StartRegression | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> LatentGaussian:
+        """With all its tensors changed, for example moved to a device."""
+        covariance = None if self.covariance is None else change(self.covariance)
+        start = self.start and replace(self.start, mean=change(self.start.mean), weight=change(self.start.weight))
+        return LatentGaussian(change(self.mean), change(self.std), covariance, start)
+
+    @cached_property
+    def axes(self) -> tuple[Tensor, Tensor]:
+        """Principal axes [w_dim, w_dim], a column each, and the standard deviations along them [w_dim], falling.
+
+        Directions in which the latents hardly vary are given a little, so that no latent is infinitely far.
+        """
+        if self.covariance is None:
+            return torch.eye(len(self.std)).to(self.std), self.std
+        values, vectors = torch.linalg.eigh(self.covariance.double().cpu())
+        spread = values.clamp(min=_FLATTEST * float(values.max())).sqrt().flip(0)
+        return vectors.flip(1).to(self.mean), spread.to(self.mean)
+
+    def whiten(self, ws: Tensor) -> Tensor:
+        """Style vectors [..., w_dim] -> white latents: standard normal for those that the generator draws."""
+        axes, spread = (each.to(ws) for each in self.axes)
+        return (F.leaky_relu(ws, 1 / SLOPE) - self.mean.to(ws)) @ axes / spread
+
+    def colour(self, white: Tensor) -> Tensor:
+        """The inverse of `whiten`."""
+        axes, spread = (each.to(white) for each in self.axes)
+        return F.leaky_relu((white * spread) @ axes.mT + self.mean.to(white), SLOPE)
+
+    def distance(self, ws: Tensor) -> Tensor:
+        """[..., num_ws, w_dim] -> [...]: the Mahalanobis distance of the styles, root mean square over all dimensions.
+
+        About 1 for what the generator draws.
+        """
+        return self.whiten(ws).square().mean((-2, -1)).sqrt()
 
     def to_ws(self, v: Tensor) -> Tensor:
         """Standard normal v [B, L, w_dim] -> style vectors LeakyReLU(v * std + mean), the same shape."""
@@ -44,9 +91,19 @@ class LatentGaussian:
         """The inverse of `to_ws`."""
         return (F.leaky_relu(ws, 1 / SLOPE) - self.mean.to(ws)) / self.std.to(ws)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All there is, by the names that a file has for it."""
+        tensors = {"mean": self.mean, "std": self.std}
+        if self.covariance is not None:
+            tensors["covariance"] = self.covariance
+        if self.start is not None:
+            height, width = self.start.size
+            tensors |= {"start.mean": self.start.mean.reshape(-1, height, width), "start.weight": self.start.weight}
+        return tensors
+
     def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
-        """Writes mean and std as a safetensors file, whole or not at all."""
-        tensors = {"mean": self.mean.float().cpu().contiguous(), "std": self.std.float().cpu().contiguous()}
+        """Writes all there is as a safetensors file, whole or not at all."""
+        tensors = {name: tensor.float().cpu().contiguous() for name, tensor in self.tensors().items()}
         safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
@@ -56,18 +113,34 @@ class LatentGaussian:
         Raises:
             CheckpointError: not a fit.
         """
-        tensors = {name: tensor.read() for name, tensor in read_checkpoint(path).tensors.items()}
-        if (
-            set(tensors) != {"mean", "std"}
-            or tensors["mean"].shape != tensors["std"].shape
-            or tensors["mean"].ndim != 1
-        ):
+        tensors = {name: tensor.read().float() for name, tensor in read_checkpoint(path).tensors.items()}
+        mean, std, covariance = (tensors.get(name) for name in ("mean", "std", "covariance"))
+        if mean is None or std is None or not _fits(mean, std, covariance) or set(tensors) - _PARTS:
             raise CheckpointError(
                 f"{path} holds {', '.join(f'{k} {list(v.shape)}' for k, v in sorted(tensors.items())[:4])}.",
                 "a latent Gaussian fit: the tensors mean and std, one number each a dimension of W.",
                 "make one with `python -m pulse_core fit GENERATOR`.",
             )
-        return LatentGaussian(tensors["mean"].float(), tensors["std"].float())
+        return LatentGaussian(mean, std, covariance, _start(path, tensors))
+
+
+def _fits(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
+    count = mean.numel()
+    square = covariance is None or covariance.shape == (count, count)
+    return mean.ndim == 1 and std.shape == mean.shape and square
+
+
+def _start(path: Path | str, tensors: dict[str, Tensor]) -> StartRegression | None:
+    mean, weight = tensors.get("start.mean"), tensors.get("start.weight")
+    if mean is None and weight is None:
+        return None
+    if mean is None or weight is None or mean.ndim != 3 or weight.shape != (mean.numel(), tensors["mean"].numel()):
+        raise CheckpointError(
+            f"The start regression in {path} is not whole.",
+            "start.mean [C, h, w] and start.weight [C * h * w, w_dim].",
+            "fit again with `python -m pulse_core fit GENERATOR --starts N`.",
+        )
+    return StartRegression(mean.flatten(), weight, (mean.shape[1], mean.shape[2]))
 
 
 def fit_gaussian(
@@ -108,26 +181,33 @@ def fit_gaussian(
 
     with torch.no_grad():
         fit = moments(batches())
-    return LatentGaussian(fit.mean.float(), fit.std.float())  # as a file keeps it, so that a cached fit is the same
+    assert fit.covariance is not None
+    # as a file keeps it, so that a cached fit is the same
+    return LatentGaussian(fit.mean.float(), fit.std.float(), fit.covariance.float())
 
 
 def moments(batches: Iterable[Tensor]) -> LatentGaussian:
-    """Mean and unbiased standard deviation, in float64, of the inverse-LeakyReLU'd w over batches [N, w_dim].
+    """Mean, unbiased standard deviation and covariance of the inverse-LeakyReLU'd w over batches [N, w_dim].
 
-    Accumulated in float64 by merging batch moments (Chan, Golub, LeVeque 1979), so that a long stream
-    loses nothing to cancellation.
+    Accumulated in float64 by merging batch moments (Chan, Golub, LeVeque 1979), so that a long stream loses
+    nothing to cancellation. A batch's own covariance is summed in its own precision, its diagonal in float64.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for w in batches:
         w = w.cpu() if w.device.type == "mps" else w  # which has no float64
-        v = F.leaky_relu(w, 1 / SLOPE).double()
-        n, batch_mean = v.shape[0], v.mean(0)
-        batch_squares = (v - batch_mean).square_().sum(0)
-        delta = batch_mean - mean.to(v)
-        squares = squares.to(v) + batch_squares + delta.square() * (count * n / (count + n))
-        mean = mean.to(v) + delta * (n / (count + n))
+        v = F.leaky_relu(w, 1 / SLOPE)
+        n, exact = v.shape[0], v.double()
+        batch_mean = exact.mean(0)
+        exact -= batch_mean
+        centred = exact.to(v)
+        products = (centred.mT @ centred).double()
+        products.diagonal().copy_(exact.square_().sum(0))
+        delta = batch_mean - mean.to(exact)
+        squares = squares.to(exact) + products + torch.outer(delta, delta) * (count * n / (count + n))
+        mean = mean.to(exact) + delta * (n / (count + n))
         count += n
-    return LatentGaussian(mean.cpu(), (squares / (count - 1)).sqrt().cpu())
+    covariance = (squares / (count - 1)).cpu()
+    return LatentGaussian(mean.cpu(), covariance.diagonal().sqrt(), covariance)
 
 
 def gaussian_for(
@@ -136,20 +216,29 @@ def gaussian_for(
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
     class_index: int | None = None,
+    start_pairs: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LatentGaussian:
     """The fit of a generator: shipped with the pack, cached beside its checkpoint, or made and cached now.
 
-    For the arguments and errors see `fit_gaussian`.
+    Args:
+        start_pairs: where the fit has no start regression, make it from so many rendered images; 0: leave it.
+
+    For the other arguments and errors see `fit_gaussian`.
     """
     shipped = catalogue.shipped_fit(generator.content_hash)
     if shipped is not None and (samples, seed, class_index) == (DEFAULT_SAMPLES, 0, None):
         return LatentGaussian.load(shipped)
     cache = cache_path(generator, samples, seed, class_index)
-    if cache is not None and cache.is_file():
-        return LatentGaussian.load(cache)
-    fit = fit_gaussian(generator, samples, seed, class_index=class_index, on_progress=on_progress)
-    if cache is not None:
+    known = LatentGaussian.load(cache) if cache is not None and cache.is_file() else None
+    if known is None or known.covariance is None:  # earlier versions did not measure it
+        fit = fit_gaussian(generator, samples, seed, class_index=class_index, on_progress=on_progress)
+    else:
+        fit = known
+    if start_pairs and fit.start is None:
+        start = fit_starts(generator, fit, start_pairs, class_index=class_index, on_progress=on_progress)
+        fit = replace(fit, start=start)
+    if cache is not None and fit is not known:
         try:
             fit.save(cache, fit_metadata(generator, samples, seed, class_index))
         except OSError as error:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 SEEDS = 2**64  # seeds are 0..2^64-1, as torch and ComfyUI have them
 
-# W+: one vector a style input, each free. W: one vector for all of them.
-LATENT_SPACES = ("W+", "W")
+# W+: one vector a style input. W: one vector for all of them. staged: W first, then W+, then the noise as well.
+LATENT_SPACES = ("W+", "W", "staged")
 # trainable: the first maps are searched too. fixed: drawn and kept. zero: none.
 NOISE_MODES = ("trainable", "fixed", "zero")
 
@@ -31,7 +31,7 @@ def layer_numbers(indices: Iterable[int], count: int) -> set[int]:
 
 def draw_latent(generator: torch.Generator, space: str, num_ws: int, w_dim: int) -> Tensor:
     """[num_ws or 1, w_dim], standard normal, drawn on the CPU in float32 so that every device agrees."""
-    return torch.randn(num_ws if space == "W+" else 1, w_dim, generator=generator)
+    return torch.randn(1 if space == "W" else num_ws, w_dim, generator=generator)
 
 
 def draw_noise(generator: torch.Generator, shapes: Sequence[tuple[int, int]], zero: Container[int]) -> list[Tensor]:

@@ -23,27 +23,41 @@ class LossInputs:
     measured, target: [B, C, h, w] in 0..1, the degraded image and what it should be.
     ws: [B, num_ws, w_dim], the style vectors after the LeakyReLU, repeated where one serves all.
     eps: the L2 from which an image counts as found, mean squared error in (0..1)^2.
+    trust: [B, 1, h, w] in 0..1, how much each pixel of the target counts; None is all fully.
     """
 
     measured: Tensor
     target: Tensor
     ws: Tensor
     eps: float
+    trust: Tensor | None = None
 
 
-def mean_squared_error(measured: Tensor, target: Tensor) -> Tensor:
-    """[B, ...] -> [B]."""
-    return (measured - target).square().flatten(1).mean(1)
+def mean_squared_error(measured: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
+    """[B, C, h, w] -> [B], the mean over what is trusted."""
+    return _mean((measured - target).square(), trust)
+
+
+def _mean(errors: Tensor, trust: Tensor | None) -> Tensor:
+    if trust is None:
+        return errors.flatten(1).mean(1)
+    weights = trust.expand_as(errors).flatten(1)
+    return (errors.flatten(1) * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
+def mse(inputs: LossInputs) -> Tensor:
+    """Mean squared error, to the end."""
+    return mean_squared_error(inputs.measured, inputs.target, inputs.trust)
 
 
 def l2(inputs: LossInputs) -> Tensor:
     """Mean squared error, clamped from below at eps: what is close enough pulls no further (PULSE, eq. 3)."""
-    return mean_squared_error(inputs.measured, inputs.target).clamp(min=inputs.eps)
+    return mse(inputs).clamp(min=inputs.eps)
 
 
 def l1(inputs: LossInputs) -> Tensor:
     """10 times the mean absolute error; the factor is the published code's."""
-    return 10 * (inputs.measured - inputs.target).abs().flatten(1).mean(1)
+    return 10 * _mean((inputs.measured - inputs.target).abs(), inputs.trust)
 
 
 def geocross(inputs: LossInputs) -> Tensor:
@@ -68,7 +82,7 @@ class Term:
     compute: Callable[[LossInputs], Tensor]
 
 
-TERMS = (Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
+TERMS = (Term("MSE", mse), Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
 
 _PART = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\*([A-Za-z][A-Za-z0-9_]*)")
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import catalogue
+from .degradations import Degradation
 from .faces.alignment import align
 from .faces.face import Faces
 from .faces.finding import FindSettings, find_faces, none_found
@@ -26,7 +27,8 @@ from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
 from .images import read_image
 from .latent_search.config import SearchConfig
-from .latent_search.loop import OnStep, Solution, search
+from .latent_search.loop import search
+from .latent_search.solution import OnStep, Solution
 from .pipeline import load_with_fit
 
 
@@ -54,6 +56,7 @@ def restore(
     pasting: PasteSettings | None = None,
     size: int = AUTO,
     seed: int = 0,
+    degradation: Degradation | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> Restored:
@@ -61,7 +64,7 @@ def restore(
 
     Args:
         photo: a file, or [3, H, W] in 0..1.
-        generator, gaussian, config, device, on_step: see `pipeline.upscale`.
+        generator, gaussian, config, degradation, device, on_step: see `pipeline.upscale`.
         size: pixels a side that each face is matched at; 0 takes what it has in the photograph (see faces.sizes).
         seed: of every face.
 
@@ -77,7 +80,7 @@ def restore(
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)
     solutions = tuple(
-        best(search(generator, target, fit, config, seed=seed, on_step=on_step))
+        best(search(generator, target, fit, config, seed=seed, degradation=degradation, on_step=on_step))
         for target in face_targets(picture, faces, generator, size)
     )
     smallest_first = [Patch(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]

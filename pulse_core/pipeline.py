@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from . import catalogue
+from .degradations import Degradation
 from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
 from .images import read_image
 from .latent_search.config import SearchConfig
-from .latent_search.loop import OnStep, Solution, search
+from .latent_search.loop import search
+from .latent_search.solution import OnStep, Solution
 from .loading import load_generator
 
 
@@ -31,6 +33,7 @@ def upscale(
     config: SearchConfig | None = None,
     *,
     seed: int | Sequence[int] = 0,
+    degradation: Degradation | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> list[Solution]:
@@ -40,8 +43,8 @@ def upscale(
         picture: a file, or [B, C, h, w] or [C, h, w] in 0..1, of the generator's shape and at most its size.
         generator: a loaded one, a name of the catalogue, or a checkpoint file.
         gaussian: the latent fit; None takes the shipped or cached one, or makes it.
-        config: the settings; None are the published ones.
-        seed: see `search`.
+        config: the settings; None are the recommended ones.
+        seed, degradation: see `search`.
         device: where to load a generator that is not loaded yet; None chooses the best there is.
         on_step: sees every step and may stop the search; see `search`.
 
@@ -55,7 +58,7 @@ def upscale(
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     if gaussian is None:
         gaussian = gaussian_for(generator)
-    return search(generator, image, gaussian, config, seed=seed, on_step=on_step)
+    return search(generator, image, gaussian, config, seed=seed, degradation=degradation, on_step=on_step)
 
 
 def load_with_fit(

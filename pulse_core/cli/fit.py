@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata
 from ..loading import load_generator
 from ..pipeline import best_device
+from ..starts import DEFAULT_PAIRS, fit_starts
 from .options import add_class, add_loading, add_seed
 
 NAME = "fit"
@@ -21,6 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("generator", metavar="GENERATOR", help="a known generator or a checkpoint file")
     add_loading(parser)
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
+    parser.add_argument(
+        "--starts",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"also learn to guess latents from pictures, from N rendered images ({DEFAULT_PAIRS} serve well): "
+        "searches then begin closer",
+    )
     add_class(parser)
     add_seed(parser, "of the samples")
     parser.add_argument(
@@ -39,8 +49,19 @@ def run(args: argparse.Namespace) -> int:
             class_index=args.class_index,
             on_progress=lambda done, _: bar.update(done - bar.n) and None,
         )
+    if args.starts:
+        with tqdm(total=args.starts, unit="images") as bar:
+            start = fit_starts(
+                generator,
+                fit,
+                args.starts,
+                class_index=args.class_index,
+                on_progress=lambda done, _: bar.update(done - bar.n) and None,
+            )
+        fit = replace(fit, start=start)
     output = args.output or cache_path(generator, args.samples, args.seed, args.class_index)
     assert output is not None  # a loaded generator has a file
     fit.save(output, fit_metadata(generator, args.samples, args.seed, args.class_index))
-    print(f"{output}: mean and std of {len(fit.mean)} dimensions from {args.samples} samples")
+    guess = f", and a guess of latents from {args.starts} images" if args.starts else ""
+    print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples{guess}")
     return 0

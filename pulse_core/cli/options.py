@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..catalogue import DEFAULT_GENERATOR
-from ..latent_search.config import SearchConfig
+from ..degradations import Degradation, help_text, parse_degradation
+from ..latent_search.config import PRESETS, SearchConfig
 from ..latents import SEEDS
 from ..settings import Settings
 
@@ -59,14 +60,31 @@ def add_gaussian(parser: argparse.ArgumentParser) -> None:
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    """One option for each setting of a search."""
-    add_settings(parser, "search", SearchConfig)
+    """--preset, --degradation, and one option for each setting of a search."""
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="recommended", help="the settings that options then change"
+    )
+    parser.add_argument(
+        "--degradation",
+        metavar="TEXT",
+        help="what else happened to the picture, in order, in its own pixels: " + "; ".join(help_text().splitlines()),
+    )
+    add_settings(parser, "search", SearchConfig, preset=True)
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, title: str, kind: type[Settings], without: Container[str] = ()
+    parser: argparse.ArgumentParser,
+    title: str,
+    kind: type[Settings],
+    without: Container[str] = (),
+    *,
+    preset: bool = False,
 ) -> None:
-    """One option for each setting, with its description, unit and range."""
+    """One option for each setting, with its description, unit and range.
+
+    Args:
+        preset: the defaults come from a preset, so that what is not given is not set.
+    """
     group = parser.add_argument_group(title)
     for item in fields(kind):
         if item.name in without:
@@ -76,24 +94,35 @@ def add_settings(
         flag, text = "--" + item.name.replace("_", "-"), meta["help"]
         if meta["unit"]:
             text += f" ({meta['unit']})"
+        given: Any = argparse.SUPPRESS if preset else default
         if isinstance(default, tuple):
-            group.add_argument(flag, type=int, nargs="*", default=list(default), metavar="N", help=text)
+            group.add_argument(flag, type=int, nargs="*", default=given, metavar="N", help=text)
         else:
             metavar = None if meta["choices"] else {int: "N", float: "X"}.get(type(default), "TEXT")
             group.add_argument(
-                flag, type=type(default), default=default, choices=meta["choices"], metavar=metavar, help=text
+                flag, type=type(default), default=given, choices=meta["choices"], metavar=metavar, help=text
             )
 
 
 def search_config(args: argparse.Namespace) -> SearchConfig:
-    """The settings that `add_search` parsed."""
-    return parsed(args, SearchConfig)
+    """The preset, and the settings that were given besides."""
+    given = {item.name: getattr(args, item.name) for item in fields(SearchConfig) if hasattr(args, item.name)}
+    return replace(PRESETS[args.preset], **_frozen(given))
+
+
+def search_degradation(args: argparse.Namespace) -> Degradation | None:
+    """What --degradation says."""
+    return None if args.degradation is None else parse_degradation(args.degradation)
 
 
 def parsed(args: argparse.Namespace, kind: type[S], **others: Any) -> S:
     """The settings that `add_settings` parsed, and those that it was to leave out."""
     given = {item.name: getattr(args, item.name) for item in fields(kind) if item.name not in others}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}, **others)
+    return kind(**_frozen(given), **others)
+
+
+def _frozen(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def add_seed(parser: argparse.ArgumentParser, help: str) -> None:

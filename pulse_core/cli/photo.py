@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from ..degradations import parse_degradation
 from ..errors import PulseError
 from ..faces.face import Face
 from ..faces.finding import FindSettings, find_faces, none_found
@@ -23,11 +24,22 @@ from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, colour_profile, read_facts, read_image, save_image, side_by_side
 from ..latent_search.config import SearchConfig
-from ..latent_search.loop import StepState, search
+from ..latent_search.loop import search
+from ..latent_search.solution import StepState
 from ..photographs import best, face_targets
 from ..pipeline import load_with_fit
 from .inputs import find_pictures
-from .options import add_class, add_gaussian, add_generator, add_search, add_seed, add_settings, parsed, search_config
+from .options import (
+    add_class,
+    add_gaussian,
+    add_generator,
+    add_search,
+    add_seed,
+    add_settings,
+    parsed,
+    search_config,
+    search_degradation,
+)
 from .results import results_of, search_facts, verdict, write_report
 
 NAME = "photo"
@@ -110,6 +122,7 @@ class _Work:
     generator: Generator
     gaussian: LatentGaussian
     config: SearchConfig
+    degradation: str | None
     finding: FindSettings
     pasting: PasteSettings
     lr_size: int
@@ -126,8 +139,9 @@ class _Work:
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
         passing = args.no_face == "pass"
+        search_degradation(args)  # what is wrong with it is told before any work
         choices = (args.lr_size, args.seed, passing, args.side_by_side)
-        return cls(generator, gaussian, config, finding, pasting, *choices)
+        return cls(generator, gaussian, config, args.degradation, finding, pasting, *choices)
 
     def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
         """Writes the result unless it is there; returns a row of the report for each face."""
@@ -161,9 +175,13 @@ class _Work:
 
     def _searched(self, path: Path) -> str:
         """What the result of a search depends on, but for the face."""
-        fit = hashlib.sha256(self.gaussian.mean.cpu().numpy().tobytes() + self.gaussian.std.cpu().numpy().tobytes())
+        fit = hashlib.sha256()
+        for tensor in self.gaussian.tensors().values():
+            fit.update(tensor.cpu().numpy().tobytes())
         photograph = hashlib.sha256(path.read_bytes()).hexdigest()
-        return _digest(photograph, fit.hexdigest(), self.generator.identity, asdict(self.config), self.seed)
+        return _digest(
+            photograph, fit.hexdigest(), self.generator.identity, asdict(self.config), self.degradation, self.seed
+        )
 
     def _face(self, face: Face, target: Tensor, file: Path, searched: str, bar: _Bar) -> dict[str, Any]:
         """The facts of a restored face, which lies in `file`, now or already."""
@@ -173,7 +191,18 @@ class _Work:
             bar.done()
             return known
         started = time.perf_counter()
-        found = best(search(self.generator, target, self.gaussian, self.config, seed=self.seed, on_step=bar.step))
+        through = None if self.degradation is None else parse_degradation(self.degradation)
+        found = best(
+            search(
+                self.generator,
+                target,
+                self.gaussian,
+                self.config,
+                seed=self.seed,
+                degradation=through,
+                on_step=bar.step,
+            )
+        )
         facts = {
             "recipe": recipe,
             "file": f"faces/{file.name}",
@@ -182,7 +211,7 @@ class _Work:
             "lr_size": target.shape[-1],
             "landmarks": [[round(value, 2) for value in point] for point in face.landmarks.tolist()],
             "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
-            **search_facts(found, self.config, self.generator, time.perf_counter() - started),
+            **search_facts(found, self.config, self.generator, time.perf_counter() - started, self.degradation),
         }
         save_image(found.image, file, facts)
         bar.done()

@@ -12,7 +12,7 @@ from ..files import whole_file
 from ..generators import Generator
 from ..images import NOTICE
 from ..latent_search.config import SearchConfig
-from ..latent_search.loop import Solution
+from ..latent_search.solution import Solution
 
 
 def results_of(pictures: list[Path], folder: Path) -> list[Path]:
@@ -34,7 +34,9 @@ def results_of(pictures: list[Path], folder: Path) -> list[Path]:
     return results
 
 
-def search_facts(solution: Solution, config: SearchConfig, generator: Generator, seconds: float) -> dict[str, Any]:
+def search_facts(
+    solution: Solution, config: SearchConfig, generator: Generator, seconds: float, degradation: str | None
+) -> dict[str, Any]:
     """What the report and the picture itself say of a result."""
     return {
         **solution.facts(config.eps),
@@ -42,6 +44,7 @@ def search_facts(solution: Solution, config: SearchConfig, generator: Generator,
         "seconds": round(seconds, 3),
         **generator.identity,
         "settings": asdict(config),
+        "degradation": degradation,
     }
 
 

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from ..gaussian import LatentGaussian
 from ..images import NOTICE, prepare_target, read_image, save_image, side_by_side
-from ..latent_search.loop import Solution, StepState
+from ..latent_search.solution import Solution, StepState
 from ..pipeline import load_with_fit, upscale
 from .inputs import find_pictures
-from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config
+from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config, search_degradation
 from .results import results_of, search_facts, verdict, write_report
 
 NAME = "upscale"
@@ -40,24 +40,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks every input first, then works through them; a stop keeps what is finished."""
-    config = search_config(args)
+    config, degradation = search_config(args), search_degradation(args)
     pictures = find_pictures(args.inputs)
     outputs = results_of(pictures, args.output)
     given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
     generator, gaussian = load_with_fit(
         args.generator, given, args.mapping, class_index=args.class_index, device=args.device
     )
-    targets = [prepare_target(read_image(picture), generator) for picture in pictures]
+    any_size = degradation is not None  # then the search knows which sizes there may be
+    targets = [prepare_target(read_image(picture), generator, any_size=any_size) for picture in pictures]
     rows: list[dict[str, Any]] = []
     try:
         for picture, output, target in zip(pictures, outputs, targets, strict=True):
             started = time.perf_counter()
             with Bar(picture.name) as bar:
-                solutions = upscale(target, generator, gaussian, config, seed=args.seed, on_step=bar)
+                solutions = upscale(
+                    target, generator, gaussian, config, seed=args.seed, degradation=degradation, on_step=bar
+                )
             seconds = (time.perf_counter() - started) / len(solutions)
             for number, solution in enumerate(solutions, 1):
                 path = output.with_stem(f"{output.stem}-{number}") if len(solutions) > 1 else output
-                facts = search_facts(solution, config, generator, seconds)
+                facts = search_facts(solution, config, generator, seconds, args.degradation)
                 _write(path, solution, target, facts, args.side_by_side)
                 rows.append({"input": str(picture), "output": str(path), **facts})
                 print(f"{path}: {verdict(facts)}")

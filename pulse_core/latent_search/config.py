@@ -1,22 +1,27 @@
-"""The settings of a search, each with its unit, its range and what it does."""
+"""The settings of a search, each with its unit, its range and what it does, and the presets that are made of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import SettingError
 from ..latents import LATENT_SPACES, NOISE_MODES
 from ..losses import parse_loss
 from ..settings import Settings, option
 from .optimizers import OPTIMIZERS
+from .priors import PRIORS
 from .schedules import SCHEDULES
+
+# guess: what the generator's start regression makes of the picture, where it has one. prior: no look at the picture.
+BEGINNINGS = ("guess", "prior")
 
 
 @dataclass(frozen=True)
 class SearchConfig(Settings):
-    """What a search does. The defaults are the published ones (Menon et al. 2020 and its code).
+    """What a search does. The defaults are the recommended ones; `PRESETS` has them and the published ones.
 
     Raises:
-        SettingError: a value outside its range or choices.
+        SettingError: a value outside its range or choices, or values that do not go together.
     """
 
     steps: int = option(100, "gradient steps; more find a closer match", unit="steps", low=1, high=100_000)
@@ -27,16 +32,20 @@ class SearchConfig(Settings):
         low=0.0,
         high=1.0,
     )
-    loss: str = option("100*L2+0.05*GEOCROSS", "what is minimised: weight*TERM+weight*TERM; terms L2, L1, GEOCROSS")
+    loss: str = option(
+        "1*MSE", "what is minimised: weight*TERM+weight*TERM; terms MSE, L2 (pulls no further than eps), L1, GEOCROSS"
+    )
     optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS))
-    learning_rate: float = option(0.4, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0)
-    schedule: str = option("linear1cycledrop", "how the learning rate runs", choices=tuple(SCHEDULES))
+    learning_rate: float = option(0.1, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0)
+    schedule: str = option("hold_then_fall", "how the learning rate runs", choices=tuple(SCHEDULES))
     noise: str = option(
         "trainable", "search the first noise maps too, keep them as drawn, or none", choices=NOISE_MODES
     )
-    trainable_noise_layers: int = option(5, "how many noise maps are searched", unit="layers", low=0, high=100)
+    trainable_noise_layers: int = option(7, "how many noise maps are searched", unit="layers", low=0, high=100)
     zero_noise_layers: tuple[int, ...] = option((-1,), "noise maps that stay zero; negative counts from the last")
-    latent_space: str = option("W+", "one latent a layer (W+) or one for all (W)", choices=LATENT_SPACES)
+    latent_space: str = option(
+        "W+", "one latent a layer (W+), one for all (W), or W first and then W+ (staged)", choices=LATENT_SPACES
+    )
     starts: int = option(1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000)
     batch_size: int = option(
         1,
@@ -45,7 +54,94 @@ class SearchConfig(Settings):
         low=1,
         high=256,
     )
+    prior: str = option(
+        "whitened",
+        "what keeps the latents natural: the measured correlations of W (whitened), also the norm that latents have "
+        "(shell), or a sphere of independent dimensions, as published (sphere)",
+        choices=tuple(PRIORS),
+    )
+    beginning: str = option(
+        "guess", "begin with what the picture suggests (guess), or without looking at it (prior)", choices=BEGINNINGS
+    )
+    layer_freedom: float = option(
+        0.3,
+        "how far each layer's style may leave the common one; not for the sphere",
+        unit="standard deviations",
+        low=0.0,
+        high=10.0,
+    )
+    variety: float = option(
+        0.3,
+        "how far each seed is drawn to a face of its own; 0 is the likeliest face; not for the sphere",
+        unit="standard deviations",
+        low=0.0,
+        high=2.0,
+    )
+    first_tolerance: float = option(
+        0.15,
+        "the error that is tolerated at first, so that the face is natural before it is exact; not for the sphere",
+        unit="standard deviation, colours in 0..1",
+        low=1e-4,
+        high=10.0,
+    )
+    last_tolerance: float = option(
+        0.015,
+        "the error that is tolerated from seven tenths of the steps on; never below the noise of the degradation",
+        unit="standard deviation, colours in 0..1",
+        low=1e-4,
+        high=10.0,
+    )
+    noise_rate: float = option(0.5, "learning rate of the noise maps", unit="of the latents'", low=0.0, high=100.0)
+    candidates: int = option(
+        1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
+    )
+    trial_steps: int = option(10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000)
+    max_steps: int = option(
+        0, "go on up to so many steps while an image is not found; 0 stops after steps", low=0, high=1_000_000
+    )
+    consistency: float = option(
+        0.0,
+        "how much of the remaining error is taken off the picture itself; 1: it scales down to the input exactly",
+        low=0.0,
+        high=1.0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_loss(self.loss)
+        if self.prior == "sphere" and self.latent_space == "staged":
+            raise SettingError(
+                "latent_space is 'staged' and prior is 'sphere'.",
+                "staged with whitened or shell, which have a common style that goes first.",
+                "choose W+, or another prior.",
+            )
+
+    @property
+    def most_steps(self) -> int:
+        """Of one solution."""
+        return max(self.steps, self.max_steps)
+
+
+# What presets leave alone: how much, how many and how close, not how.
+FREE = (
+    "steps",
+    "eps",
+    "starts",
+    "batch_size",
+    "variety",
+    "candidates",
+    "trial_steps",
+    "max_steps",
+    "consistency",
+)
+RECOMMENDED = SearchConfig()
+PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
+    loss="100*L2+0.05*GEOCROSS",
+    learning_rate=0.4,
+    schedule="linear1cycledrop",
+    trainable_noise_layers=5,
+    prior="sphere",
+    beginning="prior",
+    noise_rate=1.0,
+)
+PRESETS = {"recommended": RECOMMENDED, "published": PUBLISHED}

@@ -6,14 +6,16 @@ To add one: one entry in OPTIMIZERS.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ..latents import project_to_sphere, radius
+from .priors import Variable
 
-OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], Optimizer]] = {
     "adam": lambda variables, rate: torch.optim.Adam(variables, lr=rate),
     "sgd": lambda variables, rate: torch.optim.SGD(variables, lr=rate),
     "sgdm": lambda variables, rate: torch.optim.SGD(variables, lr=rate, momentum=0.9),
@@ -22,26 +24,33 @@ OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
 
 
 class SphericalOptimizer:
-    """Any of OPTIMIZERS, with each variable put back on the sphere of its first norm after every step.
+    """Any of OPTIMIZERS, with the variables that walk on spheres put back there after every step.
 
     As published, the gradient and the moments are not projected onto the tangent space.
 
     Args:
         name: a key of OPTIMIZERS.
-        variables: [B, L, ...] tensors; every x[b, l] keeps its norm.
+        variables: each with its own rate and start.
     """
 
-    def __init__(self, name: str, variables: Sequence[Tensor], learning_rate: float):
-        self.variables = list(variables)
-        self.radii = [radius(x.detach()) for x in self.variables]
-        self._inner = OPTIMIZERS[name](self.variables, learning_rate)
+    def __init__(self, name: str, variables: Sequence[Variable], learning_rate: float):
+        self._variables = list(variables)
+        self.values = [variable.value for variable in variables]
+        self._radii = [radius(variable.value.detach()) for variable in variables]
+        self._inner = OPTIMIZERS[name]([{"params": [value]} for value in self.values], learning_rate)
 
-    def step(self, gradients: Sequence[Tensor], learning_rate: float) -> None:
-        """One step along these gradients at this learning rate, then back onto the spheres."""
-        for group in self._inner.param_groups:
-            group["lr"] = learning_rate
-        for x, gradient in zip(self.variables, gradients, strict=True):
-            x.grad = gradient
+    def step(self, gradients: Sequence[Tensor], learning_rate: float, progress: float) -> None:
+        """One step along these gradients at this learning rate, then back onto the spheres.
+
+        Args:
+            progress: the share of the steps that were taken; what opens later rests.
+        """
+        groups = zip(self._variables, self._inner.param_groups, gradients, strict=True)
+        for variable, group, gradient in groups:
+            open_ = progress >= variable.opens
+            group["lr"] = learning_rate * variable.rate
+            variable.value.grad = gradient if open_ else None  # without a gradient its moments rest as well
         self._inner.step()
-        for x, radii in zip(self.variables, self.radii, strict=True):
-            project_to_sphere(x, radii)
+        for variable, radii in zip(self._variables, self._radii, strict=True):
+            if variable.on_sphere:
+                project_to_sphere(variable.value, radii)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 WARM = 0.1  # where the cycles start and end
 DROP = 1 / 1000  # where the drop ends
 RUN = 0.9  # the share of the steps before the drop
+HOLD, REST = 0.6, 0.05  # the share of the steps before the fall, and where that ends
 
 
 def fixed(step: int, steps: int) -> float:
@@ -34,4 +35,12 @@ def _cycle(position: float) -> float:
     return WARM + (1 - WARM) * (1 - 2 * abs(position - 0.5))
 
 
-SCHEDULES: dict[str, Callable[[int, int], float]] = {f.__name__: f for f in (linear1cycledrop, linear1cycle, fixed)}
+def hold_then_fall(step: int, steps: int) -> float:
+    """1 for the first six tenths of the steps, then down to 1/20."""
+    late = max(0.0, step / steps - HOLD) / (1 - HOLD)
+    return 1 + late * (REST - 1)
+
+
+SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    f.__name__: f for f in (hold_then_fall, linear1cycledrop, linear1cycle, fixed)
+}

@@ -9,7 +9,7 @@ import torch
 
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.errors import ImageError, SettingError
-from pulse_core.latent_search.config import SearchConfig
+from pulse_core.latent_search.config import PRESETS, PUBLISHED, SearchConfig
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.optimizers import OPTIMIZERS
 from pulse_core.latent_search.schedules import SCHEDULES
@@ -30,11 +30,11 @@ def same(a, b):
     return torch.equal(a.image, b.image) and torch.equal(a.ws, b.ws) and a.l2 == b.l2
 
 
-def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets):
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, preset):
     seen = []
-    (solution,) = search(
-        tiny, targets[:1], tiny_fit, SearchConfig(steps=60), on_step=lambda s: seen.append(float(s.l2))
-    )
+    config = dataclasses.replace(PRESETS[preset], steps=60)
+    (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: seen.append(float(s.l2)))
     assert solution.l2 < 0.5 * seen[0]
     assert len(seen) == 61
     assert solution.steps == 60
@@ -145,7 +145,7 @@ def test_latents_and_noise_stay_on_their_spheres(tiny, tiny_fit, targets):
     def look(state):
         states.append((state.latent.clone(), [n.clone() for n in state.noise]))
 
-    search(tiny, targets[:1], tiny_fit, SearchConfig(steps=8, trainable_noise_layers=2), on_step=look)
+    search(tiny, targets[:1], tiny_fit, dataclasses.replace(PUBLISHED, steps=8, trainable_noise_layers=2), on_step=look)
     (latent, noise), (moved, moved_noise) = states[0], states[-1]
     torch.testing.assert_close(radius(moved), radius(latent), rtol=1e-5, atol=0)
     assert (moved - latent).abs().max() > 0.01

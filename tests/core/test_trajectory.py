@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import build_generator
 from pulse_core.latent_search import loop
-from pulse_core.latent_search.config import SearchConfig
+from pulse_core.latent_search.config import PUBLISHED, SearchConfig
+from pulse_core.latent_search.priors import Sphere, Variable
+from pulse_core.latent_search.run import Run
 
 RUNS = (
     "adam_drop",
@@ -42,7 +46,8 @@ def network(golden):
 
 def config_of(given: dict) -> SearchConfig:
     """Our names for the run's settings."""
-    return SearchConfig(
+    return replace(
+        PUBLISHED,
         steps=given["steps"],
         eps=given["eps"],
         loss=given["loss_str"],
@@ -72,7 +77,13 @@ def follow(name, dtype, golden, golden_runs, network, monkeypatch):
     """Runs a trajectory; returns what each step saw, and the solutions."""
     run, tensors = golden_runs[name], golden("pulse_trajectory")
     latent, noise = start_of(run, tensors, dtype)
-    monkeypatch.setattr(loop._Run, "_draw", lambda self, zero: (latent.clone(), [n.clone() for n in noise]))
+
+    def begin(self, candidate):
+        walk = Sphere(self.gaussian, self.generator.num_ws, self.config.latent_space, 0.0, 0.0)
+        walk.variables = [Variable(latent.clone().requires_grad_())]
+        return walk, [n.clone() for n in noise]
+
+    monkeypatch.setattr(Run, "_begin", begin)
     seen = []
 
     def look(state):

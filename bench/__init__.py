@@ -1,0 +1,1 @@
+"""The quality benchmark: how good the pictures are, in numbers."""

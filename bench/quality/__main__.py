@@ -1,0 +1,85 @@
+"""`make quality`: searches for each case that the JSON file does not have yet, then writes table and sheets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.scorers.identity import ASSETS, Identity, fetch
+from pulse_core.catalogue import DEFAULT_GENERATOR
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.files import whole_file
+from pulse_core.images import save_image
+from pulse_core.memory import keep_freed_memory
+from pulse_core.pipeline import load_with_fit
+
+from .measure import Case, measure
+from .rows import BICUBIC, MAIN, ROWS
+from .sheets import write_sheets
+from .table import write_table
+from .targets import SPOILED, Target, faces
+
+HERE = Path(__file__).resolve().parent.parent
+CACHE = HERE.parent / "out" / "quality"
+THUMB = 512  # pixels of the pictures that are kept for the sheets
+
+
+def cases(targets: list[Target], *, quick: bool) -> Iterator[Case]:
+    """The most telling first, so that a stopped run has them."""
+    names = [target.name for target in targets]
+    main = (BICUBIC, *MAIN)
+    for name in names[:2] if quick else names:
+        yield from (Case(name, 32, "clean", row, 0) for row in main)
+    if quick:
+        return
+    few = [*names[:1], *names[2:5]]  # one photograph, three generated
+    for lr in (16, 64, 128):
+        yield from (Case(name, lr, "clean", row, 0) for name in few for row in main)
+    for spoiling in SPOILED:
+        yield from (Case(name, 32, spoiling, row, 0) for name in few[:2] for row in main)
+    yield from (Case(name, 32, "clean", row, 1) for name in few[:2] for row in MAIN)  # the spread between seeds
+    yield from (Case(name, 32, "clean", row, 0) for row in ROWS if row not in main for name in few)
+
+
+def main() -> None:
+    """Runs what is missing."""
+    parser = argparse.ArgumentParser(prog="make quality ARGS=...", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two targets, three rows, no files but the JSON")
+    parser.add_argument(
+        "--json", type=Path, default=CACHE / "cells.json", help="kept between runs: cells are not repeated"
+    )
+    parser.add_argument("--generated", type=int, default=6, metavar="N", help="generated targets")
+    parser.add_argument("--only", metavar="ROW", help="only this row")
+    args = parser.parse_args()
+    keep_freed_memory()
+    if not ASSETS.is_dir():
+        fetch()
+    identity, (generator, gaussian) = Identity.load(), load_with_fit(DEFAULT_GENERATOR)
+    targets = list(faces(generator, args.generated))
+    cells = json.loads(args.json.read_text()) if args.json.is_file() else {}
+    known = {target.name: target for target in targets}
+    wanted = [case for case in cases(targets, quick=args.quick) if args.only in (None, case.row)]
+    for case in tqdm([case for case in wanted if case.key not in cells]):
+        scores, image = measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity)
+        _keep(image, case.key)
+        cells[case.key] = scores
+        with whole_file(args.json) as file:
+            file.write_text(json.dumps(cells, indent=1))
+    for target in targets:
+        _keep(target.truth, target.name)
+    if not args.quick:
+        write_sheets(HERE / "sheets", CACHE, targets)
+        write_table(HERE / "QUALITY.md", list(cells.values()), CACHE)
+
+
+def _keep(image: Tensor, name: str) -> None:
+    save_image(downsample(image, size=(THUMB, THUMB)).clamp(0, 1), CACHE / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What is searched for: faces whose truth is known, made small and spoiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pulse_core.degradations import Chain, Degradation, parse_degradation
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.degradations.mask import Mask
+from pulse_core.faces.alignment import align
+from pulse_core.faces.finding import FindSettings, find_faces
+from pulse_core.generators import Generator
+from pulse_core.images import read_image
+from pulse_core.sampling import sample
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+FIRST_SEED = 900_000  # of the generated faces; nobody's fit or start has seen these
+TRUNCATION = 0.8
+PHOTOGRAPHS = {"Collins": "eileen_collins.jpg", "Hopper": "grace_hopper.jpg"}
+
+# In pixels of the small image, but for the motion blur, which PULSE tried with 100 of 1024.
+SPOILED = {
+    "noise 25": "noise(0.098)",
+    "noise 50": "noise(0.196)",
+    "motion blur": "motion(3.1, 30)",
+    "salt and pepper": "salt_and_pepper(0.05)",
+    "jpeg 10": "jpeg(10)",
+    "mask": "",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """truth: [3, H, W] in 0..1. kind: generated or photograph."""
+
+    name: str
+    kind: str
+    truth: Tensor
+
+
+def faces(generator: Generator, generated: int) -> Iterator[Target]:
+    """The photographs, aligned, and so many faces from seeds of their own."""
+    for name, file in PHOTOGRAPHS.items():
+        picture = read_image(SAMPLES / file)
+        (aligned,) = align([picture], find_faces([picture], FindSettings(max_faces=1)), generator.size[1])
+        yield Target(name, "photograph", aligned[:3])
+    seeds = range(FIRST_SEED, FIRST_SEED + generated)
+    for number, (image, _) in enumerate(sample(generator, seeds, TRUNCATION), 1):
+        yield Target(f"face {number}", "generated", image)
+
+
+def degradation(name: str, lr: int) -> Degradation | None:
+    """By its name in SPOILED; "clean" is None."""
+    if name == "clean":
+        return None
+    if name == "mask":
+        visible = torch.ones(lr, lr)
+        visible[lr // 2 :, lr // 2 :] = 0  # a quarter: an eye's cheek, half of the mouth
+        return Mask(visible)
+    return parse_degradation(SPOILED[name])
+
+
+def observe(target: Target, spoiling: str, lr: int) -> tuple[Tensor, Tensor]:
+    """(what the search is given, the clean small image), [1, 3, lr, lr] each, as 8-bit pictures hold them."""
+    clean = _rounded(downsample(target.truth[None], size=(lr, lr)))
+    through = degradation(spoiling, lr)
+    if through is None:
+        return clean, clean
+    return _rounded(Chain([through]).apply(clean, torch.Generator().manual_seed(lr))), clean
+
+
+def _rounded(image: Tensor) -> Tensor:
+    return (image.clamp(0, 1) * 255).round() / 255

@@ -1,0 +1,45 @@
+"""PULSESearchSettings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..pulse_core.latent_search.config import SearchConfig
+from . import sockets
+
+_SETTINGS = (
+    "prior",
+    "beginning",
+    "layer_freedom",
+    "first_tolerance",
+    "last_tolerance",
+    "noise_rate",
+    "candidates",
+    "trial_steps",
+    "max_steps",
+)
+
+
+class PULSESearchSettingsNode(io.ComfyNode):
+    """-> settings of a search that are seldom needed."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSESearchSettings",
+            display_name="PULSE Search Settings",
+            category=sockets.CATEGORY,
+            description="How PULSE Search keeps faces natural, how it begins, and how long it goes on. These values "
+            "are the recommended ones.",
+            inputs=[sockets.widget(SearchConfig, name) for name in _SETTINGS],
+            outputs=[
+                sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        SearchConfig(**settings)  # what is out of range is told here
+        return io.NodeOutput(settings)

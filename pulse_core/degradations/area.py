@@ -1,0 +1,33 @@
+"""Downscaling by averaging areas: each output pixel is the mean of exactly what it covers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from .separable import Downsample
+
+
+@lru_cache(maxsize=64)
+def area_matrix(length: int, out: int, scale: float) -> np.ndarray:
+    """[out, length]: the share of each pixel in the interval from i * scale to (i + 1) * scale, summing to 1.
+
+    Also enlarges, with a scale below 1.
+    """
+    start, pixel = np.arange(out)[:, None] * scale, np.arange(length)
+    covered = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
+    weights = covered.clip(0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+class AreaDownsample(Downsample):
+    """Downscales by an integer factor or to a size by averaging, also sizes that do not divide."""
+
+    name: ClassVar[str] = "area"
+    help: ClassVar[str] = "downscaling that averages the area of each pixel (box)"
+
+    def axis(self, length: int, out: int) -> np.ndarray:
+        """[out, length] of one axis."""
+        return area_matrix(length, out, self.factor or length / out)

@@ -1,0 +1,27 @@
+"""A picture without colours."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from .base import Degradation, check_rgb
+
+LUMA = (0.299, 0.587, 0.114)  # of R, G, B: Rec. 601, as JPEG has it
+
+
+class Grey(Degradation):
+    """The luma of Rec. 601, repeated in 3 channels."""
+
+    name: ClassVar[str] = "grey"
+    help: ClassVar[str] = "no colours; those of the input are ignored"
+
+    def measure(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> the same shape, its channels alike; raises ImageError where it is not RGB."""
+        check_rgb(x, self.name)
+        return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand(x.shape)
+
+    def observe(self, y: Tensor) -> Tensor:
+        """As `measure`."""
+        return self.measure(y)

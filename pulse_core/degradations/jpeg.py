@@ -1,0 +1,158 @@
+"""JPEG: the real thing, and the same steps with a gradient (ITU-T T.81, JFIF; 4:2:0, as libjpeg does them)."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..images import from_pil, to_pil
+from .base import Argument, Degradation, check_rgb
+from .grey import LUMA
+from .separable import both_axes, like
+
+BLOCK = 8
+# T.81, tables K.1 and K.2, which libjpeg scales by the quality
+LUMA_STEPS = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+CHROMA_STEPS = np.full((BLOCK, BLOCK), 99)
+CHROMA_STEPS[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+
+_red, _green, _blue = LUMA
+# chroma without its offset of 128, which the blocks' transform would take off again
+TO_YCC = np.array(
+    [
+        LUMA,
+        np.array([-_red, -_green, 1 - _blue]) / (2 * (1 - _blue)),
+        np.array([1 - _red, -_green, -_blue]) / (2 * (1 - _red)),
+    ]
+)
+TO_RGB = np.linalg.inv(TO_YCC)
+
+_frequency, _place = np.arange(BLOCK)[:, None], np.arange(BLOCK)
+DCT = np.cos(np.pi * (2 * _place + 1) * _frequency / (2 * BLOCK)) * np.where(_frequency == 0, BLOCK**-0.5, 0.5)
+
+
+def steps(table: np.ndarray, quality: int) -> np.ndarray:
+    """A table of quantisation steps, scaled by the quality as libjpeg does: [8, 8], 1..255."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return ((table * percent + 50) // 100).clip(1, 255).astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def padded(length: int, multiple: int) -> np.ndarray:
+    """[out, length]: the last pixel repeated up to a multiple."""
+    out = math.ceil(length / multiple) * multiple
+    return np.eye(length)[np.minimum(np.arange(out), length - 1)]
+
+
+@lru_cache(maxsize=8)
+def halved(length: int, *, across: bool) -> np.ndarray:
+    """[out, length]: means of pairs, in whole blocks, filled up across before taking the means, and down after."""
+    pairs = padded(length, 2 * BLOCK if across else 2).reshape(-1, 2, length).mean(1)
+    return padded(len(pairs), BLOCK) @ pairs
+
+
+@lru_cache(maxsize=8)
+def doubled(length: int, *, smooth: bool) -> np.ndarray:
+    """[length, out of halved]: 3/4 of the nearer half and 1/4 of the next ("fancy upsampling"), or repeated."""
+    nearer, side = np.arange(length) // 2, np.arange(length) % 2 * 2 - 1
+    following = (nearer + side).clip(0, nearer[-1]) if smooth else nearer
+    halves = np.eye(math.ceil(length / (2 * BLOCK)) * BLOCK)
+    return 0.75 * halves[nearer] + 0.25 * halves[following]
+
+
+def straight_through(value: Tensor, changed: Tensor) -> Tensor:
+    """`changed`, with the gradient of `value`."""
+    return value + (changed - value).detach()
+
+
+def rounded(value: Tensor) -> Tensor:
+    """To whole numbers; the gradient is as if not."""
+    return straight_through(value, value.round())
+
+
+def quantised(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """[..., H, W] of whole blocks, there and back through the DCT and the steps of a table."""
+    dct, step = like(DCT, plane), like(table, plane)
+    blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
+    kept = to_whole(dct @ blocks @ dct.mT / step) * step
+    return (dct.mT @ kept @ dct).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+
+
+def compressed(x: Tensor, quality: int, to_whole: Callable[[Tensor], Tensor] = rounded) -> Tensor:
+    """What a JPEG keeps: [B, 3, H, W] in 0..1 -> the same shape, not clamped.
+
+    Args:
+        to_whole: how colours and quotients become whole numbers; nothing else is lost but chroma.
+    """
+    height, width = x.shape[-2:]
+    ycc = to_whole(like(TO_YCC, x) @ (255 * x - 128).flatten(2)).unflatten(2, (height, width))
+    luma = both_axes(padded(height, BLOCK), ycc[:, :1], padded(width, BLOCK))
+    chroma = both_axes(halved(height, across=False), ycc[:, 1:], halved(width, across=True))
+    ties = chroma.new_tensor([-1 / 8, 1 / 8]).repeat(chroma.shape[-1] // 2)  # down and up in turn, as libjpeg does
+    chroma = to_whole(chroma + ties)
+    luma = quantised(luma, steps(LUMA_STEPS, quality), to_whole)[..., :height, :width]
+    chroma = quantised(chroma, steps(CHROMA_STEPS, quality), to_whole)
+    wide = width > 4  # libjpeg smooths only then, whatever the height
+    chroma = both_axes(doubled(height, smooth=wide), chroma, doubled(width, smooth=wide))
+    rgb = like(TO_RGB, x) @ torch.cat([luma, chroma], 1).flatten(2)
+    return (rgb.unflatten(2, (height, width)) + 128) / 255
+
+
+class JPEG(Degradation):
+    """Compression to a JPEG and back.
+
+    Args:
+        quality: as libjpeg and Pillow count it, 1..100.
+
+    Raises:
+        SettingError: out of range.
+    """
+
+    name: ClassVar[str] = "jpeg"
+    help: ClassVar[str] = "JPEG compression (4:2:0)"
+    arguments: ClassVar[tuple[Argument, ...]] = (
+        Argument("quality", "as Pillow counts it", low=1, high=100, default=75, kind=int),
+    )
+
+    def __init__(self, quality: int):
+        self.quality: int = self.checked("quality", quality)
+
+    def measure(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> the same shape in 0..1; rounding and clamping let the gradient through.
+
+        Raises:
+            ImageError: not RGB.
+        """
+        check_rgb(x, self.name)
+        y = compressed(straight_through(x, x.clamp(0, 1)), self.quality)
+        return straight_through(y, y.clamp(0, 1))
+
+    def apply(self, x: Tensor, random: torch.Generator) -> Tensor:
+        """[B, 3, H, W] -> the same shape: the 8-bit picture, written and read by Pillow."""
+        check_rgb(x, self.name)
+        return torch.stack([self._written(image) for image in x]).to(x)
+
+    def _written(self, image: Tensor) -> Tensor:
+        file = io.BytesIO()
+        to_pil(image).save(file, format="JPEG", quality=self.quality, subsampling="4:2:0")
+        with Image.open(file) as picture:
+            return from_pil(picture)

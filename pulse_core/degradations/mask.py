@@ -1,0 +1,71 @@
+"""Parts of the input that are hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingError
+from ..images import read_image
+from .area import area_matrix
+from .base import Argument, Degradation
+from .separable import both_axes
+
+
+class Mask(Degradation):
+    """Hides pixels; what they show is invented freely.
+
+    Args:
+        mask: [h, w] or [1, h, w] in 0..1 of any size, 1 = visible, 0 = hidden. It is resized to the picture by area.
+
+    Raises:
+        SettingError: another shape, values outside of 0..1, or nothing visible.
+    """
+
+    name: ClassVar[str] = "mask"
+    help: ClassVar[str] = "hides parts of the input"
+    arguments: ClassVar[tuple[Argument, ...]] = (
+        Argument("file", "white where visible, black where hidden", kind=Path),
+    )
+
+    def __init__(self, mask: Tensor):
+        plane = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
+        if plane.ndim != 2 or plane.numel() == 0:
+            raise SettingError(
+                f"The mask has the shape {list(mask.shape)}.", "[h, w] or [1, h, w].", "give one plane of a picture."
+            )
+        low, high = (float(end) for end in torch.aminmax(plane))
+        if not (low >= 0 and 0 < high <= 1):
+            raise SettingError(
+                f"The mask's values run from {low:.3g} to {high:.3g}.",
+                "0 (hidden) to 1 (visible), with something visible.",
+                "make what may be seen white.",
+            )
+        self.mask = plane.detach().to("cpu", torch.float32)
+
+    @classmethod
+    def from_arguments(cls, file: Any) -> Degradation:
+        """From the first channel of a picture file; raises ImageError where it cannot be read."""
+        return cls(read_image(file)[:1])
+
+    def measure(self, x: Tensor) -> Tensor:
+        """x itself: the search is told by `trust` what not to look at."""
+        return x
+
+    def apply(self, x: Tensor, random: torch.Generator) -> Tensor:
+        """[B, C, H, W] -> the same shape, grey (0.5) where hidden."""
+        return 0.5 + (x - 0.5) * self._resized(x)
+
+    def trust(self, y: Tensor) -> Tensor:
+        """[B, 1, h, w]: the mask in the size of the input."""
+        return self._resized(y).expand(len(y), 1, -1, -1)
+
+    def _resized(self, x: Tensor) -> Tensor:
+        """[h, w] of the size, type and device of x."""
+        rows, columns = (
+            area_matrix(length, out, length / out) for length, out in zip(self.mask.shape, x.shape[-2:], strict=True)
+        )
+        return both_axes(rows, self.mask.to(x), columns).clamp(0, 1)

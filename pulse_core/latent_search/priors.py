@@ -1,0 +1,134 @@
+"""Where the latents walk, and how far from what the generator draws they are.
+
+To add a prior: one class that keeps Walk's contract, and one entry in PRIORS.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..gaussian import LatentGaussian
+from ..latents import draw_latent
+
+STAGES = (1 / 3, 2 / 3)  # of a staged search: from when each layer has its own style, and from when the noise moves
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Something that an optimiser moves.
+
+    value: [B, L, ...], a leaf. on_sphere: each value[b, l] keeps its first norm.
+    rate: times the learning rate. opens: the share of the steps that it rests at first.
+    """
+
+    value: Tensor
+    on_sphere: bool = True
+    rate: float = 1.0
+    opens: float = 0.0
+
+
+class Walk(ABC):
+    """The latents of one batch of searches.
+
+    Args:
+        gaussian: on the device and of the type of the search.
+        num_ws: style vectors of the generator.
+        space: of latents.LATENT_SPACES.
+        freedom: how far a layer's style may leave the common one, in standard deviations.
+        variety: how far a random latent draws each search to itself, in standard deviations.
+    """
+
+    name: ClassVar[str]
+    is_density: ClassVar[bool] = True  # whether the loss is weighed against a penalty, or the walk alone confines it
+    variables: list[Variable]
+
+    def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, freedom: float, variety: float):
+        self.gaussian, self.num_ws, self.space = gaussian, num_ws, space
+        self.freedom, self.variety = freedom, variety
+
+    @abstractmethod
+    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
+        """Draws the first latents, one image from each random generator.
+
+        Args:
+            guess: white latents [B, w_dim] to begin near, for those that can; None knows nothing.
+        """
+
+    @abstractmethod
+    def ws(self) -> Tensor:
+        """Style vectors [B, num_ws, w_dim], differentiable."""
+
+    def penalty(self) -> Tensor:
+        """[B]: minus the logarithm of the prior's density, up to a constant."""
+        return torch.zeros(len(self.variables[0].value)).to(self.variables[0].value)
+
+
+class Sphere(Walk):
+    """As published: a standard normal latent a layer, each of which keeps its norm (PULSE, section 3.2)."""
+
+    name = "sphere"
+    is_density = False
+
+    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
+        width = self.gaussian.mean.numel()
+        drawn = [draw_latent(random, self.space, self.num_ws, width) for random in randoms]
+        self.variables = [Variable(torch.stack(drawn).to(self.gaussian.mean).requires_grad_())]
+
+    def ws(self) -> Tensor:
+        return self.gaussian.to_ws(self.variables[0].value).expand(-1, self.num_ws, -1)
+
+
+class Whitened(Walk):
+    """A common style in the principal axes of W, and small departures from it for each layer.
+
+    w_l = colour(trunk + freedom * branch_l), trunk and branches standard normal a priori: the natural faces
+    first, the layers apart only as far as the picture asks. The trunk is drawn to `variety` times a random
+    latent instead of to the mean face: then the minimum is close to a draw from the posterior (randomised maximum
+    a posteriori, Wang, Bui-Thanh, Ghattas 2018), and another seed gives another face.
+    """
+
+    name = "whitened"
+
+    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
+        width = self.gaussian.mean.numel()
+        drawn = torch.stack([torch.randn(1, width, generator=random) for random in randoms])
+        self.aim = self.variety * drawn.to(self.gaussian.mean)
+        start = self.aim if guess is None else guess[:, None]
+        self.trunk = start.clone().requires_grad_()
+        self.branches = self.trunk.new_zeros(len(start), self.num_ws, width).requires_grad_()
+        self.variables = [Variable(self.trunk, on_sphere=False)]
+        if self.space != "W":
+            opens = STAGES[0] if self.space == "staged" else 0.0
+            self.variables.append(Variable(self.branches, on_sphere=False, opens=opens))
+
+    def ws(self) -> Tensor:
+        return self.gaussian.colour(self.trunk + self.freedom * self.branches)
+
+    def penalty(self) -> Tensor:
+        return self.trunk_penalty() + self.branches.square().flatten(1).sum(1) / 2
+
+    def trunk_penalty(self) -> Tensor:
+        """[B], of the common style."""
+        return (self.trunk - self.aim).square().flatten(1).sum(1) / 2
+
+
+class Shell(Whitened):
+    """As Whitened, but the common style is held to the shell of norm sqrt(w_dim), where nearly all draws lie.
+
+    The norm of a standard normal vector has a standard deviation of 1/sqrt(2) about it (the chi distribution).
+    """
+
+    name = "shell"
+
+    def trunk_penalty(self) -> Tensor:
+        radius = (self.trunk.square().flatten(1).sum(1) + 1e-9).sqrt()
+        return (radius - self.trunk.shape[-1] ** 0.5).square()
+
+
+PRIORS: dict[str, type[Walk]] = {walk.name: walk for walk in (Whitened, Shell, Sphere)}

@@ -1,0 +1,203 @@
+"""One batch of searches: its variables, its steps, and the best iterate of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..degradations import Degradation
+from ..errors import SettingError
+from ..gaussian import LatentGaussian
+from ..generators import Generator
+from ..images import to_rgb
+from ..latents import SEEDS, draw_noise, layer_numbers
+from ..losses import LossInputs, mean_squared_error, parse_loss
+from .config import SearchConfig
+from .consistency import correct
+from .optimizers import SphericalOptimizer
+from .priors import PRIORS, STAGES, Variable, Walk
+from .schedules import HOLD, SCHEDULES
+from .solution import Job, Solution
+
+_ANNEALED = 0.7  # the share of the steps in which the tolerance falls
+_APART = 2**32  # between the seeds of a job's candidates
+
+
+class Evaluation(NamedTuple):
+    """What one step saw: [B] each, `shown` [B, C, H, W] in 0..1, ws [B, num_ws, w_dim].
+
+    objective: what is minimised at this step. score: the same at the last step's tolerance, to compare steps by.
+    """
+
+    terms: dict[str, Tensor]
+    objective: Tensor
+    score: Tensor
+    l2: Tensor
+    shown: Tensor
+    ws: Tensor
+
+
+class Run:
+    """A batch of jobs on its way; several may wait while others step.
+
+    Args:
+        target: [B, C, h, w], as the degradation would show it.
+        candidate: which start of each job this is; 0 begins as the settings say, others at random.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        target: Tensor,
+        gaussian: LatentGaussian,
+        config: SearchConfig,
+        degradation: Degradation,
+        jobs: tuple[Job, ...],
+        candidate: int = 0,
+    ):
+        self.generator, self.target, self.config, self.jobs = generator, target, config, jobs
+        self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
+        self.trust = degradation.trust(target)
+        self.enough = max(config.eps, degradation.noise_variance)
+        self.step = 0
+        self.walk, self.noise = self._begin(candidate)
+        variables = self.walk.variables + self._moving_noise()
+        self.optimizer = SphericalOptimizer(config.optimizer, variables, config.learning_rate)
+        self.best = _Best(len(jobs), target)
+
+    def _begin(self, candidate: int) -> tuple[Walk, list[Tensor]]:
+        """Latents and noise of each job from its own random generator."""
+        config = self.config
+        randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
+        guesses = candidate == 0 and config.beginning == "guess" and self.gaussian.start is not None
+        guess = self.gaussian.start.guess(self.target) if guesses and self.gaussian.start is not None else None
+        walk = PRIORS[config.prior](
+            self.gaussian, self.generator.num_ws, config.latent_space, config.layer_freedom, config.variety
+        )
+        walk.begin(randoms, guess)
+        maps = [draw_noise(random, self.generator.noise_shapes, self._zero_layers()) for random in randoms]
+        return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
+
+    def _zero_layers(self) -> set[int]:
+        layers = len(self.generator.noise_shapes)
+        return layer_numbers(range(layers) if self.config.noise == "zero" else self.config.zero_noise_layers, layers)
+
+    def _moving_noise(self) -> list[Variable]:
+        searched = min(self.config.trainable_noise_layers, len(self.noise)) if self.config.noise == "trainable" else 0
+        opens = STAGES[1] if self.config.latent_space == "staged" else 0.0
+        moving = [self.noise[layer] for layer in range(searched) if layer not in self._zero_layers()]
+        return [Variable(noise.requires_grad_(), rate=self.config.noise_rate, opens=opens) for noise in moving]
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the coming step."""
+        config = self.config
+        return config.learning_rate * SCHEDULES[config.schedule](self._place(), config.steps)
+
+    @property
+    def finished(self) -> bool:
+        """All steps are taken, or all planned ones and every image is found."""
+        if self.step < self.config.steps:
+            return False
+        return self.step >= self.config.most_steps or bool((self.best.l2 <= self.enough).all())
+
+    def _place(self) -> int:
+        """Where the schedules are: beyond the planned steps their fall is repeated."""
+        steps, hold = self.config.steps, int(HOLD * self.config.steps)
+        return self.step if self.step <= steps else hold + (self.step - steps) % max(1, steps - hold)
+
+    def evaluate(self, *, gradient: bool) -> Evaluation:
+        """Renders and measures where the variables are, and remembers what is better than before."""
+        with torch.set_grad_enabled(gradient):
+            ws = self.walk.ws()
+            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
+            measured = self.degradation.measure(image)
+            terms = self.loss.terms(LossInputs(measured, self.target, ws, self.config.eps, self.trust))
+            data, penalty = self.loss.total(terms), self.walk.penalty()
+            objective = self._weight(self._place()) * data + penalty
+        with torch.no_grad():
+            shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
+            l2 = mean_squared_error(self.degradation.measure(shown), self.target, self.trust)
+            score = self._weight(self.config.steps) * data + penalty
+            self.best.offer(self.step, score, l2, l2 <= self.enough, shown, ws, self.noise)
+        return Evaluation(terms, objective, score, l2, shown, ws)
+
+    def _weight(self, place: int) -> float:
+        """What the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
+        config = self.config
+        if not self.walk.is_density:
+            return 1.0
+        fallen = min(1.0, place / (_ANNEALED * config.steps))
+        sigma = config.first_tolerance * (config.last_tolerance / config.first_tolerance) ** fallen
+        return self.target[0].numel() / (2 * max(sigma**2, self.degradation.noise_variance))
+
+    def move(self, objective: Tensor) -> None:
+        """One step down."""
+        gradients = torch.autograd.grad(objective.sum(), self.optimizer.values, allow_unused=True)
+        self.optimizer.step(gradients, self.learning_rate, self.step / self.config.steps)
+        self.step += 1
+
+    def solutions(self) -> list[Solution]:
+        """The best of each job."""
+        return [self._solution(row) for row in range(len(self.jobs))]
+
+    def _solution(self, row: int) -> Solution:
+        job, best = self.jobs[row], self.best
+        if best.step[row] < 0:
+            raise SettingError(
+                f"The search for image {job.index} with seed {job.seed} met no finite loss.",
+                "settings that keep the image finite.",
+                "lower the learning rate; if even the first step fails, the generator's weights are damaged.",
+            )
+        image, target = best.image[row : row + 1].clone(), self.target[row : row + 1]
+        trust = None if self.trust is None else self.trust[row : row + 1]
+        if self.config.consistency > 0:
+            image = correct(image, target, self.degradation, self.config.consistency, trust)
+        with torch.no_grad():
+            downscaled = self.degradation.measure(image)
+            l2 = float(mean_squared_error(downscaled, target, trust))
+        search_l2 = float(best.l2[row])
+        return Solution(
+            index=job.index,
+            seed=job.seed,
+            image=image[0],
+            downscaled=downscaled[0],
+            ws=best.ws[row].clone(),
+            noise=tuple(noise[row].clone() for noise in best.noise),
+            l2=l2,
+            search_l2=search_l2,
+            converged=search_l2 <= self.enough,
+            distance=float(self.gaussian.distance(best.ws[row])),
+            best_step=int(best.step[row]),
+            steps=self.step,
+        )
+
+
+class _Best:
+    """The best iterate of each image so far: within eps before outside, then the smaller score."""
+
+    def __init__(self, images: int, like: Tensor):
+        self.step = torch.full((images,), -1)
+        self.l2 = like.new_full((images,), torch.inf)
+        self._score = like.new_full((images,), torch.inf)
+        self._found = torch.zeros(images, dtype=torch.bool, device=like.device)
+        self.image = self.ws = like.new_empty(0)
+        self.noise: list[Tensor] = []
+
+    def offer(
+        self, step: int, score: Tensor, l2: Tensor, found: Tensor, image: Tensor, ws: Tensor, noise: Sequence[Tensor]
+    ) -> None:
+        """Keeps what is better. A score that is not finite never is."""
+        sooner = (found & ~self._found) | ((found == self._found) & (score < self._score))
+        better = sooner & score.isfinite()
+        if not bool(better.any()):
+            return
+        if self.image.numel() == 0:
+            self.image, self.ws, self.noise = image.clone(), ws.clone(), [n.detach().clone() for n in noise]
+        kept_new = ((self.l2, l2), (self._score, score), (self._found, found), (self.image, image), (self.ws, ws))
+        for kept, new in (*kept_new, *zip(self.noise, noise, strict=True)):
+            kept[better] = new[better]
+        self.step[better.cpu()] = step

@@ -1,0 +1,101 @@
+"""What a search is asked for, what it shows on the way, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+FAR = 1.3  # distance from the prior beyond which a result is told to be unlike the generator's own images
+
+
+@dataclass(frozen=True)
+class Job:
+    """One solution to look for: which target, from which seed."""
+
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What one job found: its best iterate, found or not.
+
+    image: [C, H, W] in 0..1. downscaled: this very image, degraded, [C, h, w].
+    ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render `image` again, but for what
+        `consistency` changed in it.
+    l2: mean squared error of `downscaled` against the target. search_l2: before `consistency` took its part off.
+    converged: search_l2 <= eps, or the noise of the degradation where that is more.
+    distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
+    best_step: the step of the best iterate; steps: how many were taken.
+    """
+
+    index: int
+    seed: int
+    image: Tensor
+    downscaled: Tensor
+    ws: Tensor
+    noise: tuple[Tensor, ...]
+    l2: float
+    search_l2: float
+    converged: bool
+    distance: float
+    best_step: int
+    steps: int
+
+    @property
+    def far(self) -> bool:
+        """Whether the result is unlike what the generator draws: the input may be no face that it knows."""
+        return self.distance > FAR
+
+    def facts(self, eps: float) -> dict[str, Any]:
+        """What every report says of a result."""
+        return {
+            "seed": self.seed,
+            "l2": self.l2,
+            "search_l2": self.search_l2,
+            "eps": eps,
+            "converged": self.converged,
+            "distance": round(self.distance, 3),
+            "far_from_the_generator": self.far,
+            "steps": self.steps,
+        }
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
+
+    step: 0 is the start, before any update; steps: the last one. done, total: solutions finished and asked for.
+    made, planned: evaluations for these jobs, trials of candidates included.
+    image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's.
+    loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
+    latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
+    learning_rate: of the coming step.
+    """
+
+    jobs: tuple[Job, ...]
+    done: int
+    total: int
+    step: int
+    steps: int
+    made: int
+    planned: int
+    learning_rate: float
+    terms: dict[str, Tensor]
+    loss: Tensor
+    l2: Tensor
+    best_l2: Tensor
+    image: Tensor
+    latent: Tensor
+    noise: tuple[Tensor, ...]
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """(evaluations made, evaluations in all) over all solutions that were asked for."""
+        return self.done * self.planned + self.made * len(self.jobs), self.total * self.planned
+
+
+OnStep = Callable[[StepState], "bool | None"]

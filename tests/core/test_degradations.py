@@ -1,0 +1,390 @@
+"""Every kind of degradation: the contract that the search relies on, its own numbers, chains and texts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pulse_core.degradations import DEGRADATIONS, Chain, Degradation, through
+from pulse_core.degradations.area import AreaDownsample, area_matrix
+from pulse_core.degradations.bicubic import BicubicDownsample
+from pulse_core.degradations.blur import GaussianBlur, MotionBlur, line_kernel
+from pulse_core.degradations.grey import Grey
+from pulse_core.degradations.jpeg import CHROMA_STEPS, JPEG, LUMA_STEPS, compressed, steps
+from pulse_core.degradations.lanczos import LanczosDownsample
+from pulse_core.degradations.mask import Mask
+from pulse_core.degradations.noise import Noise, SaltAndPepper
+from pulse_core.errors import ImageError, SettingError
+
+HALF = torch.tensor([[1.0, 0.0]])  # the right half is hidden
+EXAMPLES = (
+    BicubicDownsample(size=(3, 4)),
+    BicubicDownsample(factor=2),
+    AreaDownsample(size=(3, 4)),
+    AreaDownsample(factor=2),
+    LanczosDownsample(size=(3, 4)),
+    LanczosDownsample(factor=2),
+    GaussianBlur(1.5),
+    MotionBlur(4.5, 30),
+    Noise(0.1),
+    SaltAndPepper(0.3),
+    JPEG(30),
+    Mask(HALF),
+    Grey(),
+    Chain([GaussianBlur(0.7), AreaDownsample(factor=2), Grey(), Noise(0.1)]),
+)
+LINEAR = tuple(example for example in EXAMPLES if not isinstance(example, JPEG))
+KEEPING = tuple(example for example in LINEAR if not isinstance(example, (Grey, Chain)))
+SIZES = ((8, 8), (7, 5), (6, 9), (16, 17))
+
+every = pytest.mark.parametrize("degradation", EXAMPLES, ids=lambda each: each.name)
+linear = pytest.mark.parametrize("degradation", LINEAR, ids=lambda each: each.name)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def picture(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.rand(shape, generator=seeded(seed), dtype=dtype)
+
+
+def test_every_kind_has_an_example():
+    assert {type(example) for example in EXAMPLES} == {*DEGRADATIONS, Chain}
+    assert len({kind.name for kind in DEGRADATIONS}) == len(DEGRADATIONS)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", SIZES)
+def test_shape_and_type(degradation, size, dtype):
+    x = picture(2, 3, *size, dtype=dtype)
+    out = (2, 3, *degradation.output_size(*size))
+    for y in (degradation.measure(x), degradation.apply(x, seeded())):
+        assert y.shape == out
+        assert y.dtype == dtype
+        assert y.isfinite().all()
+    y = degradation.measure(x)
+    assert degradation.observe(y).shape == out
+    trust = degradation.trust(y)
+    if trust is not None:
+        assert trust.shape == (2, 1, *out[2:])
+        assert trust.dtype == dtype
+        assert 0 <= trust.min() <= trust.max() <= 1
+
+
+@every
+def test_images_of_a_batch_do_not_meet(degradation):
+    x = picture(3, 3, 7, 9)
+    together = degradation.measure(x)
+    for index in range(3):
+        torch.testing.assert_close(degradation.measure(x[index : index + 1])[0], together[index])
+
+
+@linear
+@pytest.mark.parametrize("size", [(5, 7), (4, 4)])
+def test_gradient_and_adjoint_of_a_linear_one(degradation, size):
+    x = picture(1, 3, *size).requires_grad_()
+    assert torch.autograd.gradcheck(degradation.measure, x)
+    y = degradation.measure(x)
+    v, u = torch.randn(y.shape, generator=seeded(1), dtype=y.dtype), picture(1, 3, *size, seed=2)
+    (adjoint,) = torch.autograd.grad(y, x, v)
+    torch.testing.assert_close((degradation.measure(u) * v).sum(), (u * adjoint).sum())  # <Au, v> = <u, A'v>
+    torch.testing.assert_close(degradation.measure(2 * x - 3 * u), 2 * y - 3 * degradation.measure(u))
+
+
+@pytest.mark.parametrize("degradation", KEEPING, ids=lambda each: each.name)
+@pytest.mark.parametrize("size", [(7, 5), (4, 16)])
+def test_constants_stay(degradation, size):
+    x = torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)[None, :, None, None].expand(1, 3, *size)
+    y = degradation.measure(x)
+    torch.testing.assert_close(y, x[..., : y.shape[-2], : y.shape[-1]], atol=1e-6, rtol=0)
+
+
+@every
+def test_applying_depends_on_the_seed_alone(degradation):
+    x, before = picture(2, 3, 16, 16, dtype=torch.float32), torch.get_rng_state()
+    first = degradation.apply(x, seeded(7))
+    assert torch.equal(first, degradation.apply(x, seeded(7)))
+    assert torch.equal(torch.get_rng_state(), before)
+    is_random = degradation.name in ("noise", "salt_and_pepper", "chain")
+    assert torch.equal(first, degradation.apply(x, seeded(8))) != is_random
+
+
+@every
+def test_made_in_inference_mode_it_still_has_a_gradient(degradation):
+    with torch.inference_mode():  # as ComfyUI calls the nodes
+        target = degradation.measure(picture(1, 3, 8, 8))
+        made = Mask(HALF.clone()) if isinstance(degradation, Mask) else degradation
+    x = picture(1, 3, 8, 8, seed=1).requires_grad_()
+    trust = made.trust(target)
+    error = (made.measure(x) - made.observe(target.clone())).square() * (1 if trust is None else trust)
+    (gradient,) = torch.autograd.grad(error.sum(), x)
+    assert gradient.abs().max() > 0
+
+
+def test_working_defaults():
+    class Negative(Degradation):
+        def measure(self, x):
+            return 1 - x
+
+    own, x = Negative(), picture(1, 3, 4, 4)
+    assert own.output_size(4, 5) == (4, 5)
+    assert torch.equal(own.apply(x, seeded()), 1 - x)
+    assert own.observe(x) is x
+    assert own.trust(x) is None
+    assert own.noise_variance == 0
+    assert Chain([own, own]).name == "chain"
+
+
+# the resizing kinds
+
+
+@pytest.mark.parametrize(("length", "out"), [(12, 3), (7, 3), (10, 9), (5, 5), (3, 7)])
+def test_area_is_the_exact_average(length, out):
+    fine = np.eye(length).repeat(out, axis=0)  # each pixel in `out` parts, of which `length` make a new one
+    np.testing.assert_allclose(area_matrix(length, out, length / out), fine.reshape(out, length, length).mean(1))
+
+
+def test_area_by_a_factor_drops_the_remainder():
+    x = picture(1, 3, 7, 9)
+    expected = x[..., :6, :8].unflatten(-1, (4, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
+    torch.testing.assert_close(AreaDownsample(factor=2).measure(x), expected)
+
+
+def test_lanczos_is_that_of_pillow_inside():
+    x = picture(1, 1, 48, 36, dtype=torch.float32)
+    reference = Image.fromarray(x[0, 0].numpy(), "F").resize((12, 16), Image.Resampling.LANCZOS)
+    y = LanczosDownsample(size=(16, 12)).measure(x)[0, 0]
+    torch.testing.assert_close(y[3:-3, 3:-3], torch.from_numpy(np.array(reference))[3:-3, 3:-3], atol=1e-4, rtol=0)
+    assert (y - torch.from_numpy(np.array(reference))).abs().max() > 1e-3  # the borders are mirrored here, cut there
+
+
+@pytest.mark.parametrize("kind", [BicubicDownsample, AreaDownsample, LanczosDownsample])
+def test_the_same_size_is_the_identity(kind):
+    x = picture(1, 3, 6, 7)
+    torch.testing.assert_close(kind(size=(6, 7)).measure(x), x)
+    with pytest.raises(ImageError, match="too small to be downscaled by size 7x9"):
+        kind(size=(9, 7)).measure(x)
+
+
+# the blurs
+
+
+def test_blur_has_the_width_it_says_and_mirrors_the_borders():
+    x = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
+    x[..., 20, 20] = 1
+    y, place = GaussianBlur(2.5).measure(x)[0, 0], torch.arange(41.0, dtype=torch.float64) - 20
+    torch.testing.assert_close(
+        (y.sum(0) * place**2).sum(), torch.tensor(2.5**2, dtype=torch.float64), atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(y, y.mT)
+    torch.testing.assert_close(y, y.flip(0))
+    small = picture(1, 1, 3, 4)
+    mirrored = torch.cat([small, small.flip(-2)[..., 1:-1, :]], -2)  # one period of the endless mirrored picture
+    mirrored = torch.cat([mirrored, mirrored.flip(-1)[..., 1:-1]], -1).repeat(1, 1, 15, 11)
+    middle = GaussianBlur(4).measure(mirrored)[..., 28:31, 30:34]
+    torch.testing.assert_close(GaussianBlur(4).measure(small), middle, atol=1e-6, rtol=0)
+
+
+def test_motion_along_a_row_is_an_average():
+    x = picture(1, 3, 5, 12)
+    expected = x.unfold(-1, 5, 1).mean(-1)
+    torch.testing.assert_close(MotionBlur(5, 0).measure(x)[..., 2:-2], expected)
+    torch.testing.assert_close(MotionBlur(5, 0).measure(x)[..., 0], x[..., [2, 1, 0, 1, 2]].mean(-1))  # mirrored
+    torch.testing.assert_close(MotionBlur(5, 90).measure(x.mT)[..., 2:-2, :], expected.mT)
+    torch.testing.assert_close(MotionBlur(1, 0).measure(x), x)
+    half = MotionBlur(4, 180).measure(x)[..., 2:-2]  # both ends reach half a pixel in
+    torch.testing.assert_close(half, expected * 5 / 4 - (x[..., :-4] + x[..., 4:]) / 8)
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 77, 90, 135, 359])
+@pytest.mark.parametrize("length", [1, 3.3, 8])
+def test_the_kernel_of_a_line(length, angle):
+    kernel = line_kernel(length, angle)
+    radius = len(kernel) // 2
+    place = np.arange(-radius, radius + 1)
+    assert kernel.sum() == pytest.approx(1)
+    np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-9)
+    spread = (kernel * (place[:, None] ** 2 + place**2)).sum()
+    assert spread == pytest.approx(length**2 / 12, abs=0.6)  # of the line, give or take its pixels
+    tilt = -(kernel * np.outer(place, place)).sum()  # counter-clockwise: up is where rows are negative
+    assert tilt == pytest.approx(length**2 / 24 * math.sin(2 * math.radians(angle)), abs=0.4)
+
+
+def test_motion_in_a_picture_smaller_than_the_line():
+    y = MotionBlur(50, 10).measure(picture(1, 3, 3, 2))
+    assert y.max() - y.min() < 0.6
+    assert y.shape == (1, 3, 3, 2)
+
+
+# the noises
+
+
+def test_noise_has_the_variance_it_says():
+    x = torch.full((1, 3, 100, 100), 0.5)
+    noise = Noise(0.1)
+    error = noise.apply(x, seeded()) - x
+    assert error.mean().abs() < 3e-3
+    assert error.square().mean() == pytest.approx(noise.noise_variance, rel=0.03)
+    assert noise.noise_variance == pytest.approx(0.01)
+    loud = Noise(1).apply(x, seeded())
+    assert (loud.min(), loud.max()) == (0, 1)
+    assert torch.equal(noise.measure(x), x)
+
+
+def test_salt_and_pepper_is_not_trusted():
+    x = torch.full((2, 3, 100, 100), 0.5)
+    y = SaltAndPepper(0.3).apply(x, seeded())
+    black, white = (y == 0).all(1), (y == 1).all(1)
+    assert black.float().mean() == pytest.approx(0.15, abs=0.01)
+    assert white.float().mean() == pytest.approx(0.15, abs=0.01)
+    assert ((y == x).all(1) | black | white).all()
+    assert torch.equal(SaltAndPepper(0.3).trust(y)[:, 0] == 0, black | white)
+    nearly = torch.tensor([0, 0.4, 0.6, 254.4, 254.6, 255]).div(255).expand(1, 3, 1, 6)
+    assert SaltAndPepper(0.3).trust(nearly).flatten().tolist() == [0, 0, 1, 1, 0, 0]
+    red = torch.tensor([1.0, 0, 0])[None, :, None, None]
+    assert SaltAndPepper(0.3).trust(red).item() == 1
+
+
+# JPEG
+
+
+def smooth(*size: int) -> torch.Tensor:
+    """Pictures with edges and colours, 8-bit."""
+    x = GaussianBlur(1.2).measure(picture(8, 3, *size, dtype=torch.float32))
+    return ((x - 0.5) * 3 + 0.5).clamp(0, 1).mul(255).round() / 255
+
+
+@pytest.mark.parametrize("quality", [5, 10, 30, 75, 95])
+@pytest.mark.parametrize("size", [(16, 16), (32, 32), (33, 31), (5, 3), (12, 18), (18, 6)])
+def test_jpeg_is_that_of_pillow(size, quality):
+    x, jpeg = smooth(*size), JPEG(quality)
+    real = jpeg.apply(x, seeded())
+    error = (jpeg.measure(x) - real).abs()
+    assert error.mean() < 1.5 / 255
+    assert error.median() < 1 / 255
+    assert (x - real).abs().mean() > 2 * error.mean()
+
+
+@pytest.mark.parametrize("quality", [1, 10, 49, 50, 60, 100])
+def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", quality=quality)
+    tables = Image.open(tmp_path / "x.jpg").quantization
+    assert tables[0] == steps(LUMA_STEPS, quality).flatten().tolist()
+    assert tables[1] == steps(CHROMA_STEPS, quality).flatten().tolist()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 5)])
+def test_the_gradient_of_jpeg_is_that_without_rounding(size):
+    def unrounded(x):
+        return compressed(x, 20, lambda value: value)
+
+    x = (picture(1, 3, *size) / 2 + 0.25).requires_grad_()
+    assert torch.autograd.gradcheck(unrounded, x, fast_mode=True)
+    y = JPEG(20).measure(x)
+    assert (y - unrounded(x)).abs().mean() > 0.01
+    v = picture(*y.shape, seed=1)
+    torch.testing.assert_close(torch.autograd.grad(y, x, v), torch.autograd.grad(unrounded(x), x, v))
+
+
+def test_jpeg_keeps_grey_where_nothing_is_rounded_and_clamps():
+    grey = picture(1, 1, 9, 17).expand(1, 3, -1, -1)
+    torch.testing.assert_close(compressed(grey, 20, lambda value: value), grey, atol=1e-3, rtol=0)
+    y = JPEG(20).measure(picture(1, 3, 16, 16) * 4 - 2)
+    assert y.min() >= 0
+    assert y.max() <= 1
+
+
+@pytest.mark.parametrize("degradation", [JPEG(10), Grey()])
+def test_only_colours_become_grey_or_jpeg(degradation):
+    with pytest.raises(ImageError, match=rf"{degradation.name} was given a picture of the shape \[1, 1, 8, 8\]"):
+        degradation.measure(torch.rand(1, 1, 8, 8))
+
+
+# masks and grey
+
+
+def test_a_mask_hides():
+    mask, x = Mask(HALF), torch.rand(2, 3, 3, 4, generator=seeded())
+    assert mask.trust(x).shape == (2, 1, 3, 4)
+    assert mask.trust(x)[1, 0].tolist() == [[1, 1, 0, 0]] * 3
+    y = mask.apply(x, seeded())
+    assert torch.equal(y[..., :2], x[..., :2])
+    assert (y[..., 2:] == 0.5).all()
+    assert mask.trust(x[..., :3])[0, 0, 0].tolist() == [1, 0.5, 0]  # by area
+
+
+@pytest.mark.parametrize(
+    ("mask", "found"),
+    [
+        (torch.ones(3, 4, 4), r"The mask has the shape \[3, 4, 4\]."),
+        (torch.ones(0, 4), r"The mask has the shape \[0, 4\]."),
+        (torch.zeros(4, 4), "The mask's values run from 0 to 0."),
+        (torch.tensor([[0.0, 255]]), "The mask's values run from 0 to 255."),
+        (torch.tensor([[0.0, math.nan]]), "The mask's values run from nan to nan."),
+    ],
+)
+def test_impossible_masks(mask, found):
+    with pytest.raises(SettingError, match=found):
+        Mask(mask)
+
+
+def test_grey_is_the_luma_and_makes_the_input_grey():
+    red = torch.tensor([1.0, 0, 0])[None, :, None, None]
+    assert Grey().measure(red).flatten().tolist() == pytest.approx([0.299] * 3)
+    x = picture(1, 3, 4, 4)
+    torch.testing.assert_close(Grey().observe(x), Grey().measure(x))
+    torch.testing.assert_close(Grey().observe(Grey().observe(x)), Grey().observe(x))
+    picture_in_l = np.asarray(Image.fromarray(np.uint8(x[0].permute(1, 2, 0) * 255)).convert("L"))
+    assert np.abs(Grey().measure(x)[0, 0].numpy() * 255 - picture_in_l).max() < 1.6
+
+
+# chains
+
+
+def test_a_chain_is_its_parts_in_order():
+    x = picture(2, 3, 8, 8)
+    blur, area, noise, salt, grey = GaussianBlur(1), AreaDownsample(factor=2), Noise(0.1), SaltAndPepper(0.3), Grey()
+    chain = Chain([Chain([blur, area]), Chain([Chain([noise]), salt, Mask(HALF), grey])])
+    assert [part.name for part in chain.parts] == ["blur", "area", "noise", "salt_and_pepper", "mask", "grey"]
+    assert chain.output_size(8, 9) == (4, 4)
+    torch.testing.assert_close(chain.measure(x), grey.measure(area.measure(blur.measure(x))))
+    random = seeded(3)
+    expected = salt.apply(noise.apply(area.measure(blur.measure(x)), random), random)
+    y = chain.apply(x, seeded(3))
+    torch.testing.assert_close(y, grey.measure(Mask(HALF).apply(expected, random)))
+    torch.testing.assert_close(chain.observe(expected), grey.measure(expected))
+    torch.testing.assert_close(chain.trust(expected), salt.trust(expected) * Mask(HALF).trust(expected))
+    assert 0 < chain.trust(expected).mean() < 0.5
+    assert Chain([noise, blur, Noise(0.2)]).noise_variance == pytest.approx(0.05)
+    assert Chain([noise, blur]).trust(y) is None
+    order = Chain([AreaDownsample(size=(4, 4)), blur]).measure(x) - Chain([blur, AreaDownsample(size=(4, 4))]).measure(
+        x
+    )
+    assert order.abs().max() > 0.01
+    with pytest.raises(SettingError, match="The chain has no parts"):
+        Chain([])
+
+
+def test_through():
+    plain = through(None, (4, 6), (8, 12))
+    assert isinstance(plain, BicubicDownsample)
+    assert plain.output_size(8, 12) == (4, 6)
+    own = Chain([GaussianBlur(1), AreaDownsample(factor=2)])
+    assert through(own, (4, 6), (8, 12)) is own
+    blur = GaussianBlur(1)
+    assert through(blur, (8, 12), (8, 12)) is blur
+    after, x = through(blur, (4, 6), (8, 12)), picture(1, 3, 8, 12)
+    torch.testing.assert_close(after.measure(x), blur.measure(plain.measure(x)))
+    with pytest.raises(ImageError, match="The target is 6x5; the degradation makes 6x4 of the generator's 12x8"):
+        through(own, (5, 6), (8, 12))
+    with pytest.raises(ImageError, match="The target is 4x4; the degradation makes 6x6 of the generator's 8x8"):
+        through(AreaDownsample(size=(6, 6)), (4, 4), (8, 8))
+    for degradation in (None, blur):
+        with pytest.raises(ImageError, match="The image is 8x8, too small to be downscaled by size 9x9"):
+            through(degradation, (9, 9), (8, 8))

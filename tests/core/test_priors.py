@@ -1,0 +1,163 @@
+"""The walks of a search: what they may move, and what keeps the faces natural."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.errors import SettingError
+from pulse_core.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.generators.mapping import SLOPE
+from pulse_core.latent_search.config import FREE, PRESETS, PUBLISHED, RECOMMENDED, SearchConfig
+from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.priors import PRIORS
+from pulse_core.latents import radius
+
+
+@pytest.fixture(scope="module")
+def target(tiny):
+    z = torch.randn(1, tiny.z_dim, generator=torch.Generator().manual_seed(9))
+    return downsample((tiny(z).clamp(-1, 1) + 1) / 2, size=(8, 8)).clamp(0, 1)
+
+
+def states(generator, target, fit, config, look, seed=0):
+    """What `look` sees at each step."""
+    seen = []
+    search(generator, target, fit, config, seed=seed, on_step=lambda state: seen.append(look(state)) and None)
+    return seen
+
+
+def test_white_latents_of_the_generator_are_standard_normal(tiny, tiny_fit):
+    w = tiny.mapping.map_to_w(torch.randn(20000, tiny.z_dim, generator=torch.Generator().manual_seed(5)), None)
+    white = tiny_fit.whiten(w)
+    assert white.mean(0).abs().max() < 0.1
+    torch.testing.assert_close(torch.cov(white.T), torch.eye(tiny.w_dim), atol=0.12, rtol=0)
+    torch.testing.assert_close(tiny_fit.colour(white), w, atol=1e-3, rtol=1e-3)
+    distance = tiny_fit.distance(w[:, None])
+    assert float(distance.mean()) == pytest.approx(1, abs=0.1)
+    far = torch.nn.functional.leaky_relu(tiny_fit.mean + 5 * tiny_fit.std, SLOPE)
+    assert float(tiny_fit.distance(far[None])) > 2
+
+
+def test_the_fit_is_the_covariance(tiny):
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(2000, tiny.z_dim, generator=random)
+    v = torch.nn.functional.leaky_relu(tiny.mapping.map_to_w(z, None), 1 / SLOPE)
+    fit = fit_gaussian(tiny, 2000)
+    torch.testing.assert_close(fit.covariance, torch.cov(v.T.double()).float(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(fit.covariance.diagonal(), fit.std.square(), rtol=1e-6, atol=0)
+
+
+def test_without_a_covariance_the_dimensions_are_independent(tiny_fit):
+    plain = LatentGaussian(tiny_fit.mean, tiny_fit.std)
+    white = torch.randn(3, len(plain.mean), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plain.colour(white), plain.to_ws(white))
+    torch.testing.assert_close(plain.whiten(plain.colour(white)), white, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("space", ["W", "W+"])
+def test_every_prior_comes_closer_in_every_space(tiny, tiny_fit, target, prior, space):
+    base = PUBLISHED if prior == "sphere" else RECOMMENDED
+    config = replace(base, steps=40, prior=prior, latent_space=space, beginning="prior", variety=1.0)
+    l2 = states(tiny, target, tiny_fit, config, lambda state: float(state.best_l2))
+    assert l2[-1] < 0.7 * l2[0]
+    (solution,) = search(tiny, target, tiny_fit, replace(config, steps=3))
+    same = torch.equal(solution.ws, solution.ws[:1].expand_as(solution.ws))
+    assert same == (space == "W")
+
+
+def test_the_prior_holds_against_a_picture_that_nobody_drew(tiny, tiny_fit):
+    noise = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    loose, tight = (
+        search(tiny, noise, tiny_fit, replace(RECOMMENDED, steps=60, first_tolerance=t, last_tolerance=t))[0]
+        for t in (0.01, 1.0)
+    )
+    assert tight.distance < 1.3 < loose.distance
+    assert loose.far
+    assert loose.l2 < tight.l2
+
+
+def test_the_shell_holds_the_norm(tiny, tiny_fit, target):
+    config = replace(RECOMMENDED, steps=60, prior="shell", first_tolerance=1.0, last_tolerance=1.0, variety=0.0)
+    trunk = states(tiny, target, tiny_fit, config, lambda state: state.latent.norm())
+    free = states(tiny, target, tiny_fit, replace(config, prior="whitened"), lambda state: state.latent.norm())
+    assert abs(float(trunk[-1]) - math.sqrt(tiny.w_dim)) < abs(float(free[-1]) - math.sqrt(tiny.w_dim))
+
+
+def test_a_staged_search_opens_layer_styles_and_then_the_noise(tiny, tiny_fit, target):
+    config = replace(RECOMMENDED, steps=30, latent_space="staged")
+    found = []
+    for stop in (9, 15, 25):
+        run = []
+        (solution,) = search(
+            tiny,
+            target,
+            tiny_fit,
+            replace(config, eps=0.0),
+            on_step=lambda s, stop=stop, run=run: run.append([n.clone() for n in s.noise]) or s.step == stop,
+        )
+        apart = (solution.ws - solution.ws[:1]).abs().max() > 1e-6
+        moved = not all(torch.equal(a, b) for a, b in zip(run[0], run[-1], strict=True))
+        found.append((bool(apart), moved))
+    assert found == [(False, False), (True, False), (True, True)]
+
+
+def test_noise_maps_keep_their_norms_with_every_prior(tiny, tiny_fit, target):
+    noise = states(tiny, target, tiny_fit, replace(RECOMMENDED, steps=5), lambda s: [n.clone() for n in s.noise])
+    for first, last in zip(noise[0], noise[-1], strict=True):
+        torch.testing.assert_close(radius(last), radius(first), rtol=1e-5, atol=0)
+    assert not torch.equal(noise[0][0], noise[-1][0])
+
+
+def test_variety_makes_seeds_differ(tiny, tiny_fit, target):
+    def spread(variety: float) -> float:
+        config = replace(RECOMMENDED, steps=30, variety=variety, noise="zero", starts=3)
+        ws = torch.stack([solution.ws for solution in search(tiny, target, tiny_fit, config)])
+        return float(ws.std(0).mean())
+
+    assert spread(0.0) < 1e-6 < spread(0.3) < spread(1.0)
+
+
+def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
+    config = replace(RECOMMENDED, steps=30, candidates=4, trial_steps=5, eps=0.0)
+    seen = []
+    (solution,) = search(
+        tiny, target, tiny_fit, config, on_step=lambda s: seen.append((s.step, float(s.best_l2), s.progress))
+    )
+    trials = seen[:20]
+    assert [step for step, *_ in trials] == list(range(5)) * 4  # four starts, five steps each
+    assert [step for step, *_ in seen[20:30]] == list(range(5, 10)) * 2  # the better two go on
+    assert [step for step, *_ in seen[30:]] == list(range(10, 31))  # one is left
+    after = sorted(trials[i][1] for i in (4, 9, 14, 19))
+    assert seen[20][1] <= after[1]
+    assert seen[-1][2] == (51, 51)
+    assert solution.steps == 30
+
+
+def test_a_search_goes_on_until_found_within_its_budget(tiny, tiny_fit, target):
+    short = replace(RECOMMENDED, steps=10, eps=0.0)
+    (missed,) = search(tiny, target, tiny_fit, short)
+    (longer,) = search(tiny, target, tiny_fit, replace(short, max_steps=60))
+    assert longer.steps == 60
+    assert longer.l2 < missed.l2
+    reached = 0.5 * (longer.l2 + missed.l2)
+    (found,) = search(tiny, target, tiny_fit, replace(short, eps=reached, max_steps=60))
+    assert found.converged
+    assert 10 < found.steps < 60
+
+
+def test_presets_differ_only_in_how(tiny):
+    for name in FREE:
+        assert len({getattr(preset, name) for preset in PRESETS.values()}) == 1
+    assert SearchConfig() == PRESETS["recommended"]
+    assert PUBLISHED.loss == "100*L2+0.05*GEOCROSS"
+
+
+def test_what_does_not_go_together_is_told():
+    with pytest.raises(SettingError, match="latent_space is 'staged' and prior is 'sphere'"):
+        replace(PUBLISHED, latent_space="staged")
