@@ -36,22 +36,25 @@ SPOILED = {
 
 @dataclass(frozen=True)
 class Target:
-    """truth: [3, H, W] in 0..1. kind: generated or photograph."""
+    """truth: [3, H, W] in 0..1. kind: generated or photograph. side: pixels that it has in its file."""
 
     name: str
     kind: str
     truth: Tensor
+    side: int
 
 
 def faces(generator: Generator, generated: int) -> Iterator[Target]:
     """The photographs, aligned, and so many faces from seeds of their own."""
     for name, file in PHOTOGRAPHS.items():
         picture = read_image(SAMPLES / file)
-        (aligned,) = align([picture], find_faces([picture], FindSettings(max_faces=1)), generator.size[1])
-        yield Target(name, "photograph", aligned[:3])
+        found = find_faces([picture], FindSettings(max_faces=1))
+        (aligned,) = align([picture], found, generator.size[1])
+        side = min(generator.size[1], round(next(iter(found)).side))
+        yield Target(name, "photograph", aligned[:3], side)
     seeds = range(FIRST_SEED, FIRST_SEED + generated)
     for number, (image, _) in enumerate(sample(generator, seeds, TRUNCATION), 1):
-        yield Target(f"face {number}", "generated", image)
+        yield Target(f"face {number}", "generated", image, image.shape[-1])
 
 
 def degradation(name: str, lr: int) -> Degradation | None:

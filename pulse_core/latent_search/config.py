@@ -64,7 +64,7 @@ class SearchConfig(Settings):
         "guess", "begin with what the picture suggests (guess), or without looking at it (prior)", choices=BEGINNINGS
     )
     layer_freedom: float = option(
-        0.3,
+        1.2,
         "how far each layer's style may leave the common one; not for the sphere",
         unit="standard deviations",
         low=0.0,
@@ -78,7 +78,7 @@ class SearchConfig(Settings):
         high=2.0,
     )
     first_tolerance: float = option(
-        0.15,
+        0.3,
         "the error that is tolerated at first, so that the face is natural before it is exact; not for the sphere",
         unit="standard deviation, colours in 0..1",
         low=1e-4,
@@ -91,7 +91,7 @@ class SearchConfig(Settings):
         low=1e-4,
         high=10.0,
     )
-    noise_rate: float = option(0.5, "learning rate of the noise maps", unit="of the latents'", low=0.0, high=100.0)
+    noise_rate: float = option(0.2, "learning rate of the noise maps", unit="of the latents'", low=0.0, high=100.0)
     candidates: int = option(
         1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
     )

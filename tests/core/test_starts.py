@@ -26,7 +26,7 @@ def test_a_guess_is_closer_than_the_mean(tiny, tiny_fit, start):
     images, ws = zip(*sample(tiny, range(50)), strict=True)
     guess = start.guess(downsample(torch.stack(images), size=(8, 8)))
     truth = tiny_fit.whiten(torch.stack(ws)[:, 0])
-    assert float((guess - truth).square().mean()) < 0.8 * float(truth.square().mean())
+    assert float((guess - truth).square().mean()) < 0.9 * float(truth.square().mean())
 
 
 def test_a_search_begins_with_the_guess(
