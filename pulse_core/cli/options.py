@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..catalogue import DEFAULT_GENERATOR
-from ..degradations import Degradation, help_text, parse_degradation
+from ..degradations import Degradation, forms, parse_degradation
 from ..latent_search.config import PRESETS, SearchConfig
 from ..latents import SEEDS
 from ..settings import Settings
@@ -67,7 +67,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--degradation",
         metavar="TEXT",
-        help="what else happened to the picture, in order, in its own pixels: " + "; ".join(help_text().splitlines()),
+        help=f"what else happened to the picture, in this order, in its own pixels, joined by +: {forms()}",
     )
     add_settings(parser, "search", SearchConfig, preset=True)
 

@@ -16,6 +16,7 @@ from .jpeg import JPEG
 from .lanczos import LanczosDownsample
 from .mask import Mask
 from .noise import Noise, SaltAndPepper
+from .text import forms as forms
 from .text import help_text as help_text
 from .text import parse_degradation as parse_degradation
 

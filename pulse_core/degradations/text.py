@@ -26,6 +26,11 @@ def parse_degradation(text: str) -> Degradation:
     return parts[0] if len(parts) == 1 else Chain(parts)
 
 
+def forms() -> str:
+    """How each kind is written, separated by commas."""
+    return ", ".join(map(_signature, _kinds()))
+
+
 def help_text() -> str:
     """A line for each kind: how it is written, what it does, its arguments with range, unit and default."""
     written = {_signature(kind): kind for kind in _kinds()}
@@ -56,10 +61,9 @@ def _part(part: str, text: str) -> Degradation:
     match = _PART.fullmatch(part)
     kind = next((kind for kind in _kinds() if match is not None and kind.name == match[1]), None)
     if match is None or kind is None:
-        forms = ", ".join(map(_signature, _kinds()))
         raise SettingError(
             f"The degradation {text!r} has the part {part!r}.",
-            f"one or more of {forms}, joined by +.",
+            f"one or more of {forms()}, joined by +.",
             "check the spelling, and write name(number, ...).",
         )
     inside = (match[2] or "").strip()

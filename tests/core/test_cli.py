@@ -14,6 +14,7 @@ from zoo import ZOO
 
 from pulse_core import cli
 from pulse_core.cli import upscale as upscale_command
+from pulse_core.gaussian import LatentGaussian
 from pulse_core.images import read_image, save_image
 
 
@@ -66,6 +67,35 @@ def test_every_setting_is_an_option(tiny_file, faces, tmp_path):
     assert settings["optimizer"] == "sgdm"
     assert settings["latent_space"] == "W"
     assert settings["eps"] == 0.01
+
+
+def test_a_preset_and_what_is_changed_of_it(tiny_file, faces, tmp_path):
+    def settings(*words):
+        report = tmp_path / "r.json"
+        assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--report", report, *words) == 0
+        return json.loads(report.read_text())["images"][0]["settings"]
+
+    assert settings()["prior"] == "whitened"
+    published = settings("--preset", "published", "--learning-rate", 0.2)
+    assert (published["prior"], published["loss"]) == ("sphere", "100*L2+0.05*GEOCROSS")
+    assert published["learning_rate"] == 0.2
+
+
+def test_a_degradation_is_looked_through_and_reported(tiny_file, faces, tmp_path, capsys):
+    words = ["--degradation", "grey + noise(0.05)", "--report", tmp_path / "r.json"]
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", *words) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["images"][0]["degradation"] == "grey + noise(0.05)"
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "no", "--degradation", "fog(3)") == 2
+    assert "fog" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
+    out = tmp_path / "fit.safetensors"
+    words = ["--samples", 500, "--starts", 100, "-o", out]
+    assert run("fit", tiny_file, *words) == 0
+    assert "a guess of latents from 100 images" in capsys.readouterr().out
+    assert LatentGaussian.load(out).start is not None
 
 
 def test_ctrl_c_keeps_what_is_finished_and_nothing_half(tiny_file, faces, tmp_path, monkeypatch, capsys):
