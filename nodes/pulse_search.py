@@ -72,45 +72,7 @@ class PULSESearchNode(io.ComfyNode):
                     max=1000,
                     tooltip="Show the current image every so many steps; 0 shows none.",
                 ),
-                sockets.LatentGaussian.Input(
-                    "gaussian",
-                    optional=True,
-                    tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
-                ),
-                sockets.class_label(),
-                io.Int.Input(
-                    "lr_size",
-                    default=AUTO,
-                    min=0,
-                    max=4096,
-                    optional=True,
-                    tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
-                    "each has in its photograph (16, 32, 64, ...).",
-                ),
-                sockets.Faces.Input(
-                    "faces",
-                    optional=True,
-                    tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at its own size.",
-                ),
-                io.Combo.Input(
-                    "preset",
-                    options=[*PRESETS, _CUSTOM],
-                    default="recommended",
-                    optional=True,
-                    tooltip="recommended: natural faces first, then close ones. published: as in the paper. Both "
-                    f"set how is searched; {', '.join(FREE)} stay as they are here. custom: all as it is here.",
-                ),
-                *(sockets.widget(SearchConfig, name, optional=True) for name in _MORE_SETTINGS),
-                sockets.SearchSettings.Input(
-                    "settings",
-                    optional=True,
-                    tooltip="From PULSE Search Settings; they come before the preset.",
-                ),
-                sockets.Degradation.Input(
-                    "degradation",
-                    optional=True,
-                    tooltip="From PULSE Degradation: what else happened to the image; the result is free of it.",
-                ),
+                *_optional_inputs(),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
@@ -159,6 +121,51 @@ class PULSESearchNode(io.ComfyNode):
         small = host.give_images(_same_size([solution.downscaled for solution in found]))
         latent = host.give_latent(torch.stack([solution.ws for solution in found]))
         return io.NodeOutput(images.all(), small, latent, _report(found, generator, config))
+
+
+def _optional_inputs() -> list[Any]:
+    """Those that may stay unconnected, and those that came later, in the order in which they came."""
+    return [
+        sockets.LatentGaussian.Input(
+            "gaussian",
+            optional=True,
+            tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
+        ),
+        sockets.class_label(),
+        io.Int.Input(
+            "lr_size",
+            default=AUTO,
+            min=0,
+            max=4096,
+            optional=True,
+            tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
+            "each has in its photograph (16, 32, 64, ...).",
+        ),
+        sockets.Faces.Input(
+            "faces",
+            optional=True,
+            tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at its own size.",
+        ),
+        io.Combo.Input(
+            "preset",
+            options=[*PRESETS, _CUSTOM],
+            default="recommended",
+            optional=True,
+            tooltip="recommended: natural faces first, then close ones. published: as in the paper. Both "
+            f"set how is searched; {', '.join(FREE)} stay as they are here. custom: all as it is here.",
+        ),
+        *(sockets.widget(SearchConfig, name, optional=True) for name in _MORE_SETTINGS),
+        sockets.SearchSettings.Input(
+            "settings",
+            optional=True,
+            tooltip="From PULSE Search Settings; they come before the preset.",
+        ),
+        sockets.Degradation.Input(
+            "degradation",
+            optional=True,
+            tooltip="From PULSE Degradation: what else happened to the image; the result is free of it.",
+        ),
+    ]
 
 
 def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> SearchConfig:
