@@ -8,10 +8,12 @@ from safetensors.torch import save_file
 from tiny import save_tiny
 
 from pulse_core import catalogue, gaussian
+from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
 from pulse_core.generators import build_generator
 from pulse_core.loading import load_generator
+from pulse_core.sampling import sample
 
 
 def test_moments_are_those_of_the_whole_stream():
@@ -111,8 +113,11 @@ def test_known_generators_bring_their_fit():
     for row in catalogue.fetchable():
         path = catalogue.shipped_fit(row.content_hash)
         assert path is not None, f"no fit ships for {row.name}"
-        assert path.stat().st_size < 5000
-        assert LatentGaussian.load(path).std.min() > 0
+        assert path.stat().st_size < 3_000_000
+        fit = LatentGaussian.load(path)
+        assert fit.std.min() > 0
+        assert fit.covariance is not None
+        assert fit.start is not None
 
 
 @pytest.mark.weights
@@ -120,3 +125,14 @@ def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
     shipped, fresh = gaussian_for(ffhq_mobile), fit_gaussian(ffhq_mobile, 20_000)
     assert (shipped.mean - fresh.mean).abs().div(shipped.std).max() < 5 / 20_000**0.5
     assert (shipped.std / fresh.std - 1).abs().max() < 0.05
+    own, others = (fit.whiten(next(sample(ffhq_mobile, [3]))[1]) for fit in (shipped, fresh))
+    assert own.square().mean().sqrt() == pytest.approx(float(others.square().mean().sqrt()), rel=0.1)
+
+
+@pytest.mark.weights
+def test_the_shipped_guess_knows_what_pictures_show(ffhq_mobile):
+    shipped = gaussian_for(ffhq_mobile)
+    images, ws = zip(*sample(ffhq_mobile, range(6)), strict=True)
+    guess = shipped.start.guess(downsample(torch.stack(images), size=(32, 32)))[:, :10]
+    truth = shipped.whiten(torch.stack(ws)[:, 0])[:, :10]
+    assert float((guess - truth).square().sum()) < 0.85 * float(truth.square().sum())
