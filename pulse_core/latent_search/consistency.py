@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..degradations import Degradation
+from ..losses import mean_squared_error
 
 _ROUNDS = 4  # colours are clamped, which brings some of the error back
 _STEPS = 12  # of the conjugate gradients
@@ -30,12 +31,12 @@ def correct(
         with torch.enable_grad():
             measured, transposed = _linearised(image, degradation)
         error = target - measured if trust is None else (target - measured) * trust
-        power = error.square().flatten(1).mean(1)
+        power = mean_squared_error(measured, target, trust)
         kept = (degradation.noise_variance / power.clamp(min=1e-12)).sqrt().clamp(max=1)
         wanted = error * (amount * (1 - kept))[:, None, None, None]
         change = transposed(_solve(lambda y: degradation.measure(transposed(y)), wanted))  # noqa: B023 - used at once
         better = (image + change).clamp(0, 1)
-        improved = (degradation.measure(better) - target).square().flatten(1).mean(1) < power
+        improved = mean_squared_error(degradation.measure(better), target, trust) < power
         image = torch.where(improved[:, None, None, None], better, image)
         if amount < 1:
             break

@@ -78,6 +78,17 @@ def test_hidden_pixels_change_nothing(pair):
     assert (down.measure(changed) - target)[..., :3, :].abs().max() < 0.01
 
 
+def test_what_is_hidden_may_be_wrong_and_hinders_nothing(pair):
+    image, target, down = pair
+    mask = torch.ones(8, 8)
+    mask[4:] = 0
+    hidden = through(Mask(mask), (8, 8), (64, 64))
+    spoiled = target.clone()
+    spoiled[..., 4:, :] = 0.0
+    changed = correct(image, spoiled, hidden, 1.0, hidden.trust(spoiled))
+    assert (down.measure(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
+
+
 def test_a_search_reports_both_errors(tiny, tiny_fit):
     target = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     exact, plain = (
