@@ -57,20 +57,20 @@ def measure(
     against the clean small image.
     """
     given, clean = observe(target, case.spoiling, case.lr)
-    through_ = degradation(case.spoiling, case.lr)
+    spoiled_by = degradation(case.spoiling, case.lr)
     _forget_peak()
     started = time.perf_counter()
     own: dict[str, Any] = {}
     if config is None:
         image = F.interpolate(given, generator.size, mode="bicubic", align_corners=False).clamp(0, 1)[0]
     else:
-        (found,) = search(generator, given, gaussian, config, seed=case.seed, degradation=through_)
+        (found,) = search(generator, given, gaussian, config, seed=case.seed, degradation=spoiled_by)
         image = found.image
         own = {"l2": found.search_l2, "distance": found.distance, "steps": found.steps}
     own |= {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb()}
     yield _scores(case, target, image, clean, identity) | own, image
     if case.row == "recommended":
-        operator = through(through_, (case.lr, case.lr), generator.size)
+        operator = through(spoiled_by, (case.lr, case.lr), generator.size)
         seen = operator.observe(given)
         exact = correct(image[None], seen, operator, 1.0, operator.trust(seen))[0]
         yield _scores(replace(case, row=EXACT), target, exact, clean, identity) | own, exact

@@ -14,6 +14,7 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.files import whole_file
 from pulse_core.images import read_image, to_pil
 
+from .measure import Case
 from .rows import BICUBIC, MAIN
 from .targets import SPOILED, Target, observe
 
@@ -33,7 +34,7 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], lr: in
 
 def _row(target: Target, spoiling: str, lr: int, pictures: Path) -> list[Tensor] | None:
     """The columns' pictures; None where one of them was not made."""
-    files = [pictures / f"{target.name}|{lr}|{spoiling}|{row}|0.png" for row in (BICUBIC, *MAIN)]
+    files = [pictures / f"{Case(target.name, lr, spoiling, row, 0).key}.png" for row in (BICUBIC, *MAIN)]
     if not all(file.is_file() for file in files):
         return None
     given = F.interpolate(observe(target, spoiling, lr)[0], (SIDE, SIDE), mode="nearest-exact")[0]

@@ -14,6 +14,7 @@ import torch
 from pulse_core.files import whole_file
 from pulse_core.images import NOTICE, read_image
 
+from .measure import Case
 from .rows import MAIN, ROWS, STEPS
 from .targets import SPOILED, TRUNCATION, degradation
 
@@ -132,7 +133,7 @@ def _spread(cells: Iterable[Cell], pictures: Path) -> str:
         apart = []
         for target, lr, spoiling, name, seed in by_key:
             if name == row and seed == 1 and (target, lr, spoiling, name, 0) in by_key:
-                pair = [read_image(pictures / f"{target}|{lr}|{spoiling}|{row}|{each}.png") for each in (0, 1)]
+                pair = [read_image(pictures / f"{Case(target, lr, spoiling, row, each).key}.png") for each in (0, 1)]
                 apart.append(float((pair[0] - pair[1]).square().mean().sqrt()) * 255)
         if apart:
             lines.append(f"| {row} | {len(apart)} | {_mean(apart, '.1f')} |")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pulse_core.degradations import Chain, Degradation, parse_degradation
+from pulse_core.degradations import Degradation, parse_degradation
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.mask import Mask
 from pulse_core.faces.alignment import align
@@ -74,7 +74,7 @@ def observe(target: Target, spoiling: str, lr: int) -> tuple[Tensor, Tensor]:
     through = degradation(spoiling, lr)
     if through is None:
         return clean, clean
-    return _rounded(Chain([through]).apply(clean, torch.Generator().manual_seed(lr))), clean
+    return _rounded(through.apply(clean, torch.Generator().manual_seed(lr))), clean
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -41,27 +41,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the fit."""
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
-    with tqdm(total=args.samples, unit="samples", unit_scale=True) as bar:
-        fit = fit_gaussian(
-            generator,
-            args.samples,
-            args.seed,
-            class_index=args.class_index,
-            on_progress=lambda done, _: bar.update(done - bar.n) and None,
-        )
+    label = args.class_index
+    with _Bar(args.samples, "samples") as bar:
+        fit = fit_gaussian(generator, args.samples, args.seed, class_index=label, on_progress=bar.count)
     if args.starts:
-        with tqdm(total=args.starts, unit="images") as bar:
-            start = fit_starts(
-                generator,
-                fit,
-                args.starts,
-                class_index=args.class_index,
-                on_progress=lambda done, _: bar.update(done - bar.n) and None,
-            )
-        fit = replace(fit, start=start)
+        with _Bar(args.starts, "images") as bar:
+            fit = replace(fit, start=fit_starts(generator, fit, args.starts, class_index=label, on_progress=bar.count))
     output = args.output or cache_path(generator, args.samples, args.seed, args.class_index)
     assert output is not None  # a loaded generator has a file
     fit.save(output, fit_metadata(generator, args.samples, args.seed, args.class_index))
     guess = f", and a guess of latents from {args.starts} images" if args.starts else ""
     print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples{guess}")
     return 0
+
+
+class _Bar(tqdm):
+    """A progress bar for what is counted."""
+
+    def __init__(self, total: int, unit: str):
+        super().__init__(total=total, unit=unit, unit_scale=True)
+
+    def count(self, done: int, total: int) -> None:
+        """So many are done."""
+        self.update(done - self.n)

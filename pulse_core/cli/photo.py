@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from ..degradations import parse_degradation
+from ..degradations import Degradation
 from ..errors import PulseError
 from ..faces.face import Face
 from ..faces.finding import FindSettings, find_faces, none_found
@@ -123,6 +123,7 @@ class _Work:
     gaussian: LatentGaussian
     config: SearchConfig
     degradation: str | None
+    through: Degradation | None
     finding: FindSettings
     pasting: PasteSettings
     lr_size: int
@@ -139,9 +140,9 @@ class _Work:
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
         passing = args.no_face == "pass"
-        search_degradation(args)  # what is wrong with it is told before any work
+        through = search_degradation(args)  # what is wrong with it is told before any work
         choices = (args.lr_size, args.seed, passing, args.side_by_side)
-        return cls(generator, gaussian, config, args.degradation, finding, pasting, *choices)
+        return cls(generator, gaussian, config, args.degradation, through, finding, pasting, *choices)
 
     def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
         """Writes the result unless it is there; returns a row of the report for each face."""
@@ -191,7 +192,6 @@ class _Work:
             bar.done()
             return known
         started = time.perf_counter()
-        through = None if self.degradation is None else parse_degradation(self.degradation)
         found = best(
             search(
                 self.generator,
@@ -199,7 +199,7 @@ class _Work:
                 self.gaussian,
                 self.config,
                 seed=self.seed,
-                degradation=through,
+                degradation=self.through,
                 on_step=bar.step,
             )
         )

@@ -27,17 +27,12 @@ _APART = 2**32  # between the seeds of a job's candidates
 
 
 class Evaluation(NamedTuple):
-    """What one step saw: [B] each, `shown` [B, C, H, W] in 0..1, ws [B, num_ws, w_dim].
-
-    objective: what is minimised at this step. score: the same at the last step's tolerance, to compare steps by.
-    """
+    """What one step saw: [B] each, `shown` [B, C, H, W] in 0..1; objective is what is minimised at this step."""
 
     terms: dict[str, Tensor]
     objective: Tensor
-    score: Tensor
     l2: Tensor
     shown: Tensor
-    ws: Tensor
 
 
 class Run:
@@ -72,8 +67,8 @@ class Run:
         """Latents and noise of each job from its own random generator."""
         config = self.config
         randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
-        guesses = candidate == 0 and config.beginning == "guess" and self.gaussian.start is not None
-        guess = self.gaussian.start.guess(self.target) if guesses and self.gaussian.start is not None else None
+        start = self.gaussian.start if candidate == 0 and config.beginning == "guess" else None
+        guess = None if start is None else start.guess(self.target)
         walk = PRIORS[config.prior](
             self.gaussian, self.generator.num_ws, config.latent_space, config.layer_freedom, config.variety
         )
@@ -121,9 +116,9 @@ class Run:
         with torch.no_grad():
             shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
             l2 = mean_squared_error(self.degradation.measure(shown), self.target, self.trust)
-            score = self._weight(self.config.steps) * data + penalty
+            score = self._weight(self.config.steps) * data + penalty  # at the last tolerance, to compare steps by
             self.best.offer(self.step, score, l2, l2 <= self.enough, shown, ws, self.noise)
-        return Evaluation(terms, objective, score, l2, shown, ws)
+        return Evaluation(terms, objective, l2, shown)
 
     def _weight(self, place: int) -> float:
         """What the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
