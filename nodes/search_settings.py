@@ -18,7 +18,7 @@ _SETTINGS = (
     "noise_rate",
     "candidates",
     "trial_steps",
-    "max_steps",
+    "patience",
 )
 
 

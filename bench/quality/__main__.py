@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,14 +15,14 @@ from bench.scorers.identity import ASSETS, Identity, fetch
 from pulse_core.catalogue import DEFAULT_GENERATOR
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.files import whole_file
-from pulse_core.images import save_image
+from pulse_core.images import read_image, save_image
 from pulse_core.memory import keep_freed_memory
 from pulse_core.pipeline import load_with_fit
 
 from .measure import Case, measure
-from .rows import BICUBIC, EXACT, MAIN, ROWS
+from .rows import BICUBIC, EXACT, MAIN, ROWS, SHORT, STEPS, settings
 from .sheets import write_sheets
-from .table import write_table
+from .table import Cell, write_table
 from .targets import SPOILED, Target, faces
 
 HERE = Path(__file__).resolve().parent.parent
@@ -37,16 +38,18 @@ def cases(targets: list[Target], *, quick: bool) -> Iterator[Case]:
         yield from (Case(name, 32, "clean", row, 0) for row in main)
     if quick:
         return
-    few = [names[0], *names[2:4]]  # a photograph, two generated faces
-    others = [row for row in ROWS if row not in (*main, EXACT)]
-    for spoiling in SPOILED:
-        yield from (Case(names[0], 32, spoiling, row, 0) for row in main)
-    for lr in (16, 64, 128):
-        yield from (Case(name, lr, "clean", row, 0) for name in few for row in main)
+    photograph, face, *_ = few = [names[0], *names[2:4]]
+    others = [row for row in ROWS if row not in (*main, EXACT, SHORT)]
+    yield from (Case(photograph, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
     yield from (Case(name, 32, "clean", row, 1) for name in few[:2] for row in MAIN)  # the spread between seeds
-    yield from (Case(names[0], 32, "clean", row, 0) for row in others)
-    yield from (Case(name, 32, spoiling, row, 0) for spoiling in SPOILED for name in few[1:] for row in main)
-    yield from (Case(name, 32, "clean", row, 0) for name in few[1:] for row in others)
+    yield from (Case(name, 32, "clean", SHORT, 0) for name in names)
+    yield from (Case(name, lr, "clean", row, 0) for lr in (64, 16, 128) for name in few for row in main)
+    yield from (Case(photograph, 32, "clean", row, 0) for row in others)
+    yield from (Case(photograph, 32, "clean", row, 1) for row in others if row == "more variety")
+    yield from (Case(face, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
+    yield from (Case(face, 32, "clean", row, seed) for row in others for seed in (0, 1)[: 1 + (row == "more variety")])
+    yield from (Case(name, 32, spoiling, row, 0) for spoiling in SPOILED for name in few[2:] for row in main)
+    yield from (Case(name, 32, "clean", row, 0) for name in few[2:] for row in others)
 
 
 def main() -> None:
@@ -64,20 +67,42 @@ def main() -> None:
         fetch()
     identity, (generator, gaussian) = Identity.load(), load_with_fit(DEFAULT_GENERATOR)
     targets = list(faces(generator, args.generated))
-    cells = json.loads(args.json.read_text()) if args.json.is_file() else {}
+    cells: dict[str, Cell] = json.loads(args.json.read_text()) if args.json.is_file() else {}
     known = {target.name: target for target in targets}
     wanted = [case for case in cases(targets, quick=args.quick) if args.only in (None, case.row)]
-    for case in tqdm([case for case in wanted if case.key not in cells]):
-        for scores, image in measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity):
-            _keep(image, scores["key"])
-            cells[scores["key"]] = scores
+    for case in tqdm([case for case in wanted if cells.get(case.key, {}).get("settings") != settings(case.row)]):
+        if same := _already(case, cells):
+            cells[case.key] = same
+        else:
+            for scores, image in measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity):
+                _keep(image, scores["key"])
+                cells[scores["key"]] = scores | _apart(replace(case, row=scores["row"]), image)
         with whole_file(args.json) as file:
             file.write_text(json.dumps(cells, indent=1))
     for target in targets:
         _keep(target.truth, target.name)
     if not args.quick:
         write_sheets(HERE / "sheets", CACHE, targets)
-        write_table(HERE / "QUALITY.md", list(cells.values()), CACHE)
+        write_table(HERE / "QUALITY.md", list(cells.values()))
+        with whole_file(HERE / "QUALITY.json") as file:
+            file.write_text(json.dumps(cells, indent=1) + "\n")
+
+
+def _already(case: Case, cells: dict[str, Cell]) -> Cell | None:
+    """The cell of a short search, where the one that may go on did not: the same steps need not be taken twice."""
+    longer = cells.get(replace(case, row="recommended").key)
+    if case.row != SHORT or longer is None or longer["steps"] > STEPS:
+        return None
+    return longer | asdict(case) | {"key": case.key, "settings": settings(case.row)}
+
+
+def _apart(case: Case, image: Tensor) -> dict[str, float]:
+    """How far the picture is from the one of the seed before, where that was made: root mean square, of 255."""
+    before = CACHE / f"{replace(case, seed=case.seed - 1).key}.png"
+    if case.seed == 0 or not before.is_file():
+        return {}
+    error = downsample(image, size=(THUMB, THUMB)).clamp(0, 1) - read_image(before)[:3]
+    return {"apart": 255 * float(error.square().mean().sqrt())}
 
 
 def _keep(image: Tensor, name: str) -> None:

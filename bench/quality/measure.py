@@ -23,7 +23,7 @@ from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.consistency import correct
 from pulse_core.latent_search.loop import search
 
-from .rows import EXACT
+from .rows import EXACT, settings
 from .targets import Target, degradation, observe
 
 
@@ -79,7 +79,7 @@ def measure(
 def _scores(case: Case, target: Target, image: Tensor, clean: Tensor, identity: Identity | None) -> dict[str, Any]:
     """What does not depend on how the picture was made."""
     error = downsample(image[None], size=(case.lr, case.lr)) - clean
-    scores: dict[str, Any] = {**asdict(case), "key": case.key, "kind": target.kind}
+    scores: dict[str, Any] = {**asdict(case), "key": case.key, "settings": settings(case.row), "kind": target.kind}
     scores |= {"clean_l2": float(error.square().mean())}
     scores |= {"niqe": _niqe(image, target), "true_niqe": _niqe(target.truth, target)}
     if identity is not None:

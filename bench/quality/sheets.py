@@ -27,9 +27,9 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], lr: in
     """faces_1.jpg, faces_2.jpg, ... of the clean searches, and spoiled.jpg of the first target's spoiled ones."""
     for number in range(0, len(targets), A_SHEET):
         rows = [_row(target, "clean", lr, pictures) for target in targets[number : number + A_SHEET]]
-        _write(folder / f"faces_{number // A_SHEET + 1}.jpg", [row for row in rows if row is not None])
+        _write(folder / f"faces_{number // A_SHEET + 1}.jpg", rows)
     spoiled = [_row(targets[0], spoiling, lr, pictures) for spoiling in SPOILED]
-    _write(folder / "spoiled.jpg", [row for row in spoiled if row is not None])
+    _write(folder / "spoiled.jpg", spoiled)
 
 
 def _row(target: Target, spoiling: str, lr: int, pictures: Path) -> list[Tensor] | None:
@@ -45,10 +45,12 @@ def _small(image: Tensor) -> Tensor:
     return downsample(image, size=(SIDE, SIDE)).clamp(0, 1)
 
 
-def _write(path: Path, rows: list[list[Tensor]]) -> None:
-    if not rows:
+def _write(path: Path, rows: list[list[Tensor] | None]) -> None:
+    """Nothing where a row is missing."""
+    whole = [torch.cat(row, 2) for row in rows if row is not None]
+    if len(whole) < len(rows):
         return
-    body = torch.cat([torch.cat(row, 2) for row in rows], 1)
+    body = torch.cat(whole, 1)
     sheet = to_pil(torch.cat([torch.ones(3, LINE, body.shape[2]), body], 1))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for column, title in enumerate(COLUMNS):

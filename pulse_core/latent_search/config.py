@@ -26,7 +26,7 @@ class SearchConfig(Settings):
 
     steps: int = option(100, "gradient steps; more find a closer match", unit="steps", low=1, high=100_000)
     eps: float = option(
-        2e-3,
+        1e-3,
         "an image counts as found when its downscaling is this close to the input; the L2 loss pulls no further",
         unit="mean squared error, colours in 0..1",
         low=0.0,
@@ -96,8 +96,12 @@ class SearchConfig(Settings):
         1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
     )
     trial_steps: int = option(10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000)
-    max_steps: int = option(
-        0, "go on up to so many steps while an image is not found; 0 stops after steps", low=0, high=1_000_000
+    patience: float = option(
+        2.0,
+        "while an image is not found, go on up to so many times the steps; 1 stops after steps",
+        unit="times the steps",
+        low=1.0,
+        high=100.0,
     )
     consistency: float = option(
         0.0,
@@ -119,7 +123,7 @@ class SearchConfig(Settings):
     @property
     def most_steps(self) -> int:
         """Of one solution."""
-        return max(self.steps, self.max_steps)
+        return round(self.steps * self.patience)
 
 
 # What presets leave alone: how much, how many and how close, not how.
@@ -131,7 +135,6 @@ FREE = (
     "variety",
     "candidates",
     "trial_steps",
-    "max_steps",
     "consistency",
 )
 RECOMMENDED = SearchConfig()
@@ -143,5 +146,6 @@ PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
     prior="sphere",
     beginning="prior",
     noise_rate=1.0,
+    patience=1.0,
 )
 PRESETS = {"recommended": RECOMMENDED, "published": PUBLISHED}

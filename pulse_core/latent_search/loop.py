@@ -129,12 +129,13 @@ class _Loop:
                 return
 
     def _state(self, run: Run, seen: Evaluation) -> StepState:
+        steps = self.config.steps if run.step <= self.config.steps else self.config.most_steps
         return StepState(
             jobs=run.jobs,
             done=self.done,
             total=self.total,
             step=run.step,
-            steps=self.config.most_steps,
+            steps=steps,
             made=self.made,
             planned=self.planned,
             learning_rate=run.learning_rate,
@@ -154,7 +155,7 @@ def _planned(config: SearchConfig) -> int:
     while left > 1:
         trials += (left - 1) * config.trial_steps
         left //= 2
-    return config.most_steps + 1 + trials
+    return config.steps + 1 + trials
 
 
 def _batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterator[tuple[Job, ...]]:

@@ -100,9 +100,11 @@ class Run:
         return self.step >= self.config.most_steps or bool((self.best.l2 <= self.enough).all())
 
     def _place(self) -> int:
-        """Where the schedules are: beyond the planned steps their fall is repeated."""
+        """Where the schedules are: beyond the planned steps they fall once more, over all that may follow."""
         steps, hold = self.config.steps, int(HOLD * self.config.steps)
-        return self.step if self.step <= steps else hold + (self.step - steps) % max(1, steps - hold)
+        if self.step <= steps:
+            return self.step
+        return hold + (self.step - steps) * (steps - hold) // (self.config.most_steps - steps)
 
     def evaluate(self, *, gradient: bool) -> Evaluation:
         """Renders and measures where the variables are, and remembers what is better than before."""

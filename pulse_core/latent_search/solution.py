@@ -68,8 +68,9 @@ class Solution:
 class StepState:
     """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
 
-    step: 0 is the start, before any update; steps: the last one. done, total: solutions finished and asked for.
-    made, planned: evaluations for these jobs, trials of candidates included.
+    step: 0 is the start, before any update; steps: the last one that is planned, which moves when a search goes on.
+    done, total: solutions finished and asked for.
+    made, planned: evaluations for these jobs, trials of candidates included; a search that goes on makes more.
     image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's.
     loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
@@ -94,8 +95,8 @@ class StepState:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(evaluations made, evaluations in all) over all solutions that were asked for."""
-        return self.done * self.planned + self.made * len(self.jobs), self.total * self.planned
+        """(evaluations made, evaluations in all) over all solutions that were asked for; what goes on waits there."""
+        return self.done * self.planned + min(self.made, self.planned) * len(self.jobs), self.total * self.planned
 
 
 OnStep = Callable[[StepState], "bool | None"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from bench.quality.__main__ import cases
+from bench.quality.__main__ import _already, cases
 from bench.quality.measure import Case, measure
-from bench.quality.rows import BICUBIC, EXACT, MAIN, ROWS
+from bench.quality.rows import BICUBIC, EXACT, MAIN, ROWS, SHORT, STEPS, settings
 from bench.quality.sheets import write_sheets
 from bench.quality.table import write_table
 from bench.quality.targets import SPOILED, Target, degradation, faces, observe
@@ -49,8 +50,6 @@ def test_what_the_search_is_given_is_an_8_bit_picture(target, spoiling):
 
 
 def test_a_case_is_searched_and_scored(tiny, tiny_fit, target, monkeypatch):
-    from dataclasses import replace
-
     monkeypatch.setattr("bench.quality.measure.niqe", lambda image: 4.0)  # 32 pixels are too few for it
     config = replace(ROWS["recommended"], steps=20)
     found = list(measure(Case("face 1", 8, "clean", "recommended", 0), target, config, tiny, tiny_fit, None))
@@ -76,13 +75,31 @@ def test_the_table_tells_means_intervals_and_shares(tmp_path):
     cells = [cell("published", l2, target=str(l2)) for l2 in (0.0005, 0.0015, 0.004)]
     cells += [cell("recommended", 0.0001), cell(BICUBIC, 0.0, identity=None)]
     del cells[-1]["l2"]
-    write_table(tmp_path / "QUALITY.md", cells, tmp_path)
+    write_table(tmp_path / "QUALITY.md", cells)
     text = (tmp_path / "QUALITY.md").read_text()
     spread = 1.96 * math.sqrt(sum((x - 200) ** 2 for x in (50, 150, 400)) / 2) / math.sqrt(3)
     (published,) = [line for line in text.splitlines() if line.startswith("| published")]
     assert published.startswith(f"| published | 3 | 67% | 33% | 200 ± {spread:.0f} | 1.00 ± 0.00 |")
     assert "| recommended | 1 | 100% | 100% | 10 |" in text
     assert "invented" in text
+    assert "Spread" not in text
+
+
+def test_the_table_tells_how_far_seeds_are_apart(tmp_path):
+    cells = [cell("published", 0.0005), *(cell("published", 0.0005, seed=1, apart=apart) for apart in (10.0, 14.0))]
+    write_table(tmp_path / "QUALITY.md", cells)
+    assert "| published | 2 | 12.0 ± 3.9 |" in (tmp_path / "QUALITY.md").read_text()
+
+
+def test_a_short_search_is_not_taken_twice():
+    case = Case("a", 32, "clean", SHORT, 0)
+    key = replace(case, row="recommended").key
+    same = _already(case, {key: cell("recommended", 0.0005, steps=STEPS, key=key, settings="other")})
+    assert (same["row"], same["key"], same["l2"]) == (SHORT, case.key, 0.0005)
+    assert same["settings"] == settings(SHORT) != settings("recommended")
+    assert _already(case, {key: cell("recommended", 0.0005, steps=STEPS + 1)}) is None
+    assert _already(replace(case, row="shell"), {key: cell("recommended", 0.0005, steps=STEPS)}) is None
+    assert _already(case, {}) is None
 
 
 def test_sheets_show_what_is_there(tmp_path, target):

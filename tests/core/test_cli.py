@@ -32,7 +32,8 @@ def run(*words):
 
 
 def upscale(tiny_file, faces, out, *more):
-    return run("upscale", faces, "-o", out, "--generator", tiny_file, "--steps", 3, "--device", "cpu", *more)
+    brief = ("--steps", 3, "--patience", 1, "--device", "cpu")
+    return run("upscale", faces, "-o", out, "--generator", tiny_file, *brief, *more)
 
 
 def test_upscale_writes_pictures_and_a_report(tiny_file, faces, tmp_path, capsys):

@@ -125,7 +125,7 @@ def test_variety_makes_seeds_differ(tiny, tiny_fit, target):
 
 
 def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
-    config = replace(RECOMMENDED, steps=30, candidates=4, trial_steps=5, eps=0.0)
+    config = replace(RECOMMENDED, steps=30, patience=1.0, candidates=4, trial_steps=5, eps=0.0)
     seen = []
     (solution,) = search(
         tiny, target, tiny_fit, config, on_step=lambda s: seen.append((s.step, float(s.best_l2), s.progress))
@@ -141,15 +141,15 @@ def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
 
 
 def test_a_search_goes_on_until_found_within_its_budget(tiny, tiny_fit, target):
-    short = replace(RECOMMENDED, steps=10, eps=0.0, variety=1.5, learning_rate=0.03)
+    short = replace(RECOMMENDED, steps=10, patience=1.0, eps=0.0, variety=1.5, learning_rate=0.03)
     (missed,) = search(tiny, target, tiny_fit, short)
-    (longer,) = search(tiny, target, tiny_fit, replace(short, max_steps=60))
+    (longer,) = search(tiny, target, tiny_fit, replace(short, patience=6.0))
     assert longer.steps == 60
     assert longer.l2 < missed.l2
-    seen = states(tiny, target, tiny_fit, replace(short, max_steps=60), lambda state: float(state.l2))
+    seen = states(tiny, target, tiny_fit, replace(short, patience=6.0), lambda state: float(state.l2))
     reached = 1.001 * min(seen[:40])  # first met after the planned steps, before the last one
     first = next(step for step, l2 in enumerate(seen) if l2 <= reached)
-    (found,) = search(tiny, target, tiny_fit, replace(short, eps=reached, max_steps=60))
+    (found,) = search(tiny, target, tiny_fit, replace(short, eps=reached, patience=6.0))
     assert found.converged
     assert found.steps == first
     assert 10 < first < 60

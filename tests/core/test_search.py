@@ -16,7 +16,7 @@ from pulse_core.latent_search.schedules import SCHEDULES
 from pulse_core.latents import radius
 from pulse_core.losses import mean_squared_error
 
-FAST = SearchConfig(steps=12)
+FAST = SearchConfig(steps=12, patience=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def same(a, b):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, preset):
     seen = []
-    config = dataclasses.replace(PRESETS[preset], steps=60, variety=1.5)  # a start far from all targets
+    config = dataclasses.replace(PRESETS[preset], steps=60, patience=1.0, variety=1.5)  # a start far from all targets
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: seen.append(float(s.l2)))
     assert solution.l2 < 0.5 * seen[0]
     assert len(seen) == 61
@@ -43,7 +43,9 @@ def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, prese
 
 def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_fit, targets):
     losses = []
-    config = SearchConfig(steps=20, learning_rate=100.0, schedule="fixed", eps=0.0)  # far too fast: it jumps about
+    config = SearchConfig(  # far too fast: it jumps about
+        steps=20, patience=1.0, learning_rate=100.0, schedule="fixed", eps=0.0
+    )
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: losses.append(float(s.loss)))
     assert solution.best_step == min(range(21), key=losses.__getitem__) != 20
     again = (tiny.synthesis(solution.ws[None], noise=[n[None] for n in solution.noise]) + 1) / 2

@@ -88,7 +88,7 @@ def test_the_chain_runs_and_its_images_can_be_fetched(run, pictures):
 
 
 def test_progress_and_previews_arrive_while_it_searches(run):
-    done = run(search(seed=1, steps=10, preview_every=5))
+    done = run(search(seed=1, steps=10, eps=1.0, preview_every=5))
     steps = [data["value"] for data in done.of("progress") if (data["node"], data["max"]) == ("search", 11)]
     assert steps == list(range(1, 12))
     assert len(done.previews) == 3  # of steps 0, 5 and 10

@@ -91,9 +91,9 @@ def test_graphs_from_before_presets_search_as_they_say(pack):
 
 
 def test_connected_settings_come_before_the_preset(pack, search):
-    (settings,) = pack.run("PULSESearchSettings", max_steps=9)
+    (settings,) = pack.run("PULSESearchSettings", patience=9)
     _, row = search(settings=settings, eps=0.0)
-    assert row["steps"] == 9
+    assert row["steps"] == 36
     with pytest.raises(ValueError, match="last_tolerance is 0"):
         pack.run("PULSESearchSettings", last_tolerance=0.0)
 

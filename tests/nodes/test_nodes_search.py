@@ -81,7 +81,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_and_a_report(search, 
     (row,) = report["images"]
     told = {"seed", "l2", "search_l2", "eps", "converged", "distance", "far_from_the_generator", "steps"}
     assert set(row) == {"image", "lr_size", *told}
-    assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.002)
+    assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 8, 0.001), "not found: twice the steps"
 
 
 def test_a_search_comes_closer_than_it_started(search, states, target):
@@ -194,16 +194,22 @@ def test_an_interrupt_stops_sampling(pack, generator, host):
 
 
 def test_progress_ends_at_its_total_and_never_turns_back(search, host):
-    search(steps=5, starts=3, batch_size=2)
+    search(steps=5, starts=3, batch_size=2, eps=1.0)
     values = [value for value, _, _ in host.updates]
     assert {total for _, total, _ in host.updates} == {18}
     assert values == sorted(set(values))
     assert values[-1] == 18
 
 
+def test_progress_waits_where_a_search_goes_on(search, host):
+    search(steps=5, starts=2, eps=0.0)
+    assert [value for value, _, _ in host.updates] == [1, 2, 3, 4, 5, *[6] * 6, 7, 8, 9, 10, 11, *[12] * 6]
+    assert {total for _, total, _ in host.updates} == {12}
+
+
 @pytest.mark.parametrize(("every", "steps"), [(4, [0, 4, 8, 10]), (1, list(range(11))), (1000, [0, 10]), (0, [])])
 def test_previews_come_every_so_many_steps(search, host, every, steps):
-    search(steps=10, preview_every=every)
+    search(steps=10, preview_every=every, eps=1.0)
     previews = {step: preview for step, (_, _, preview) in enumerate(host.updates) if preview is not None}
     assert list(previews) == steps
     for kind, picture, side in previews.values():
@@ -213,7 +219,7 @@ def test_previews_come_every_so_many_steps(search, host, every, steps):
 
 
 def test_the_last_preview_is_the_last_step(search, host):
-    search(steps=3, preview_every=1)
+    search(steps=3, preview_every=1, eps=1.0)
     pictures = [preview[1].tobytes() for _, _, preview in host.updates]
     assert len(set(pictures)) == 4
 
