@@ -20,7 +20,7 @@ from pulse_core.memory import keep_freed_memory
 from pulse_core.pipeline import load_with_fit
 
 from .measure import Case, measure
-from .rows import BICUBIC, EXACT, MAIN, ROWS, SHORT, STEPS, settings
+from .rows import BICUBIC, EXACT, MAIN, ROWS, SHORT, SPREAD, STEPS, settings
 from .sheets import write_sheets
 from .table import Cell, write_table
 from .targets import SPOILED, Target, faces
@@ -38,18 +38,21 @@ def cases(targets: list[Target], *, quick: bool) -> Iterator[Case]:
         yield from (Case(name, 32, "clean", row, 0) for row in main)
     if quick:
         return
-    photograph, face, *_ = few = [names[0], *names[2:4]]
+    photograph, face, *rest = few = [names[0], *names[2:4]]
     others = [row for row in ROWS if row not in (*main, EXACT, SHORT)]
     yield from (Case(photograph, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
     yield from (Case(name, 32, "clean", row, 1) for name in few[:2] for row in MAIN)  # the spread between seeds
     yield from (Case(name, 32, "clean", SHORT, 0) for name in names)
     yield from (Case(name, lr, "clean", row, 0) for lr in (64, 16, 128) for name in few for row in main)
-    yield from (Case(photograph, 32, "clean", row, 0) for row in others)
-    yield from (Case(photograph, 32, "clean", row, 1) for row in others if row == "more variety")
+    yield from (Case(photograph, 32, "clean", row, seed) for row in others for seed in _seeds(row))
     yield from (Case(face, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
-    yield from (Case(face, 32, "clean", row, seed) for row in others for seed in (0, 1)[: 1 + (row == "more variety")])
-    yield from (Case(name, 32, spoiling, row, 0) for spoiling in SPOILED for name in few[2:] for row in main)
-    yield from (Case(name, 32, "clean", row, 0) for name in few[2:] for row in others)
+    yield from (Case(face, 32, "clean", row, seed) for row in others for seed in _seeds(row))
+    yield from (Case(name, 32, spoiling, row, 0) for spoiling in SPOILED for name in rest for row in main)
+    yield from (Case(name, 32, "clean", row, 0) for name in rest for row in others)
+
+
+def _seeds(row: str) -> tuple[int, ...]:
+    return (0, 1) if row in SPREAD else (0,)
 
 
 def main() -> None:
@@ -77,15 +80,18 @@ def main() -> None:
             for scores, image in measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity):
                 _keep(image, scores["key"])
                 cells[scores["key"]] = scores | _apart(replace(case, row=scores["row"]), image)
-        with whole_file(args.json) as file:
-            file.write_text(json.dumps(cells, indent=1))
+        _write(args.json, cells)
     for target in targets:
         _keep(target.truth, target.name)
     if not args.quick:
         write_sheets(HERE / "sheets", CACHE, targets)
         write_table(HERE / "QUALITY.md", list(cells.values()))
-        with whole_file(HERE / "QUALITY.json") as file:
-            file.write_text(json.dumps(cells, indent=1) + "\n")
+        _write(HERE / "QUALITY.json", cells)
+
+
+def _write(path: Path, cells: dict[str, Cell]) -> None:
+    with whole_file(path) as file:
+        file.write_text(json.dumps(cells, indent=1) + "\n")
 
 
 def _already(case: Case, cells: dict[str, Cell]) -> Cell | None:
@@ -101,12 +107,16 @@ def _apart(case: Case, image: Tensor) -> dict[str, float]:
     before = CACHE / f"{replace(case, seed=case.seed - 1).key}.png"
     if case.seed == 0 or not before.is_file():
         return {}
-    error = downsample(image, size=(THUMB, THUMB)).clamp(0, 1) - read_image(before)[:3]
+    error = _thumb(image) - read_image(before)[:3]
     return {"apart": 255 * float(error.square().mean().sqrt())}
 
 
 def _keep(image: Tensor, name: str) -> None:
-    save_image(downsample(image, size=(THUMB, THUMB)).clamp(0, 1), CACHE / f"{name}.png")
+    save_image(_thumb(image), CACHE / f"{name}.png")
+
+
+def _thumb(image: Tensor) -> Tensor:
+    return downsample(image, size=(THUMB, THUMB)).clamp(0, 1)
 
 
 if __name__ == "__main__":

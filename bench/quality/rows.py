@@ -12,6 +12,8 @@ BICUBIC, MAIN = "bicubic", ("published", "recommended")
 EXACT = "recommended, exact"  # the same searches with the remaining error taken off: consistency 1
 SHORT = "recommended, 100 steps"  # recommended goes on where a face is not found
 
+SPREAD = (*MAIN, "more variety")  # searched from a second seed, too
+
 _published, _recommended = replace(PUBLISHED, steps=STEPS), replace(RECOMMENDED, steps=STEPS)
 _short = replace(_recommended, patience=1.0)
 

@@ -24,9 +24,10 @@ INTRODUCTION = """# How good the faces are
 {notice}
 
 Written by `make quality` on {date} with torch {torch} on {machine} ({threads} threads). Searches take {steps}
-steps of the default generator, which cost the same in every row; only **recommended** goes on where a face is not
-found, up to twice as long ("{short}" does not). Means, and behind ± the half width of a 95 % interval
-over the targets. The scores are those of `bench/scorers` and no search looks at them. Cell by cell: `QUALITY.json`.
+steps of the default generator, which cost the same in every row, where its name says nothing else; **recommended** goes
+on where a face is not found, up to twice as long ("{short}" does not). Means, and behind ± the half width of a
+95 % interval over the targets. The scores are those of `bench/scorers` and no search looks at them. Cell by cell:
+`QUALITY.json`.
 
 | column | says | better |
 | --- | --- | --- |
