@@ -19,6 +19,7 @@ _SETTINGS = (
     "candidates",
     "trial_steps",
     "patience",
+    "fine_falloff",
 )
 
 

@@ -68,6 +68,8 @@ def measure(
         image = found.image
         own = {"l2": found.search_l2, "distance": found.distance, "steps": found.steps}
     own |= {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb()}
+    if spoiled_by is not None:
+        own["floor"] = float(spoiled_by.noise_variance(given))
     yield _scores(case, target, image, clean, identity) | own, image
     if case.row == "recommended":
         operator = through(spoiled_by, (case.lr, case.lr), generator.size)

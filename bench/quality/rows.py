@@ -29,7 +29,8 @@ ROWS: dict[str, SearchConfig | None] = {
     "shell": replace(_short, prior="shell"),
     "staged": replace(_short, latent_space="staged"),
     "W": replace(_short, latent_space="W"),
-    "less freedom": replace(_short, layer_freedom=0.3),
+    "less freedom": replace(_short, layer_freedom=0.4),
+    "fine layers free": replace(_short, fine_falloff=0.0),
     "faster noise": replace(_short, noise_rate=1.0),
     "halving": replace(_short, steps=STEPS - 21, candidates=4, trial_steps=5),
 }

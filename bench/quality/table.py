@@ -15,7 +15,7 @@ from pulse_core.files import whole_file
 from pulse_core.images import NOTICE
 
 from .rows import MAIN, ROWS, SHORT, STEPS
-from .targets import SPOILED, TRUNCATION, degradation
+from .targets import SPOILED, TRUNCATION
 
 Cell = dict[str, Any]
 
@@ -92,7 +92,7 @@ def _line(row: str, cells: list[Cell]) -> str:
         return _mean(values, form) if values else "-"
 
     def found(eps: float) -> str:
-        values = [cell["l2"] <= max(eps, _floor(cell)) for cell in cells if "l2" in cell]
+        values = [cell["l2"] <= max(eps, cell.get("floor", 0.0)) for cell in cells if "l2" in cell]
         return f"{sum(values) / len(values):.0%}" if values else "-"
 
     parts = [
@@ -111,12 +111,6 @@ def _line(row: str, cells: list[Cell]) -> str:
         column(lambda cell: cell["peak_mb"], ".0f") if row in MAIN else "-",
     ]
     return "| " + " | ".join(parts) + " |"
-
-
-def _floor(cell: Cell) -> float:
-    """What the noise of the input leaves even the truth."""
-    through = degradation(cell["spoiling"], cell["lr"])
-    return 0.0 if through is None else through.noise_variance
 
 
 def _mean(values: list[float], form: str) -> str:

@@ -121,10 +121,9 @@ class Degradation(ABC):
         """How much each pixel of the input [B, C, h, w] says of the picture: [B, 1, h, w] in 0..1; None is all."""
         return None
 
-    @property
-    def noise_variance(self) -> float:
-        """The mean squared error, in (0..1)^2, that the true picture itself would have against the input."""
-        return 0.0
+    def noise_variance(self, y: Tensor) -> Tensor:
+        """[B]: the mean squared error, in (0..1)^2, that the true pictures would have against the inputs y."""
+        return y.new_zeros(len(y))
 
 
 def check_rgb(x: Tensor, name: str) -> None:

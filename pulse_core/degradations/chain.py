@@ -59,10 +59,9 @@ class Chain(Degradation):
         said = [trust for part in self.parts if (trust := part.trust(y)) is not None]
         return prod(said[1:], start=said[0]) if said else None
 
-    @property
-    def noise_variance(self) -> float:
-        """The sum over the parts: what later parts average away is not taken off."""
-        return sum(part.noise_variance for part in self.parts)
+    def noise_variance(self, y: Tensor) -> Tensor:
+        """[B]: the sum over the parts: what later parts average away is not taken off."""
+        return torch.stack([part.noise_variance(y) for part in self.parts]).sum(0)
 
 
 def through(degradation: Degradation | None, size: tuple[int, int], image_size: tuple[int, int]) -> Degradation:

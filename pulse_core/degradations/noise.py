@@ -39,10 +39,9 @@ class Noise(Degradation):
         """[B, C, H, W] -> the same shape, in 0..1."""
         return (x + self.std * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
-    @property
-    def noise_variance(self) -> float:
-        """In (0..1)^2; clamping takes a little of it away."""
-        return self.std**2
+    def noise_variance(self, y: Tensor) -> Tensor:
+        """[B], in (0..1)^2; clamping takes a little of it away."""
+        return y.new_full((len(y),), self.std**2)
 
 
 class SaltAndPepper(Degradation):

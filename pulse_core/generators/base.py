@@ -30,6 +30,8 @@ class SynthesisNetwork(nn.Module):
         size: (height, width) of the image; channels: of the image.
         noise_shapes: (height, width) of each noise input; noise_consts: the stored maps [H, W] that noise_mode
             "const" uses; where the checkpoint has none they are drawn from seed 0, the same on every machine.
+        style_sides: the longer side, in pixels, of the features that each style vector works on; None supposes
+            that it doubles every two, up to the image's.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class SynthesisNetwork(nn.Module):
         channels: int,
         noise_shapes: Sequence[tuple[int, int]] = (),
         noise_consts: Sequence[Tensor | None] = (),
+        style_sides: Sequence[int] | None = None,
     ):
         super().__init__()
         self.w_dim, self.num_ws = w_dim, num_ws
         self.size, self.img_resolution, self.img_channels = size, max(size), channels
         self.noise_shapes = tuple(noise_shapes)
+        self.style_sides = tuple(style_sides or (max(4, max(size) >> (num_ws - 1 - i) // 2) for i in range(num_ws)))
         random = torch.Generator().manual_seed(0)
         for index, (shape, stored) in enumerate(zip(noise_shapes, noise_consts, strict=True)):
             noise = stored if stored is not None else torch.randn(shape, generator=random)
@@ -137,6 +141,7 @@ class Generator(nn.Module):
         self.name, self.content_hash = name, content_hash
         self.z_dim, self.c_dim, self.w_dim = mapping.z_dim, mapping.c_dim, synthesis.w_dim
         self.num_ws, self.noise_shapes = synthesis.num_ws, synthesis.noise_shapes
+        self.style_sides = synthesis.style_sides
         self.size, self.img_resolution, self.img_channels = (
             synthesis.size,
             synthesis.img_resolution,

@@ -153,7 +153,8 @@ class MobileSynthesis(SynthesisNetwork):
         shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
         consts = [bag.take(f"synthesis.{n}.noise_const", *shape) for n, shape in zip(names, shapes, strict=True)]
         size = (bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1]))
-        super().__init__(w_dim, 2 * count + 2, size, 3, shapes, consts)
+        sides = [max(shape) for shape in (*shapes, shapes[-1])]
+        super().__init__(w_dim, 2 * count + 2, size, 3, shapes, consts, sides)
         self.const = nn.Parameter(channels_last(const[None]))
         self.conv = StyledConv(bag, "synthesis.conv", const.shape[0], widths[0], w_dim)
         blocks, source = [], self.conv

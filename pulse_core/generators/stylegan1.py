@@ -123,7 +123,7 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         shapes = [each for each in sizes for _ in range(2)]
         consts = [bag.take_if_there(f"synthesis.noise_const_{i}", *shape) for i, shape in enumerate(shapes)]
         channels = bag.shape("synthesis.torgb.weight", 4)[0]
-        super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts)
+        super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts, [max(shape) for shape in shapes])
         self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
         self.blocks = nn.ModuleList()
         norm_eps = bag.number("norm_eps", NORM_EPS, 0.0, 1.0)

@@ -178,7 +178,8 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
         colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
         _check_architecture(bag, sides)
-        super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts)
+        style_sides = [max(shape) for shape in (*shapes, sizes[-1])]
+        super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts, style_sides)
         self._noisy_layers = noisy
         kernel = bag.take_if_there(_FILTER, -1, -1)
         kernel = kernel if kernel is not None else default_filter()

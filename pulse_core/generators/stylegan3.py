@@ -209,7 +209,8 @@ class StyleGAN3Synthesis(SynthesisNetwork):
         margin = int(bag.number("margin", MARGIN, 0, 1000))
         plans = plan_layers(bag, names, margin)
         colours = bag.shape(f"{plans[-1].name}.weight", 4)[0]
-        super().__init__(w_dim, len(plans) + 1, plans[-1].size, colours)
+        style_sides = [plans[0].before, *(plan.rate for plan in plans)]
+        super().__init__(w_dim, len(plans) + 1, plans[-1].size, colours, style_sides=style_sides)
         clamp = bag.clamp(CLAMP)
         bandwidth = bag.number("bandwidth", BANDWIDTH, 0.0, 1e4)
         self.output_scale = bag.number("output_scale", OUTPUT_SCALE, 1e-6, 1e6)

@@ -64,9 +64,17 @@ class SearchConfig(Settings):
         "guess", "begin with what the picture suggests (guess), or without looking at it (prior)", choices=BEGINNINGS
     )
     layer_freedom: float = option(
-        1.2,
-        "how far each layer's style may leave the common one; not for the sphere",
+        1.6,
+        "how far each layer's style may leave the common one, less where the input is noisy; not for the sphere",
         unit="standard deviations",
+        low=0.0,
+        high=10.0,
+    )
+    fine_falloff: float = option(
+        1.0,
+        "how quickly that freedom falls for layers finer than the input, whose details it cannot show: with this power "
+        "of the ratio of their sizes; 0 is not at all",
+        unit="power",
         low=0.0,
         high=10.0,
     )
@@ -91,7 +99,13 @@ class SearchConfig(Settings):
         low=1e-4,
         high=10.0,
     )
-    noise_rate: float = option(0.2, "learning rate of the noise maps", unit="of the latents'", low=0.0, high=100.0)
+    noise_rate: float = option(
+        0.3,
+        "learning rate of the noise maps, less where the input is noisy",
+        unit="of the latents'",
+        low=0.0,
+        high=100.0,
+    )
     candidates: int = option(
         1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
     )

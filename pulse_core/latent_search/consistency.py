@@ -32,7 +32,7 @@ def correct(
             measured, transposed = _linearised(image, degradation)
         error = target - measured if trust is None else (target - measured) * trust
         power = mean_squared_error(measured, target, trust)
-        kept = (degradation.noise_variance / power.clamp(min=1e-12)).sqrt().clamp(max=1)
+        kept = (degradation.noise_variance(target) / power.clamp(min=1e-12)).sqrt().clamp(max=1)
         wanted = error * (amount * (1 - kept))[:, None, None, None]
         change = transposed(_solve(lambda y: degradation.measure(transposed(y)), wanted))  # noqa: B023 - used at once
         better = (image + change).clamp(0, 1)

@@ -25,12 +25,14 @@ class Variable:
 
     value: [B, L, ...], a leaf. on_sphere: each value[b, l] keeps its first norm.
     rate: times the learning rate. opens: the share of the steps that it rests at first.
+    share: [B], how much of each of its steps an image takes; None is all.
     """
 
     value: Tensor
     on_sphere: bool = True
     rate: float = 1.0
     opens: float = 0.0
+    share: Tensor | None = None
 
 
 class Walk(ABC):
@@ -40,7 +42,7 @@ class Walk(ABC):
         gaussian: on the device and of the type of the search.
         num_ws: style vectors of the generator.
         space: of latents.LATENT_SPACES.
-        freedom: how far a layer's style may leave the common one, in standard deviations.
+        freedom: [B, num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
         variety: how far a random latent draws each search to itself, in standard deviations.
     """
 
@@ -48,7 +50,7 @@ class Walk(ABC):
     is_density: ClassVar[bool] = True  # whether the loss is weighed against a penalty, or the walk alone confines it
     variables: list[Variable]
 
-    def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, freedom: float, variety: float):
+    def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, freedom: Tensor, variety: float):
         self.gaussian, self.num_ws, self.space = gaussian, num_ws, space
         self.freedom, self.variety = freedom, variety
 

@@ -56,7 +56,8 @@ class Run:
         self.generator, self.target, self.config, self.jobs = generator, target, config, jobs
         self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
         self.trust = degradation.trust(target)
-        self.enough = max(config.eps, degradation.noise_variance)
+        self.noise_variance = degradation.noise_variance(target)
+        self.enough = self.noise_variance.clamp(min=config.eps)
         self.step = 0
         self.walk, self.noise = self._begin(candidate)
         variables = self.walk.variables + self._moving_noise()
@@ -69,12 +70,23 @@ class Run:
         randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
         start = self.gaussian.start if candidate == 0 and config.beginning == "guess" else None
         guess = None if start is None else start.guess(self.target)
-        walk = PRIORS[config.prior](
-            self.gaussian, self.generator.num_ws, config.latent_space, config.layer_freedom, config.variety
-        )
+        num_ws = self.generator.num_ws
+        walk = PRIORS[config.prior](self.gaussian, num_ws, config.latent_space, self._freedom(), config.variety)
         walk.begin(randoms, guess)
         maps = [draw_noise(random, self.generator.noise_shapes, self._zero_layers()) for random in randoms]
         return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
+
+    def _freedom(self) -> Tensor:
+        """[B, num_ws, 1]: of each layer's style; less for finer ones, whose details the target does not show."""
+        sides = self.target.new_tensor(self.generator.style_sides)
+        seen = (max(self.target.shape[-2:]) / sides).clamp(max=1) ** self.config.fine_falloff
+        return self.config.layer_freedom * self._clear[:, None, None] * seen[:, None]
+
+    @property
+    def _clear(self) -> Tensor:
+        """[B] in 0..1: how much layers and noise maps may explain; what the input's noise hides needs no explaining."""
+        tolerance = self.config.last_tolerance
+        return (tolerance / self.noise_variance.sqrt().clamp(min=tolerance)).sqrt()
 
     def _zero_layers(self) -> set[int]:
         layers = len(self.generator.noise_shapes)
@@ -84,7 +96,8 @@ class Run:
         searched = min(self.config.trainable_noise_layers, len(self.noise)) if self.config.noise == "trainable" else 0
         opens = STAGES[1] if self.config.latent_space == "staged" else 0.0
         moving = [self.noise[layer] for layer in range(searched) if layer not in self._zero_layers()]
-        return [Variable(noise.requires_grad_(), rate=self.config.noise_rate, opens=opens) for noise in moving]
+        rate, share = self.config.noise_rate, self._clear if self.walk.is_density else None
+        return [Variable(noise.requires_grad_(), rate=rate, opens=opens, share=share) for noise in moving]
 
     @property
     def learning_rate(self) -> float:
@@ -122,14 +135,14 @@ class Run:
             self.best.offer(self.step, score, l2, l2 <= self.enough, shown, ws, self.noise)
         return Evaluation(terms, objective, l2, shown)
 
-    def _weight(self, place: int) -> float:
-        """What the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
+    def _weight(self, place: int) -> Tensor | float:
+        """[B]: what the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
         config = self.config
         if not self.walk.is_density:
             return 1.0
         fallen = min(1.0, place / (_ANNEALED * config.steps))
         sigma = config.first_tolerance * (config.last_tolerance / config.first_tolerance) ** fallen
-        return self.target[0].numel() / (2 * max(sigma**2, self.degradation.noise_variance))
+        return self.target[0].numel() / (2 * self.noise_variance.clamp(min=sigma**2))
 
     def move(self, objective: Tensor) -> None:
         """One step down."""
@@ -166,7 +179,7 @@ class Run:
             noise=tuple(noise[row].clone() for noise in best.noise),
             l2=l2,
             search_l2=search_l2,
-            converged=search_l2 <= self.enough,
+            converged=bool(best.l2[row] <= self.enough[row]),
             distance=float(self.gaussian.distance(best.ws[row])),
             best_step=int(best.step[row]),
             steps=self.step,
