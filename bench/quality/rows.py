@@ -12,7 +12,7 @@ BICUBIC, MAIN = "bicubic", ("published", "recommended")
 EXACT = "recommended, exact"  # the same searches with the remaining error taken off: consistency 1
 SHORT = "recommended, 100 steps"  # recommended goes on where a face is not found
 
-SPREAD = (*MAIN, "more variety")  # searched from a second seed, too
+SPREAD = (*MAIN, "less variety")  # searched from a second seed, too
 
 _published, _recommended = replace(PUBLISHED, steps=STEPS), replace(RECOMMENDED, steps=STEPS)
 _short = replace(_recommended, patience=1.0)
@@ -24,7 +24,7 @@ ROWS: dict[str, SearchConfig | None] = {
     EXACT: replace(_recommended, consistency=1.0),
     "published, 200 steps": replace(_published, steps=2 * STEPS),
     SHORT: _short,
-    "more variety": replace(_short, variety=1.0),
+    "less variety": replace(_short, variety=0.3),
     "without guess": replace(_short, beginning="prior"),
     "shell": replace(_short, prior="shell"),
     "staged": replace(_short, latent_space="staged"),

@@ -64,8 +64,8 @@ class SearchConfig(Settings):
         "guess", "begin with what the picture suggests (guess), or without looking at it (prior)", choices=BEGINNINGS
     )
     layer_freedom: float = option(
-        1.6,
-        "how far each layer's style may leave the common one, less where the input is noisy; not for the sphere",
+        1.2,
+        "how far each layer's style may leave the common one; not for the sphere",
         unit="standard deviations",
         low=0.0,
         high=10.0,
@@ -79,8 +79,9 @@ class SearchConfig(Settings):
         high=10.0,
     )
     variety: float = option(
-        0.3,
-        "how far each seed is drawn to a face of its own; 0 is the likeliest face; not for the sphere",
+        1.0,
+        "how far each seed is drawn to a face of its own; 1: as far as faces differ, 0: the likeliest face, smoother "
+        "than natural ones; not for the sphere",
         unit="standard deviations",
         low=0.0,
         high=2.0,

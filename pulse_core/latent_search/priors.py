@@ -42,7 +42,7 @@ class Walk(ABC):
         gaussian: on the device and of the type of the search.
         num_ws: style vectors of the generator.
         space: of latents.LATENT_SPACES.
-        freedom: [B, num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
+        freedom: [num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
         variety: how far a random latent draws each search to itself, in standard deviations.
     """
 

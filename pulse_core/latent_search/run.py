@@ -77,16 +77,10 @@ class Run:
         return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
 
     def _freedom(self) -> Tensor:
-        """[B, num_ws, 1]: of each layer's style; less for finer ones, whose details the target does not show."""
+        """[num_ws, 1]: of each layer's style; less for finer ones, whose details the target does not show."""
         sides = self.target.new_tensor(self.generator.style_sides)
         seen = (max(self.target.shape[-2:]) / sides).clamp(max=1) ** self.config.fine_falloff
-        return self.config.layer_freedom * self._clear[:, None, None] * seen[:, None]
-
-    @property
-    def _clear(self) -> Tensor:
-        """[B] in 0..1: how much layers and noise maps may explain; what the input's noise hides needs no explaining."""
-        tolerance = self.config.last_tolerance
-        return (tolerance / self.noise_variance.sqrt().clamp(min=tolerance)).sqrt()
+        return self.config.layer_freedom * seen[:, None]
 
     def _zero_layers(self) -> set[int]:
         layers = len(self.generator.noise_shapes)
@@ -96,7 +90,9 @@ class Run:
         searched = min(self.config.trainable_noise_layers, len(self.noise)) if self.config.noise == "trainable" else 0
         opens = STAGES[1] if self.config.latent_space == "staged" else 0.0
         moving = [self.noise[layer] for layer in range(searched) if layer not in self._zero_layers()]
-        rate, share = self.config.noise_rate, self._clear if self.walk.is_density else None
+        rate, tolerance, share = self.config.noise_rate, self.config.last_tolerance, None
+        if self.walk.is_density:  # the maps would draw the noise of a noisy target first
+            share = (tolerance / self.noise_variance.sqrt().clamp(min=tolerance)).sqrt()
         return [Variable(noise.requires_grad_(), rate=rate, opens=opens, share=share) for noise in moving]
 
     @property

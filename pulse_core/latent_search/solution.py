@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-FAR = 1.4  # distance from the prior beyond which a result is told to be unlike the generator's own images
+FAR = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
 
 
 @dataclass(frozen=True)

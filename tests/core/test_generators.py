@@ -10,6 +10,7 @@ from zoo import ZOO
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.gaussian import fit_gaussian
 from pulse_core.generators import FAMILIES, build_generator
+from pulse_core.generators.base import SynthesisNetwork
 from pulse_core.generators.mapping import draw_labels
 from pulse_core.loading import generator_from
 
@@ -39,6 +40,20 @@ def test_shapes_and_frozenness(generator):
     assert not any(p.requires_grad for p in generator.parameters())
     assert len(generator.noise_shapes) == len(generator.synthesis.noise_shapes)
     assert len(generator.content_hash) == 64
+
+
+def test_style_sides_grow_to_the_images(generator):
+    sides = generator.style_sides
+    assert len(sides) == generator.num_ws
+    assert list(sides) == sorted(sides)
+    assert 4 <= sides[0] < sides[-1] <= generator.img_resolution
+    assert all(max(shape) in sides for shape in generator.noise_shapes)
+
+
+def test_style_sides_of_a_generator_that_does_not_say():
+    assert SynthesisNetwork(512, 18, (1024, 512), 3).style_sides[:5] == (4, 4, 8, 8, 16)
+    assert SynthesisNetwork(512, 16, (64, 64), 3).style_sides[-5:] == (16, 32, 32, 64, 64)
+    assert min(SynthesisNetwork(512, 16, (64, 64), 3).style_sides) == 4
 
 
 def test_images_of_a_batch_do_not_meet(generator):

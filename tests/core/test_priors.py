@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from pulse_core.degradations.bicubic import downsample
+from pulse_core.degradations.jpeg import JPEG
+from pulse_core.degradations.noise import Noise
 from pulse_core.errors import SettingError
 from pulse_core.gaussian import LatentGaussian, fit_gaussian
 from pulse_core.generators.mapping import SLOPE
@@ -25,10 +27,18 @@ def target(tiny):
     return downsample((tiny(z).clamp(-1, 1) + 1) / 2, size=(8, 8)).clamp(0, 1)
 
 
-def states(generator, target, fit, config, look, seed=0):
+def states(generator, target, fit, config, look, seed=0, degradation=None):
     """What `look` sees at each step."""
     seen = []
-    search(generator, target, fit, config, seed=seed, on_step=lambda state: seen.append(look(state)) and None)
+    search(
+        generator,
+        target,
+        fit,
+        config,
+        seed=seed,
+        degradation=degradation,
+        on_step=lambda state: seen.append(look(state)) and None,
+    )
     return seen
 
 
@@ -90,6 +100,39 @@ def test_the_shell_holds_the_norm(tiny, tiny_fit, target):
     assert abs(float(trunk[-1]) - math.sqrt(tiny.w_dim)) < abs(float(free[-1]) - math.sqrt(tiny.w_dim))
 
 
+def test_layers_finer_than_the_target_stay_with_the_common_style(tiny, tiny_fit, target):
+    assert tiny.style_sides == (4, 8, 8, 16, 16, 16)
+
+    def apart(falloff: float) -> tuple[float, float]:
+        (solution,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, fine_falloff=falloff))
+        ws = solution.ws
+        return float((ws[1] - ws[2]).abs().mean()), float((ws[3] - ws[4]).abs().mean())
+
+    coarse, fine = apart(10.0)
+    assert fine < 0.01 * coarse
+    coarse, fine = apart(0.0)
+    assert fine > 0.3 * coarse
+
+
+def test_noise_maps_explain_less_of_a_noisy_target(tiny, tiny_fit, target):
+    def moved(std: float) -> float:
+        config = replace(RECOMMENDED, steps=20, patience=1.0, eps=0.0)
+        maps = states(tiny, target, tiny_fit, config, lambda s: s.noise[2].clone(), degradation=Noise(std))
+        return float((maps[-1] - maps[0]).abs().mean())
+
+    assert moved(0.5) < 0.5 * moved(0.0)
+
+
+def test_images_of_a_batch_have_noise_of_their_own(tiny, tiny_fit, target):
+    both = torch.cat([target, target.mean((2, 3), keepdim=True).expand_as(target)])
+    config = replace(RECOMMENDED, steps=8, patience=1.0, batch_size=2)
+    together = search(tiny, both, tiny_fit, config, degradation=JPEG(20))
+    alone = search(tiny, both, tiny_fit, replace(config, batch_size=1), degradation=JPEG(20))
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a.image, b.image, atol=2e-3, rtol=0)
+        assert a.converged == b.converged
+
+
 def test_a_staged_search_opens_layer_styles_and_then_the_noise(tiny, tiny_fit, target):
     config = replace(RECOMMENDED, steps=30, latent_space="staged")
     found = []
@@ -125,7 +168,7 @@ def test_variety_makes_seeds_differ(tiny, tiny_fit, target):
 
 
 def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
-    config = replace(RECOMMENDED, steps=30, patience=1.0, candidates=4, trial_steps=5, eps=0.0)
+    config = replace(RECOMMENDED, steps=30, patience=1.0, candidates=4, trial_steps=5, eps=0.0, variety=0.3)
     seen = []
     (solution,) = search(
         tiny, target, tiny_fit, config, on_step=lambda s: seen.append((s.step, float(s.best_l2), s.progress))
