@@ -5,16 +5,19 @@ To add a node: one file, and one entry in NODES.
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host
+from . import folders
 from .align_faces import PULSEAlignFacesNode
 from .bicubic_downsample import BicubicDownsampleNode
 from .degradation import PULSEDegradationNode, PULSEDegradeNode
+from .explore import PULSECompareNode, PULSEContactSheetNode, PULSEUncertaintyNode
 from .fit_latent_gaussian import FitLatentGaussianNode
 from .inspect_stylegan import PULSEInspectStyleGANNode
+from .latents import PULSEBlendLatentsNode, PULSELoadLatentNode, PULSESaveLatentNode, PULSESynthesizeNode
 from .load_stylegan import LoadStyleGANNode
 from .paste_faces import PULSEPasteFacesNode
 from .pulse_search import PULSESearchNode
 from .sample_face import PULSESampleFaceNode
+from .save_image import PULSESaveImageNode
 from .save_stylegan import PULSESaveStyleGANNode
 from .search_settings import PULSESearchSettingsNode
 
@@ -31,6 +34,14 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSEDegradationNode,
     PULSEDegradeNode,
     PULSESearchSettingsNode,
+    PULSESaveLatentNode,
+    PULSELoadLatentNode,
+    PULSESynthesizeNode,
+    PULSEBlendLatentsNode,
+    PULSEContactSheetNode,
+    PULSEUncertaintyNode,
+    PULSECompareNode,
+    PULSESaveImageNode,
 )
 
 
@@ -39,5 +50,5 @@ class PulseExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes. The folders of their checkpoints are registered first: schemas list what is in them."""
-        host.register_model_folders()
+        folders.register_model_folders()
         return list(NODES)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..pulse_core.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
 from ..pulse_core.starts import DEFAULT_PAIRS
-from . import host, sockets
+from . import folders, host, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -44,7 +44,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                 sockets.class_label(),
                 io.Combo.Input(
                     "fit_file",
-                    options=[_MEASURE, *host.fit_names()],
+                    options=[_MEASURE, *folders.fit_names()],
                     default=_MEASURE,
                     optional=True,
                     tooltip="A fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
@@ -77,7 +77,7 @@ class FitLatentGaussianNode(io.ComfyNode):
     ) -> io.NodeOutput:
         with host.gradients():
             if fit_file != _MEASURE:
-                return io.NodeOutput(LatentGaussian.load(host.checkpoint_path(fit_file)))
+                return io.NodeOutput(LatentGaussian.load(folders.checkpoint_path(fit_file)))
             label, progress = host.class_of(class_label), host.Progress()
             fit = gaussian_for(
                 host.on_device(stylegan),

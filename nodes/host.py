@@ -1,90 +1,40 @@
-"""Everything that the pack asks of its host: model folders, devices, gradients, progress, the interrupt button.
+"""What the pack asks of its host: devices, gradients, memory, progress, previews, the interrupt button.
 
-No other file imports comfy.* or folder_paths.
+No other file imports comfy.*; where files lie is asked in folders.py.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import comfy.cli_args
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
-import folder_paths
 import torch
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..pulse_core import catalogue
-from ..pulse_core.checkpoints import SUFFIXES
-from ..pulse_core.errors import CheckpointError, SettingError
-from ..pulse_core.faces.detection import WEIGHTS
+from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.face import Faces
-from ..pulse_core.gaussian import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.images import to_pil, to_rgb
+from ..pulse_core.latent_search.batches import free_cache
+from ..pulse_core.saved_latents import Latent
 
 if TYPE_CHECKING:
     from ..pulse_core.latent_search.solution import StepState
 
 T = TypeVar("T")
-MODEL_FOLDER = "stylegan"
 PREVIEW_SIDE = 512
-_PACK_FOLDER = Path(__file__).resolve().parent.parent
-_DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # lies among the generators, but is none
-
-
-def register_model_folders() -> None:
-    """models/stylegan, the pack's weights and what it saved, added to what the user's extra_model_paths.yaml names."""
-    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
-    folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
-    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.get_output_directory()) / MODEL_FOLDER))
-    paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
-    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | set(SUFFIXES))
-
-
-def checkpoint_names() -> list[str]:
-    """The files to choose from, then the known ones that could be fetched."""
-    files = folder_paths.get_filename_list(MODEL_FOLDER)
-    here = [name for name in files if not _is_fit(name) and Path(name) != _DETECTOR]
-    return here + [row.file for row in catalogue.fetchable() if row.file not in here]
-
-
-def fit_names() -> list[str]:
-    """The latent fits to choose from, ours and PULSE's."""
-    return [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if _is_fit(name)]
-
-
-def _is_fit(name: str) -> bool:
-    return name.endswith(FIT_SUFFIX) or Path(name).name == PULSE_FIT
-
-
-def checkpoint_path(name: str) -> Path:
-    """The file behind a choice of `checkpoint_names`.
-
-    Raises:
-        CheckpointError: it is not on this machine; the message says how it gets there.
-    """
-    path = folder_paths.get_full_path(MODEL_FOLDER, name)
-    if path is not None:
-        return Path(path)
-    folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
-    known = catalogue.entry_of_file(name)
-    if known is None or known.source is None:
-        where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
-        remedy = f"put {name}{where} into {folders}, refresh the page (R), and choose it again."
-    else:
-        remedy = (
-            f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
-            "runs ComfyUI, and queue the graph again."
-        )
-    raise CheckpointError(f"The checkpoint {name!r} is not on this machine.", f"a file in {folders}.", remedy)
+_TEXT_EVERY = 0.2  # seconds between texts on a searching node
+_WHOLE = "pulse_latent"  # the attribute of the tensor on a STYLEGAN_LATENT that has the rest of it
 
 
 @contextmanager
@@ -158,6 +108,15 @@ def on_device(stylegan: Any) -> Generator:
     return generator
 
 
+def make_room(generator: Generator) -> None:
+    """Has ComfyUI unload all other models from the generator's device, and torch give back what it keeps for later."""
+    patcher = generator.host_handle.patcher
+    loaded = comfy.model_management.LoadedModel(patcher)
+    comfy.model_management.free_memory(1e30, patcher.load_device, keep_loaded=[loaded])
+    comfy.model_management.soft_empty_cache()
+    free_cache()
+
+
 def take_image(image: Tensor) -> Tensor:
     """The host's IMAGE [B, H, W, C] -> [B, C, H, W], a copy."""
     return plain(image).movedim(-1, 1)
@@ -222,10 +181,10 @@ class Images:
         self._whole[self._filled] = pixels
         self._filled += 1
 
-    def all(self) -> Tensor:
-        """[B, H, W, C] or [B, H, W], float32, where the host wants results."""
+    def all(self, order: Sequence[int] | None = None) -> Tensor:
+        """[B, H, W, C] or [B, H, W], float32, where the host wants results; in another order where one is given."""
         assert self._filled == self._count
-        return self._whole
+        return self._whole if order is None or list(order) == sorted(order) else self._whole[list(order)]
 
 
 def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
@@ -243,9 +202,34 @@ def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
     return batch.all()
 
 
-def give_latent(ws: Tensor) -> Tensor:
-    """Style vectors, on the device that computes: other packs' samplers expect them there, and they are small."""
-    return ws.detach().to(comfy.model_management.get_torch_device())
+def give_latent(latent: Latent) -> Tensor:
+    """Style vectors ws [B, num_ws, w_dim], as other packs have them on this socket; the whole latent hangs on them.
+
+    They lie on the device that computes: other packs' samplers expect them there, and they are small; the noise is
+    not. What other packs compute with them is a plain tensor.
+    """
+    ws = latent.ws.detach().to(comfy.model_management.get_torch_device())
+    setattr(ws, _WHOLE, replace(latent.each(store), ws=ws))
+    return ws
+
+
+def take_latent(value: Any) -> Latent:
+    """What is on a STYLEGAN_LATENT input, ours or another pack's; copies. Call it inside `gradients()`.
+
+    Raises:
+        SettingError: no style vectors.
+    """
+    ws = value[None] if isinstance(value, Tensor) and value.ndim == 2 else value
+    if not isinstance(ws, Tensor) or ws.ndim != 3 or not len(ws):
+        what = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise SettingError(
+            f"The STYLEGAN_LATENT input holds {what}.",
+            "style vectors [B, num_ws, w_dim], at least one.",
+            "connect the latent of PULSE Search, PULSE Load Latent or PULSE Sample Face.",
+        )
+    whole = getattr(value, _WHOLE, None)
+    kept = whole if isinstance(whole, Latent) else Latent(ws)
+    return replace(kept, ws=ws).each(plain)
 
 
 def class_of(label: int) -> int | None:
@@ -253,11 +237,20 @@ def class_of(label: int) -> int | None:
     return None if label < 0 else label
 
 
-def output_file(prefix: str) -> Path:
-    """A new file of this prefix among the host's outputs."""
-    directory = folder_paths.get_output_directory()
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
-    return Path(folder) / f"{name}_{counter:05}_.safetensors"
+def store(tensor: Tensor) -> Tensor:
+    """Where the host wants results."""
+    return tensor.detach().to(comfy.model_management.intermediate_device())
+
+
+def tells_metadata() -> bool:
+    """Whether the user lets pictures say how they were made (--disable-metadata)."""
+    return not comfy.cli_args.args.disable_metadata
+
+
+def note_in_pictures(extra_pnginfo: dict[str, Any] | None, node_id: str, report: dict[str, Any]) -> None:
+    """Has the host's Save Image write the report beside the workflow into the pictures of this run."""
+    if extra_pnginfo is not None:
+        extra_pnginfo.setdefault("pulse", {})[node_id] = report
 
 
 def show_text(node_id: str, text: str) -> None:
@@ -277,11 +270,12 @@ class Progress:
 
     Args:
         preview_every: show the current image every so many steps of a search; 0 shows none.
+        node_id: the node to tell the steps of a search on; None tells nobody.
     """
 
-    def __init__(self, preview_every: int = 0):
+    def __init__(self, preview_every: int = 0, node_id: str | None = None):
         self._bar = comfy.utils.ProgressBar(1)
-        self._every = preview_every
+        self._every, self._node_id, self._told = preview_every, node_id, -_TEXT_EVERY
 
     def count(self, done: int, total: int) -> None:
         """For work that is counted."""
@@ -302,3 +296,15 @@ class Progress:
             # to_pil is always RGB: the host encodes previews as JPEG, which an alpha channel would break
             preview = ("JPEG", to_pil(state.image[0]), PREVIEW_SIDE)
         self._bar.update_absolute(*state.progress, preview)
+        self._tell(state)
+
+    def _tell(self, state: StepState) -> None:
+        """Now and then: the host sends each text to the browser."""
+        now = time.monotonic()
+        if self._node_id is not None and now - self._told >= _TEXT_EVERY:
+            self._told = now
+            found = int((state.best_l2 <= state.enough).sum())
+            images = f"{state.done + 1} of {state.total}: " if state.total > 1 else ""
+            near = f"L2 {float(state.best_l2.mean()):.4f} (eps {float(state.enough.max()):.4g})"
+            state_text = "found, going on" if found == len(state.jobs) else "not yet within eps"
+            show_text(self._node_id, f"{images}step {state.step} of {state.steps}, {near}, {state_text}")

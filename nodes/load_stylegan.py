@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..pulse_core.loading import load_generator
-from . import host, sockets
+from . import folders, host, sockets
 
 
 class LoadStyleGANNode(io.ComfyNode):
@@ -22,7 +22,7 @@ class LoadStyleGANNode(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "stylegan_file",
-                    options=host.checkpoint_names(),
+                    options=folders.checkpoint_names(),
                     tooltip="The generator's checkpoint. Files go into models/stylegan; ffhq-mobile (faces, 1024x1024) "
                     "is fetched with `python -m pulse_core fetch ffhq-mobile`.",
                 ),
@@ -33,10 +33,10 @@ class LoadStyleGANNode(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, stylegan_file: str) -> str:
         """Changes when the file does, so that an exchanged checkpoint is loaded again."""
-        facts = host.checkpoint_path(stylegan_file).stat()
+        facts = folders.checkpoint_path(stylegan_file).stat()
         return f"{stylegan_file}:{facts.st_mtime_ns}:{facts.st_size}"
 
     @classmethod
     def execute(cls, stylegan_file: str) -> io.NodeOutput:
         with host.gradients():
-            return io.NodeOutput(load_generator(host.checkpoint_path(stylegan_file)))
+            return io.NodeOutput(load_generator(folders.checkpoint_path(stylegan_file)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +20,8 @@ from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import FREE, PRESETS, SearchConfig
 from ..pulse_core.latent_search.loop import solutions
-from ..pulse_core.latent_search.solution import Solution
+from ..pulse_core.latent_search.solution import Solution, ranking
+from ..pulse_core.saved_latents import Latent, latent_of
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -26,10 +29,8 @@ if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
 
 # The settings of a search that were widgets from the start, in their order on the node; later ones are at the end.
-_SETTINGS = (
-    "steps",
-    "starts",
-    "eps",
+_SETTINGS = ("steps", "starts", "eps")
+_ADVANCED = (
     "loss",
     "optimizer",
     "learning_rate",
@@ -65,6 +66,7 @@ class PULSESearchNode(io.ComfyNode):
                     "The same seed gives the same solution; another seed another face. Every image of a batch uses it."
                 ),
                 *(sockets.widget(SearchConfig, name) for name in _SETTINGS),
+                *(sockets.advanced(sockets.widget(SearchConfig, name)) for name in _ADVANCED),
                 io.Int.Input(
                     "preview_every",
                     default=5,
@@ -78,13 +80,13 @@ class PULSESearchNode(io.ComfyNode):
                 io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
                 io.Image.Output("downscaled", display_name="downscaled", tooltip="Each result, scaled back down."),
                 sockets.StyleGANLatent.Output(
-                    "latent", display_name="latent", tooltip="Style vectors ws of the results."
+                    "latent", display_name="latent", tooltip="Style vectors and noise of the results."
                 ),
                 io.String.Output(
                     "report", display_name="report", tooltip="JSON: L2, converged, steps, seed of each result."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -101,26 +103,34 @@ class PULSESearchNode(io.ComfyNode):
         preset: str = _CUSTOM,
         settings: dict[str, Any] | None = None,
         degradation: Degradation | None = None,
+        start_latent: Any = None,
         **widgets: Any,
     ) -> io.NodeOutput:
-        config = _config(preset, widgets, settings or {})
+        config, node = _config(preset, widgets, settings or {}), cls.hidden.unique_id
         with host.gradients():
-            generator, progress = host.on_device(stylegan), host.Progress(preview_every)
+            generator, progress = host.on_device(stylegan), host.Progress(preview_every, node)
             targets = _targets(image, faces, lr_size, generator)
             if faces is not None and not targets:
-                host.show_text(cls.hidden.unique_id, "no face; the image passes through")
-                return io.NodeOutput(image, image, host.give_latent(torch.zeros(0)), _report([], generator, config))
+                host.show_text(node, "no face; the image passes through")
+                nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
+                return io.NodeOutput(image, image, nothing, json.dumps(_report([], generator, config, degradation)))
             fit = _fit(gaussian, generator, class_label, progress)
-            images, found = host.Images(len(targets) * config.starts), []
-            for solution in solutions(
-                generator, targets, fit, config, seed=seed, degradation=degradation, on_step=progress.step
-            ):
-                images.add(solution.image)
-                found.append(replace(solution, image=torch.empty(0), noise=()))  # one copy of the images is enough
-        host.show_lines(cls.hidden.unique_id, [_line(number, each) for number, each in enumerate(found, 1)])
+            options: dict[str, Any] = {
+                "seed": seed,
+                "degradation": degradation,
+                "start": None if start_latent is None else host.take_latent(start_latent),
+                "on_step": progress.step,
+                "make_room": partial(host.make_room, generator),
+            }
+            images, found = _collect(
+                solutions(generator, targets, fit, config, **options), len(targets) * config.starts
+            )
+        report = _report(found, generator, config, degradation)
+        host.show_lines(node, [*_summary(found), *(_line(number, each) for number, each in enumerate(found, 1))])
+        host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
         small = host.give_images(_same_size([solution.downscaled for solution in found]))
-        latent = host.give_latent(torch.stack([solution.ws for solution in found]))
-        return io.NodeOutput(images.all(), small, latent, _report(found, generator, config))
+        latent = host.give_latent(latent_of(found, generator, report["images"]))
+        return io.NodeOutput(images, small, latent, json.dumps(report, indent=2))
 
 
 def _optional_inputs() -> list[Any]:
@@ -132,14 +142,16 @@ def _optional_inputs() -> list[Any]:
             tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
         ),
         sockets.class_label(),
-        io.Int.Input(
-            "lr_size",
-            default=AUTO,
-            min=0,
-            max=4096,
-            optional=True,
-            tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
-            "each has in its photograph (16, 32, 64, ...).",
+        sockets.advanced(
+            io.Int.Input(
+                "lr_size",
+                default=AUTO,
+                min=0,
+                max=4096,
+                optional=True,
+                tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
+                "each has in its photograph (16, 32, 64, ...).",
+            )
         ),
         sockets.Faces.Input(
             "faces",
@@ -164,6 +176,12 @@ def _optional_inputs() -> list[Any]:
             "degradation",
             optional=True,
             tooltip="From PULSE Degradation: what else happened to the image; the result is free of it.",
+        ),
+        sockets.StyleGANLatent.Input(
+            "start_latent",
+            optional=True,
+            tooltip="Go on from here and stay near it: the latent of an earlier search, of PULSE Load Latent or of a "
+            "blend. One for each solution, or one for all images.",
         ),
     ]
 
@@ -204,16 +222,38 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
     return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
 
 
+def _collect(found: Iterable[Solution], count: int) -> tuple[Tensor, list[Solution]]:
+    """The images as the host's IMAGE, and what is told of them; the solutions of each image by their score."""
+    images, rows = host.Images(count), []
+    for solution in found:
+        images.add(solution.image)
+        rows.append(replace(solution, image=torch.empty(0)).each_noise(host.store))  # one copy of an image is enough
+    order = ranking(rows)
+    return images.all(order), [rows[row] for row in order]
+
+
+def _summary(found: list[Solution]) -> list[str]:
+    """The first line on the node, where there are several."""
+    good, steps = sum(solution.converged for solution in found), sum(solution.steps for solution in found)
+    mean = sum(solution.l2 for solution in found) / len(found)
+    return [f"{good} of {len(found)} found in {steps} steps, mean L2 {mean:.4f}"] if len(found) > 1 else []
+
+
 def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
     state = "found" if solution.converged else "not within eps"
     far = "; unlike the generator's own faces" if solution.far else ""
-    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}{far}"
+    how = f"{solution.steps} steps, seed {solution.seed}"
+    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}, {how}{far}"
 
 
-def _report(found: list[Solution], generator: Generator, config: SearchConfig) -> str:
+def _report(
+    found: list[Solution], generator: Generator, config: SearchConfig, degradation: Degradation | None
+) -> dict[str, Any]:
+    """What was found, of what, and how: for the report, the saved pictures and the saved latents."""
+    how = {**generator.identity, "settings": asdict(config), "degradation": str(degradation) if degradation else None}
     rows = [
         {"image": solution.index, "lr_size": solution.downscaled.shape[-1], **solution.facts(config.eps)}
         for solution in found
     ]
-    return json.dumps({"notice": NOTICE, **generator.identity, "images": rows}, indent=2)
+    return {"notice": NOTICE, **how, "images": rows}

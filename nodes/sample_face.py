@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latents import count_seeds
 from ..pulse_core.sampling import sample
+from ..pulse_core.saved_latents import Latent
 from . import host, sockets
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class PULSESampleFaceNode(io.ComfyNode):
     def execute(
         cls, stylegan: Generator, seed: int, count: int, truncation: float, class_label: int = -1
     ) -> io.NodeOutput:
-        images, latents = [], []
+        seeds, images, styles = count_seeds(seed, count), [], []
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress()
-            for image, ws in sample(generator, count_seeds(seed, count), truncation, host.class_of(class_label)):
+            for image, ws in sample(generator, seeds, truncation, host.class_of(class_label)):
                 images.append(image)
-                latents.append(ws)
+                styles.append(ws)
                 progress.count(len(images), count)
-            return io.NodeOutput(host.give_images(images), host.give_latent(torch.stack(latents)))
+            records = tuple({"seed": each, "truncation_psi": truncation} for each in seeds)
+            latent = Latent(torch.stack(styles), (), generator.name, generator.content_hash, records)
+            return io.NodeOutput(host.give_images(images), host.give_latent(latent))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 
 from ..pulse_core.conversion import save_generator
-from . import host, sockets
+from . import folders, host, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -28,7 +28,7 @@ class PULSESaveStyleGANNode(io.ComfyNode):
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator to save."),
                 io.String.Input(
                     "filename_prefix",
-                    default=f"{host.MODEL_FOLDER}/generator",
+                    default=f"{folders.MODEL_FOLDER}/generator",
                     tooltip="Below ComfyUI's output folder; a number is added. Load StyleGAN looks into stylegan/.",
                 ),
             ],
@@ -40,6 +40,6 @@ class PULSESaveStyleGANNode(io.ComfyNode):
     @classmethod
     def execute(cls, stylegan: Generator, filename_prefix: str) -> io.NodeOutput:
         with host.gradients():
-            path = str(save_generator(host.known(stylegan), host.output_file(filename_prefix)))
+            path = str(save_generator(host.known(stylegan), folders.output_file(filename_prefix)))
         host.show_text(cls.hidden.unique_id, path)
         return io.NodeOutput(path, ui=ui.PreviewText(path))

@@ -15,6 +15,12 @@ CATEGORY = "PULSE"
 _STEPS = {"eps": 0.0001, "enlarge": 0.5, "first_tolerance": 0.001, "last_tolerance": 0.001}
 
 
+def advanced(widget: Any) -> Any:
+    """The same widget, which the front end shows only on demand ("Show Advanced" in the node's menu)."""
+    widget.extra_dict = {**(widget.extra_dict or {}), "advanced": True}
+    return widget
+
+
 def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
     """The widget of one setting, described by the setting itself.
 
@@ -44,21 +50,29 @@ def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:
     return io.Int.Input("seed", default=0, min=0, max=SEEDS - 1, control_after_generate=changes, tooltip=tooltip)
 
 
+def report(tooltip: str) -> Any:
+    """The report of a search, from its output."""
+    return io.String.Input("report", optional=True, force_input=True, tooltip=tooltip)
+
+
 def class_label() -> io.Int.Input:
     """The class of a conditional generator; optional, so that graphs saved before it was there still run."""
-    return io.Int.Input(
-        "class_label",
-        default=-1,
-        min=-1,
-        max=100_000,
-        optional=True,
-        tooltip="For conditional generators: the class, from 0; -1 for all. Others have no classes: leave it at -1.",
+    return advanced(
+        io.Int.Input(
+            "class_label",
+            default=-1,
+            min=-1,
+            max=100_000,
+            optional=True,
+            tooltip="For conditional generators: the class, from 0; -1 for all. Others have no classes: leave it at "
+            "-1.",
+        )
     )
 
 
 # A generator with the interface of NVlabs' G_ema; the existing StyleGAN pack's sockets have the same names.
 StyleGAN = io.Custom("STYLEGAN")
-# Style vectors ws, [B, num_ws, w_dim].
+# Style vectors ws, [B, num_ws, w_dim], as other packs have them; host.take_latent gives what hangs on ours.
 StyleGANLatent = io.Custom("STYLEGAN_LATENT")
 # pulse_core's Faces: where the faces of a batch of pictures are.
 Faces = io.Custom("FACES")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -144,16 +144,20 @@ def save_image(
     facts: Mapping[str, Any] | None = None,
     *,
     profile: bytes | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks.
 
     Args:
+        texts: more text chunks, by their names.
         profile: the ICC profile that says what its colours mean; None is sRGB.
     """
     text = PngInfo()
     text.add_text("Comment", NOTICE)
     if facts is not None:
         text.add_text("pulse", json.dumps(dict(facts)))
+    for name, value in (texts or {}).items():
+        text.add_text(name, value)
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG", pnginfo=text, icc_profile=profile)
@@ -174,26 +178,3 @@ def colour_profile(path: Path) -> bytes | None:
     with Image.open(path) as file:
         profile = file.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
-
-
-def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
-    """Pictures in a row, each enlarged or shrunk to `side` pixels of height and captioned, the notice below."""
-    margin, band = 16, 40
-    font, small = ImageFont.load_default(20), ImageFont.load_default(15)
-    pictures = [_of_height(to_pil(image), side) for image in panels.values()]
-    width = margin + sum(picture.width + margin for picture in pictures)
-    width = max(width, round(small.getlength(NOTICE)) + 2 * margin)
-    sheet = Image.new("RGB", (width, band + side + band), "white")
-    draw, left = ImageDraw.Draw(sheet), margin
-    for caption, picture in zip(panels, pictures, strict=True):
-        sheet.paste(picture, (left, band))
-        draw.text((left, 10), caption, fill="black", font=font)
-        left += picture.width + margin
-    draw.text((margin, band + side + 11), NOTICE, fill="black", font=small)
-    return sheet
-
-
-def _of_height(picture: Image.Image, height: int) -> Image.Image:
-    """Enlarged pixels stay square, so that a tiny input is seen as it is."""
-    how = Image.Resampling.LANCZOS if picture.height > height else Image.Resampling.NEAREST
-    return picture.resize((max(1, round(picture.width * height / picture.height)), height), how)

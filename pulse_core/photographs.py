@@ -95,5 +95,5 @@ def face_targets(picture: Tensor, faces: Faces, generator: Generator, size: int 
 
 
 def best(solutions: Sequence[Solution]) -> Solution:
-    """Of several for one target: one that was found before one that was not, then the smaller L2."""
-    return min(solutions, key=lambda solution: (not solution.converged, solution.l2))
+    """Of several for one target: the one with the best score."""
+    return min(solutions, key=lambda solution: solution.score)

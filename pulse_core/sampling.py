@@ -1,8 +1,9 @@
-"""Faces from seeds."""
+"""Faces from seeds, and from latents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +11,12 @@ from torch import Tensor
 from .generators import Generator
 from .generators.mapping import draw_labels
 from .images import to_rgb
+
+if TYPE_CHECKING:
+    from .saved_latents import Latent
+
+# kept: the latent's own maps, where it has some; else, and for const, the generator's. none: no noise.
+NOISE_OF_LATENTS = ("kept", "const", "none")
 
 
 def sample(
@@ -36,3 +43,23 @@ def sample(
             ws = generator.mapping(z.to(like), c, truncation_psi=truncation_psi)
             image = to_rgb((generator.synthesis(ws, noise_mode="const") + 1) / 2)
         yield image[0].clamp(0, 1), ws[0]
+
+
+def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Iterator[Tensor]:
+    """The image of each latent, one at a time: [3, H, W] in 0..1.
+
+    Args:
+        noise: of NOISE_OF_LATENTS. With "kept" the result of a search is drawn again, but for what `consistency`
+            changed in it.
+
+    Raises:
+        SettingError: latents of another generator.
+    """
+    latent.check(generator)
+    like = next(generator.synthesis.parameters())
+    for row in range(len(latent)):
+        one = latent.take([row]).each(lambda tensor: tensor.to(like))
+        maps = one.noise if noise == "kept" and one.noise else None
+        with torch.no_grad():
+            image = generator.synthesis(one.ws, noise_mode="none" if noise == "none" else "const", noise=maps)
+            yield to_rgb((image[0] + 1) / 2).clamp(0, 1)

@@ -22,12 +22,13 @@ from ..faces.pasting import PasteSettings, Patch, paste
 from ..faces.sizes import AUTO
 from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import NOTICE, colour_profile, read_facts, read_image, save_image, side_by_side
+from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import search
 from ..latent_search.solution import StepState
 from ..photographs import best, face_targets
 from ..pipeline import load_with_fit
+from ..sheets import side_by_side
 from .inputs import find_pictures
 from .options import (
     add_class,

@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..gaussian import LatentGaussian
-from ..images import NOTICE, prepare_target, read_image, save_image, side_by_side
+from ..images import NOTICE, prepare_target, read_image, save_image
 from ..latent_search.solution import Solution, StepState
 from ..pipeline import load_with_fit, upscale
+from ..sheets import side_by_side
 from .inputs import find_pictures
 from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config, search_degradation
 from .results import results_of, search_facts, verdict, write_report

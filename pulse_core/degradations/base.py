@@ -94,6 +94,12 @@ class Degradation(ABC):
         (argument,) = (argument for argument in cls.arguments if argument.name == name)
         return argument.check(value, cls.name)
 
+    def __str__(self) -> str:
+        """As a text has it: "noise(0.1)"; without what is no number."""
+        values = [getattr(self, argument.name, None) for argument in self.arguments]
+        numbers = ", ".join(f"{value:g}" for value in values if isinstance(value, Real))
+        return f"{self.name}({numbers})" if numbers else self.name
+
     @abstractmethod
     def measure(self, x: Tensor) -> Tensor:
         """What the search sees through: [B, C, H, W] -> [B, C, h, w], 0..1.

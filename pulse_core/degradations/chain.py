@@ -30,6 +30,9 @@ class Chain(Degradation):
         if not self.parts:
             raise SettingError("The chain has no parts.", "at least one degradation.", "give one.")
 
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
     def measure(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, h, w]."""
         for part in self.parts:

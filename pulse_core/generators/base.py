@@ -91,11 +91,15 @@ class SynthesisNetwork(nn.Module):
             ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)]
         )
 
+    def const_noise(self) -> tuple[Tensor, ...]:
+        """The stored maps, [1, 1, H, W] a layer."""
+        return tuple(getattr(self, f"noise_const_{i}")[None, None] for i in range(len(self.noise_shapes)))
+
     def _noise_of_mode(self, mode: str, ws: Tensor, generator: torch.Generator | None) -> list[Tensor | None]:
         if mode == "none":
             return [None] * len(self.noise_shapes)
         if mode == "const":
-            return [getattr(self, f"noise_const_{i}")[None, None] for i in range(len(self.noise_shapes))]
+            return list(self.const_noise())
         if mode == "random":
             if generator is None:
                 generator = torch.Generator()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,10 +13,13 @@ from ..errors import ImageError, SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import prepare_target
-from ..latents import count_seeds
+from .batches import batches, found_in_parts, free_cache, jobs_of, rows_of
 from .config import SearchConfig
 from .run import Evaluation, Run
-from .solution import Job, OnStep, Solution, StepState
+from .solution import Job, OnStep, Solution, StepState, ranking
+
+if TYPE_CHECKING:
+    from ..saved_latents import Latent
 
 
 def search(
@@ -27,6 +30,7 @@ def search(
     *,
     seed: int | Sequence[int] = 0,
     degradation: Degradation | None = None,
+    start: Latent | None = None,
     on_step: OnStep | None = None,
 ) -> list[Solution]:
     """PULSE: looks for images of the generator whose degradation is the target (Menon et al. 2020, section 3).
@@ -42,16 +46,22 @@ def search(
         seed: 0..2^64-1, the same for every image, or one for each. The result of an image depends on its
             target, its seed and the settings alone.
         degradation: how the image becomes the target; None is bicubic downscaling to the target's size.
+        start: latents of this generator to begin with and to stay near: one for each solution, or one for all
+            images; None begins as the settings say.
         on_step: called after each evaluation; returning True ends that search with its best so far. What
             it raises goes through.
 
-    Returns: for each image in turn its `config.starts` solutions.
+    Returns: for each image in turn its `config.starts` solutions, the best `score` first.
 
     Raises:
         ImageError: a target that the generator cannot be downscaled to.
-        SettingError: a wrong number of seeds, a fit of another W, or settings that lead to no finite image.
+        SettingError: a wrong number of seeds, a fit of another W, a start of another generator, or settings that lead
+            to no finite image.
     """
-    return list(solutions(generator, target, gaussian, config, seed=seed, degradation=degradation, on_step=on_step))
+    found = list(
+        solutions(generator, target, gaussian, config, seed=seed, degradation=degradation, start=start, on_step=on_step)
+    )
+    return [found[row] for row in ranking(found)]
 
 
 def solutions(
@@ -62,9 +72,15 @@ def solutions(
     *,
     seed: int | Sequence[int] = 0,
     degradation: Degradation | None = None,
+    start: Latent | None = None,
     on_step: OnStep | None = None,
+    make_room: Callable[[], None] = free_cache,
 ) -> Iterator[Solution]:
-    """As `search`, one by one as they are found, so that not all need be held at the same time."""
+    """As `search`, one by one as they are found and in the order of the seeds: not all need be held at the same time.
+
+    Args:
+        make_room: frees what can be freed when the memory ends, before the batch is tried in halves.
+    """
     config = config or SearchConfig()
     if gaussian.mean.shape != (generator.w_dim,):
         raise SettingError(
@@ -78,17 +94,27 @@ def solutions(
     targets = [image.to(like) for part in parts for image in _prepared(part, generator, degradation)]
     if not targets:
         raise ImageError("There is no target.", "at least one image.", "give a picture.")
-    jobs, done = list(_jobs(len(targets), seed, config.starts)), 0
-    at_a_time = config.batch_size if config.candidates == 1 else 1  # each solution chooses its own start
-    for batch in _batches(jobs, targets, at_a_time):
+    if start is not None:
+        start.check(generator)
+        start = start.each(lambda tensor: tensor.to(like))
+    jobs = jobs_of(len(targets), seed, config.starts)
+    rows, done = rows_of(start, jobs, len(targets)), 0
+
+    def find(batch: tuple[Job, ...]) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
         operator = through(degradation, (goal.shape[-2], goal.shape[-1]), generator.size)
         common = (generator, operator.observe(goal), gaussian, config, operator, batch)
+        begin = None if start is None else start.take([rows[job] for job in batch])
         loop = _Loop(config, on_step, done, len(jobs))
-        run = loop.best_of([Run(*common, candidate) for candidate in range(config.candidates)])
+        run = loop.best_of([Run(*common, candidate, begin) for candidate in range(config.candidates)])
         loop.advance(run)
-        yield from run.solutions()
-        done += len(batch)
+        return run.solutions()
+
+    at_a_time = config.batch_size if config.candidates == 1 else 1  # each solution chooses its own start
+    for batch in batches(jobs, targets, at_a_time):
+        for solution in found_in_parts(batch, find, make_room):
+            done += 1
+            yield solution
 
 
 def _prepared(image: Tensor, generator: Generator, degradation: Degradation | None) -> Tensor:
@@ -143,6 +169,7 @@ class _Loop:
             loss=seen.objective.detach(),
             l2=seen.l2,
             best_l2=run.best.l2,
+            enough=run.enough,
             image=seen.shown,
             latent=run.walk.variables[0].value.detach(),
             noise=tuple(noise.detach() for noise in run.noise),
@@ -156,21 +183,3 @@ def _planned(config: SearchConfig) -> int:
         trials += (left - 1) * config.trial_steps
         left //= 2
     return config.steps + 1 + trials
-
-
-def _batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterator[tuple[Job, ...]]:
-    """Neighbours whose targets have one size, at most so many at a time."""
-    for _, alike in groupby(jobs, key=lambda job: targets[job.index].shape):
-        while batch := tuple(islice(alike, most)):
-            yield batch
-
-
-def _jobs(images: int, seed: int | Sequence[int], starts: int) -> Iterator[Job]:
-    seeds = [seed] * images if isinstance(seed, int) else list(seed)
-    if len(seeds) != images:
-        raise SettingError(
-            f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
-        )
-    for index, first in enumerate(seeds):
-        for each in count_seeds(first, starts):
-            yield Job(index, each)

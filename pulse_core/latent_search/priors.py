@@ -63,6 +63,10 @@ class Walk(ABC):
         """
 
     @abstractmethod
+    def begin_at(self, ws: Tensor) -> None:
+        """Begins with these style vectors [B, num_ws, w_dim]; those that have a penalty count it from there."""
+
+    @abstractmethod
     def ws(self) -> Tensor:
         """Style vectors [B, num_ws, w_dim], differentiable."""
 
@@ -81,6 +85,11 @@ class Sphere(Walk):
         width = self.gaussian.mean.numel()
         drawn = [draw_latent(random, self.space, self.num_ws, width) for random in randoms]
         self.variables = [Variable(torch.stack(drawn).to(self.gaussian.mean).requires_grad_())]
+
+    def begin_at(self, ws: Tensor) -> None:
+        white = self.gaussian.from_ws(ws)
+        white = white.mean(1, keepdim=True) if self.space == "W" else white
+        self.variables = [Variable(white.clone().requires_grad_())]
 
     def ws(self) -> Tensor:
         return self.gaussian.to_ws(self.variables[0].value).expand(-1, self.num_ws, -1)
@@ -101,7 +110,17 @@ class Whitened(Walk):
         width = self.gaussian.mean.numel()
         drawn = torch.stack([torch.randn(1, width, generator=random) for random in randoms])
         self.aim = self.variety * drawn.to(self.gaussian.mean)
-        start = self.aim if guess is None else guess[:, None]
+        self._set_out(self.aim if guess is None else guess[:, None])
+
+    def begin_at(self, ws: Tensor) -> None:
+        white = self.gaussian.whiten(ws)
+        self.aim = white.mean(1, keepdim=True)
+        self._set_out(self.aim, white - self.aim)
+
+    def _set_out(self, start: Tensor, apart: Tensor | None = None) -> None:
+        """The variables. apart: where each layer's style is beside the common one when it begins."""
+        width = start.shape[-1]
+        self.apart = apart
         self.trunk = start.clone().requires_grad_()
         self.branches = self.trunk.new_zeros(len(start), self.num_ws, width).requires_grad_()
         self.variables = [Variable(self.trunk, on_sphere=False)]
@@ -110,7 +129,8 @@ class Whitened(Walk):
             self.variables.append(Variable(self.branches, on_sphere=False, opens=opens))
 
     def ws(self) -> Tensor:
-        return self.gaussian.colour(self.trunk + self.freedom * self.branches)
+        white = self.trunk + self.freedom * self.branches
+        return self.gaussian.colour(white if self.apart is None else white + self.apart)
 
     def penalty(self) -> Tensor:
         return self.trunk_penalty() + self.branches.square().flatten(1).sum(1) / 2

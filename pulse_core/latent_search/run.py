@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from .optimizers import SphericalOptimizer
 from .priors import PRIORS, STAGES, Variable, Walk
 from .schedules import HOLD, SCHEDULES
 from .solution import Job, Solution
+
+if TYPE_CHECKING:
+    from ..saved_latents import Latent
 
 _ANNEALED = 0.7  # the share of the steps in which the tolerance falls
 _APART = 2**32  # between the seeds of a job's candidates
@@ -41,6 +44,7 @@ class Run:
     Args:
         target: [B, C, h, w], as the degradation would show it.
         candidate: which start of each job this is; 0 begins as the settings say, others at random.
+        start: the latents that candidate 0 begins with; None: as the settings say.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Run:
         degradation: Degradation,
         jobs: tuple[Job, ...],
         candidate: int = 0,
+        start: Latent | None = None,
     ):
         self.generator, self.target, self.config, self.jobs = generator, target, config, jobs
         self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
@@ -59,22 +64,30 @@ class Run:
         self.noise_variance = degradation.noise_variance(target)
         self.enough = self.noise_variance.clamp(min=config.eps)
         self.step = 0
-        self.walk, self.noise = self._begin(candidate)
+        self.walk, self.noise = self._begin(candidate, start if candidate == 0 else None)
         variables = self.walk.variables + self._moving_noise()
         self.optimizer = SphericalOptimizer(config.optimizer, variables, config.learning_rate)
         self.best = _Best(len(jobs), target)
 
-    def _begin(self, candidate: int) -> tuple[Walk, list[Tensor]]:
-        """Latents and noise of each job from its own random generator."""
-        config = self.config
-        randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
-        start = self.gaussian.start if candidate == 0 and config.beginning == "guess" else None
-        guess = None if start is None else start.guess(self.target)
-        num_ws = self.generator.num_ws
+    def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
+        """Latents and noise of each job: the given ones, or from its own random generator."""
+        config, num_ws = self.config, self.generator.num_ws
         walk = PRIORS[config.prior](self.gaussian, num_ws, config.latent_space, self._freedom(), config.variety)
-        walk.begin(randoms, guess)
+        if start is not None:
+            walk.begin_at(start.ws)
+            return walk, self._kept_noise(start)
+        randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
+        guesses = self.gaussian.start if candidate == 0 and config.beginning == "guess" else None
+        walk.begin(randoms, None if guesses is None else guesses.guess(self.target))
         maps = [draw_noise(random, self.generator.noise_shapes, self._zero_layers()) for random in randoms]
         return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
+
+    def _kept_noise(self, start: Latent) -> list[Tensor]:
+        """The latents' own maps, or the generator's where they have none: their image is where the search begins."""
+        if self.config.noise == "zero":
+            return [self.target.new_zeros(len(self.jobs), 1, *shape) for shape in self.generator.noise_shapes]
+        maps = start.noise or self.generator.synthesis.const_noise()
+        return [noise.expand(len(self.jobs), -1, -1, -1).clone() for noise in maps]
 
     def _freedom(self) -> Tensor:
         """[num_ws, 1]: of each layer's style; less for finer ones, whose details the target does not show."""
@@ -175,6 +188,7 @@ class Run:
             noise=tuple(noise[row].clone() for noise in best.noise),
             l2=l2,
             search_l2=search_l2,
+            enough=float(self.enough[row]),
             converged=bool(best.l2[row] <= self.enough[row]),
             distance=float(self.gaussian.distance(best.ws[row])),
             best_step=int(best.step[row]),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +27,8 @@ class Solution:
     ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render `image` again, but for what
         `consistency` changed in it.
     l2: mean squared error of `downscaled` against the target. search_l2: before `consistency` took its part off.
-    converged: search_l2 <= eps, or the noise of the degradation where that is more.
+    enough: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
+    converged: search_l2 <= enough.
     distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
     best_step: the step of the best iterate; steps: how many were taken.
     """
@@ -40,15 +41,27 @@ class Solution:
     noise: tuple[Tensor, ...]
     l2: float
     search_l2: float
+    enough: float
     converged: bool
     distance: float
     best_step: int
     steps: int
 
+    def each_noise(self, change: Callable[[Tensor], Tensor]) -> Solution:
+        """With its noise maps changed, for example moved to a device."""
+        return replace(self, noise=tuple(change(noise) for noise in self.noise))
+
     @property
     def far(self) -> bool:
         """Whether the result is unlike what the generator draws: the input may be no face that it knows."""
         return self.distance > FAR
+
+    @property
+    def score(self) -> float:
+        """What several solutions of one image are ranked by, smaller first: how unlike the generator's own images
+        it is (`distance`), and, where it is not found, how many times `enough` it is off.
+        """
+        return self.distance if self.converged else self.distance + self.search_l2 / max(self.enough, 1e-12)
 
     def facts(self, eps: float) -> dict[str, Any]:
         """What every report says of a result."""
@@ -60,8 +73,14 @@ class Solution:
             "converged": self.converged,
             "distance": round(self.distance, 3),
             "far_from_the_generator": self.far,
+            "search_score": round(self.score, 3),
             "steps": self.steps,
         }
+
+
+def ranking(solutions: Sequence[Solution]) -> list[int]:
+    """Where each image's solutions stand by their `score`, the images in their order."""
+    return sorted(range(len(solutions)), key=lambda row: (solutions[row].index, solutions[row].score))
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,8 @@ class StepState:
     step: 0 is the start, before any update; steps: the last one that is planned, which moves when a search goes on.
     done, total: solutions finished and asked for.
     made, planned: evaluations for these jobs, trials of candidates included; a search that goes on makes more.
-    image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's.
+    image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's;
+        enough: [B], up to which they count as found.
     loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
     learning_rate: of the coming step.
@@ -89,6 +109,7 @@ class StepState:
     loss: Tensor
     l2: Tensor
     best_l2: Tensor
+    enough: Tensor
     image: Tensor
     latent: Tensor
     noise: tuple[Tensor, ...]

@@ -72,15 +72,11 @@ def test_the_core_never_imports_the_host():
         assert not {name.split(".")[0] for name in imports(tree)} & host, path
 
 
-def test_only_one_file_touches_comfy():
+def test_only_one_file_touches_comfy_and_one_the_hosts_folders():
+    homes = {"comfy": "host.py", "server": "host.py", "comfy_execution": "host.py", "folder_paths": "folders.py"}
     for path, tree in sources("nodes"):
-        touched = {name.split(".")[0] for name in imports(tree)} & {
-            "comfy",
-            "folder_paths",
-            "server",
-            "comfy_execution",
-        }
-        assert not touched or path.name == "host.py", path
+        touched = {name.split(".")[0] for name in imports(tree)} & set(homes)
+        assert {homes[name] for name in touched} <= {path.name}, path
 
 
 def test_no_global_random_state_no_pickle_no_broad_except():

@@ -78,7 +78,7 @@ def follow(name, dtype, golden, golden_runs, network, monkeypatch):
     run, tensors = golden_runs[name], golden("pulse_trajectory")
     latent, noise = start_of(run, tensors, dtype)
 
-    def begin(self, candidate):
+    def begin(self, candidate, start):
         walk = Sphere(self.gaussian, self.generator.num_ws, self.config.latent_space, 0.0, 0.0)
         walk.variables = [Variable(latent.clone().requires_grad_())]
         return walk, [n.clone() for n in noise]

@@ -24,6 +24,7 @@ class Pack:
     def __init__(self, module: ModuleType):
         self._module = module
         self.nodes: dict[str, type] = {}
+        self.extra_pnginfo: dict[str, Any] = {}  # what goes into the pictures of the running graph
 
     def register(self) -> None:
         async def node_list() -> list[type]:
@@ -45,7 +46,8 @@ class Pack:
         )
         schema = self.schema(node_id)
         defaults = {socket.id: socket.facts["default"] for socket in schema.inputs if "default" in socket.facts}
-        locked = type(node_id, (self.nodes[node_id],), {"hidden": SimpleNamespace(unique_id=node_id)})  # a clone
+        hidden = SimpleNamespace(unique_id=node_id, prompt={}, extra_pnginfo=self.extra_pnginfo)
+        locked = type(node_id, (self.nodes[node_id],), {"hidden": hidden})  # a clone
         output = locked.execute(**{**defaults, **inputs})
         assert isinstance(output, NodeOutput)
         assert len(output.args) == len(schema.outputs)
@@ -107,6 +109,7 @@ def host(_loaded: tuple[Host, Pack], models: Path) -> Host:
 def pack(_loaded: tuple[Host, Pack], host: Host, weights: Path) -> Pack:
     """The pack, registered with the fake host."""
     _loaded[1].register()
+    _loaded[1].extra_pnginfo = {}
     return _loaded[1]
 
 

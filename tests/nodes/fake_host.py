@@ -19,12 +19,14 @@ class Host:
 
     loads: one (patchers, keywords, was inference mode on) a call of load_models_gpu.
     updates: one (value, total, preview) a call of update_absolute.
+    freed: the patchers that were kept, one list a call of free_memory.
     interrupt_at: the interrupt button is pressed once so many updates were made.
     """
 
     def __init__(self) -> None:
         self.folder_paths = _folder_paths()
         self.management = _model_management(self)
+        self.args = SimpleNamespace(disable_metadata=False)
         self.reset(Path(os.devnull))
 
     def reset(self, models_dir: Path) -> None:
@@ -34,6 +36,8 @@ class Host:
         self.updates: list[tuple[int, int, Any]] = []
         self.patchers: list[Any] = []
         self.texts: list[tuple[str, str, str | None]] = []
+        self.args.disable_metadata = False
+        self.freed: list[list[Any]] = []
         self.interrupt_at: int | None = None
         self.results_go_to = torch.device("cpu")
 
@@ -49,7 +53,9 @@ class Host:
         }
         for package in packages.values():
             package.__path__ = []
-        leaves = (utils, patcher, self.management, latest, self.folder_paths, _server(self))
+        cli_args = _module("comfy.cli_args", args=self.args)
+        packages["comfy"].cli_args = cli_args
+        leaves = (cli_args, utils, patcher, self.management, latest, self.folder_paths, _server(self))
         return packages | {leaf.__name__: leaf for leaf in leaves}
 
 
@@ -86,6 +92,9 @@ def _folder_paths() -> ModuleType:
     def get_output_directory() -> str:
         return str(Path(module.models_dir).parent / "output")
 
+    def get_input_directory() -> str:
+        return str(Path(module.models_dir).parent / "input")
+
     def get_save_image_path(prefix: str, folder: str) -> tuple[str, str, int, str, str]:
         path = (Path(folder) / prefix).resolve()
         if not path.is_relative_to(Path(folder).resolve()):
@@ -102,6 +111,7 @@ def _folder_paths() -> ModuleType:
         get_full_path=get_full_path,
         get_folder_paths=lambda name: list(known[name][0]),
         get_output_directory=get_output_directory,
+        get_input_directory=get_input_directory,
         get_save_image_path=get_save_image_path,
     )
     return module
@@ -121,8 +131,18 @@ def _model_management(host: Host) -> ModuleType:
             host.interrupt_at = None  # raised once, as the host does
             raise InterruptProcessingException
 
+    class LoadedModel:
+        def __init__(self, patcher: Any):
+            self.patcher = patcher
+
+    def free_memory(amount: float, device: torch.device, keep_loaded: list[Any]) -> None:
+        host.freed.append([kept.patcher for kept in keep_loaded])
+
     return _module(
         "comfy.model_management",
+        LoadedModel=LoadedModel,
+        free_memory=free_memory,
+        soft_empty_cache=lambda: None,
         InterruptProcessingException=InterruptProcessingException,
         get_torch_device=lambda: torch.device("cpu"),
         unet_offload_device=lambda: torch.device("cpu"),
@@ -183,6 +203,7 @@ class Socket:
     accepts: frozenset[str]
 
     def __init__(self, id: str, **facts: Any):
+        self.extra_dict = facts.get("extra_dict")
         unknown = set(facts) - self.accepts
         if unknown:
             raise TypeError(f"{type(self).__qualname__} got unexpected keywords {sorted(unknown)}")
@@ -257,15 +278,26 @@ class PreviewText:
         self.value = value
 
 
+class SavedResult(dict):
+    def __init__(self, filename: str, subfolder: str, type: str):
+        super().__init__(filename=filename, subfolder=subfolder, type=type)
+
+
+class SavedImages:
+    def __init__(self, results: list[SavedResult]):
+        self.results = results
+
+
 def _ui() -> ModuleType:
-    return _module("comfy_api.latest.ui", PreviewText=PreviewText)
+    return _module("comfy_api.latest.ui", PreviewText=PreviewText, SavedResult=SavedResult, SavedImages=SavedImages)
 
 
 def _io() -> ModuleType:
     return _module(
         "comfy_api.latest.io",
         Schema=Schema,
-        Hidden=SimpleNamespace(unique_id="UNIQUE_ID"),
+        Hidden=SimpleNamespace(unique_id="UNIQUE_ID", extra_pnginfo="EXTRA_PNGINFO", prompt="PROMPT"),
+        FolderType=SimpleNamespace(output="output"),
         ComfyNode=ComfyNode,
         NodeOutput=NodeOutput,
         Custom=_kind,

@@ -80,7 +80,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_and_a_report(search, 
     assert (report["generator"], report["generator_hash"]) == ("tiny", generator.content_hash)
     (row,) = report["images"]
     told = {"seed", "l2", "search_l2", "eps", "converged", "distance", "far_from_the_generator", "steps"}
-    assert set(row) == {"image", "lr_size", *told}
+    assert set(row) == {"image", "lr_size", "search_score", *told}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 8, 0.001), "not found: twice the steps"
 
 
@@ -134,7 +134,9 @@ def test_two_images_and_two_starts_give_four_in_order(pack, search, generator, s
     result, downscaled, latent, report = search(image=targets, starts=2, seed=2**64 - 1, batch_size=batch_size)
     assert (len(result), len(downscaled), len(latent)) == (4, 4, 4)
     found = [(row["image"], row["seed"]) for row in report["images"]]
-    assert found == [(0, 2**64 - 1), (0, 0), (1, 2**64 - 1), (1, 0)]
+    assert sorted(found) == [(0, 0), (0, 2**64 - 1), (1, 0), (1, 2**64 - 1)]
+    scores = [row["search_score"] for row in report["images"]]
+    assert scores == [*sorted(scores[:2]), *sorted(scores[2:])], "of each image the best first"
     for row, (index, seed) in enumerate(found):
         alone = search(image=targets[index : index + 1], seed=seed)
         assert torch.allclose(result[row], alone[0][0], atol=1e-4)

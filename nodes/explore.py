@@ -1,0 +1,166 @@
+"""PULSEContactSheet, PULSEUncertainty and PULSECompare: the answer is not unique, so look at many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pulse_core.degradations import through
+from ..pulse_core.errors import SettingError
+from ..pulse_core.images import NOTICE, from_pil
+from ..pulse_core.sheets import comparison, contact_sheet
+from ..pulse_core.spread import heat_map, spread
+from . import host, reports, sockets
+
+if TYPE_CHECKING:
+    from ..pulse_core.degradations import Degradation
+
+_ACCEPTED = ("found", "all")
+
+
+class PULSEContactSheetNode(io.ComfyNode):
+    """IMAGEs -> one IMAGE with all of them."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEContactSheet",
+            display_name="PULSE Contact Sheet",
+            category=sockets.CATEGORY,
+            description="All images of a batch on one sheet, with captions. " + NOTICE,
+            inputs=[
+                io.Image.Input("image", tooltip="Any number of images."),
+                io.Int.Input(
+                    "columns",
+                    default=0,
+                    min=0,
+                    max=64,
+                    tooltip="Images in a row; 0 makes the sheet about as wide as it is high.",
+                ),
+                io.Int.Input("side", default=256, min=32, max=1024, step=32, tooltip="Pixels a side for each image."),
+                io.String.Input(
+                    "captions",
+                    default="",
+                    multiline=True,
+                    tooltip="One line for each image. Empty: rank, L2 and seed from the report, or numbers.",
+                ),
+                sockets.report("Of PULSE Search, for the captions."),
+            ],
+            outputs=[io.Image.Output("sheet", display_name="sheet", tooltip="One image.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, columns: int, side: int, captions: str, report: str = "") -> io.NodeOutput:
+        lines = captions.splitlines() or reports.captions(report, len(image))
+        with host.gradients():
+            sheet = contact_sheet(list(host.frames(image)), lines, columns, side)
+        return io.NodeOutput(host.give_images([from_pil(sheet)]))
+
+
+class PULSEUncertaintyNode(io.ComfyNode):
+    """Several solutions -> where they differ, as IMAGE and MASK."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEUncertainty",
+            display_name="PULSE Uncertainty",
+            category=sockets.CATEGORY,
+            description="How far the solutions for one input differ at each pixel: where it is light, the input says "
+            "nothing, and the picture is invention. Where it is dark, all agree; they may still all be wrong. "
+            + NOTICE,
+            inputs=[
+                io.Image.Input("image", tooltip="Solutions of PULSE Search with starts at 4 or more."),
+                io.Combo.Input(
+                    "accept",
+                    options=list(_ACCEPTED),
+                    default="found",
+                    tooltip="With a report: only the solutions that were found within eps, or all.",
+                ),
+                io.Float.Input(
+                    "full_scale",
+                    default=0.25,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The spread that is shown white, and 1 in the mask. Unit: standard deviation, colours in "
+                    "0..1.",
+                ),
+                io.Float.Input(
+                    "picture",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of the first solution shines through the heat map, in grey.",
+                ),
+                sockets.report("Of PULSE Search: which were found, and for which input. Else all are of one input."),
+            ],
+            outputs=[
+                io.Image.Output("heat_map", display_name="heat map", tooltip="One for each input; light is invention."),
+                io.Mask.Output("mask", display_name="mask", tooltip="The same as numbers: 1 is full_scale or more."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, accept: str, full_scale: float, picture: float, report: str = "") -> io.NodeOutput:
+        maps, masks, lines = [], [], []
+        with host.gradients():
+            frames = list(host.frames(image))
+            for number, rows in enumerate(reports.groups(report, len(frames), found_only=accept == "found"), 1):
+                spreads = spread([frames[row] for row in rows])
+                shares = (spreads / full_scale).clamp(0, 1)
+                maps.append(heat_map(shares).lerp(frames[rows[0]].mean(0, keepdim=True), picture))
+                masks.append(shares)
+                lines.append(f"{number}: {len(rows)} solutions, spread {spreads.mean():.3f} (most {spreads.max():.3f})")
+        host.show_lines(cls.hidden.unique_id, lines)
+        return io.NodeOutput(host.give_images(maps), host.give_images(masks))
+
+
+class PULSECompareNode(io.ComfyNode):
+    """Inputs and results -> one picture each of how well they agree."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSECompare",
+            display_name="PULSE Compare",
+            category=sockets.CATEGORY,
+            description="Input, result, the result scaled down, and what is left between them, in one image. " + NOTICE,
+            inputs=[
+                io.Image.Input("image", tooltip="The tiny inputs."),
+                io.Image.Input("result", tooltip="Of PULSE Search: as many for each input."),
+                io.Float.Input(
+                    "gain", default=10.0, min=1.0, max=1000.0, step=1.0, tooltip="How many times the rest is enlarged."
+                ),
+                io.Int.Input("side", default=384, min=64, max=1024, step=32, tooltip="Pixels of height of each part."),
+                sockets.Degradation.Input(
+                    "degradation", optional=True, tooltip="What else happened to the inputs, as for the search."
+                ),
+            ],
+            outputs=[io.Image.Output("comparison", display_name="image", tooltip="One for each result.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, result: Tensor, gain: float, side: int, degradation: Degradation | None = None
+    ) -> io.NodeOutput:
+        with host.gradients():
+            given, results = list(host.frames(image)), list(host.frames(result))
+            if len(results) % len(given):
+                raise SettingError(
+                    f"There are {len(results)} results for {len(given)} inputs.",
+                    "as many results for each input.",
+                    "connect the image and the result of the same search.",
+                )
+            sheets = []
+            for row, found in enumerate(results):
+                target = given[row * len(given) // len(results)]
+                sizes = [(each.shape[-2], each.shape[-1]) for each in (target, found)]
+                operator = through(degradation, *sizes)
+                seen, shown = operator.measure(found[None])[0], operator.observe(target[None])[0]
+                sheets.append(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
+        return io.NodeOutput(host.give_images(sheets))

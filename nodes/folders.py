@@ -1,0 +1,115 @@
+"""Where the host keeps files: generators, latent fits, saved latents, results. Only here is folder_paths asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ..pulse_core import catalogue
+from ..pulse_core.checkpoints import SUFFIXES
+from ..pulse_core.errors import CheckpointError
+from ..pulse_core.faces.detection import WEIGHTS
+from ..pulse_core.gaussian import FIT_SUFFIX, PULSE_FIT
+from ..pulse_core.saved_latents import LATENT_SUFFIX
+
+MODEL_FOLDER = "stylegan"
+_PACK_FOLDER = Path(__file__).resolve().parent.parent
+_DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # lies among the generators, but is none
+_OUTPUT = " [output]"  # the host's own mark of a file among its results
+
+
+def register_model_folders() -> None:
+    """models/stylegan, the pack's weights and what it saved, added to what the user's extra_model_paths.yaml names."""
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
+    folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.get_output_directory()) / MODEL_FOLDER))
+    paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
+    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | set(SUFFIXES))
+
+
+def checkpoint_names() -> list[str]:
+    """The files to choose from, then the known ones that could be fetched."""
+    files = folder_paths.get_filename_list(MODEL_FOLDER)
+    here = [name for name in files if not _is_other(name)]
+    return here + [row.file for row in catalogue.fetchable() if row.file not in here]
+
+
+def fit_names() -> list[str]:
+    """The latent fits to choose from, ours and PULSE's."""
+    return [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if _is_fit(name)]
+
+
+def _is_fit(name: str) -> bool:
+    return name.endswith(FIT_SUFFIX) or Path(name).name == PULSE_FIT
+
+
+def _is_other(name: str) -> bool:
+    return _is_fit(name) or name.endswith(LATENT_SUFFIX) or Path(name) == _DETECTOR
+
+
+def checkpoint_path(name: str) -> Path:
+    """The file behind a choice of `checkpoint_names`.
+
+    Raises:
+        CheckpointError: it is not on this machine; the message says how it gets there.
+    """
+    path = folder_paths.get_full_path(MODEL_FOLDER, name)
+    if path is not None:
+        return Path(path)
+    folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
+    known = catalogue.entry_of_file(name)
+    if known is None or known.source is None:
+        where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
+        remedy = f"put {name}{where} into {folders}, refresh the page (R), and choose it again."
+    else:
+        remedy = (
+            f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
+            "runs ComfyUI, and queue the graph again."
+        )
+    raise CheckpointError(f"The checkpoint {name!r} is not on this machine.", f"a file in {folders}.", remedy)
+
+
+def _latent_folders() -> dict[str, Path]:
+    """By what is appended to a file's name in the choices."""
+    return {"": Path(folder_paths.get_input_directory()), _OUTPUT: Path(folder_paths.get_output_directory())}
+
+
+def latent_names() -> list[str]:
+    """The saved latents among the host's inputs and outputs, the latter marked as the host marks them."""
+    return [
+        path.relative_to(folder).as_posix() + mark
+        for mark, folder in _latent_folders().items()
+        for path in sorted(folder.rglob(f"*{LATENT_SUFFIX}"))
+    ]
+
+
+def latent_path(name: str) -> Path:
+    """The file behind a choice of `latent_names`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folders = _latent_folders()
+    mark = _OUTPUT if name.endswith(_OUTPUT) else ""
+    folder = folders[mark].resolve()
+    path = (folder / name.removesuffix(mark)).resolve()
+    if not (path.is_relative_to(folder) and path.is_file() and path.name.endswith(LATENT_SUFFIX)):
+        raise CheckpointError(
+            f"The latent {name!r} is not on this machine.",
+            f"a {LATENT_SUFFIX} file in {' or '.join(str(each) for each in folders.values())}.",
+            f"put it into {folders['']}, refresh the page (R), and choose it again.",
+        )
+    return path
+
+
+def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
+    """A new file of this prefix among the host's outputs."""
+    directory = folder_paths.get_output_directory()
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
+    return Path(folder) / f"{name}_{counter:05}_{suffix}"
+
+
+def output_subfolder(path: Path) -> str:
+    """Where an output lies below the host's output folder, as the front end asks for it."""
+    return path.parent.relative_to(Path(folder_paths.get_output_directory()).resolve()).as_posix().removeprefix(".")

@@ -1,0 +1,50 @@
+"""PULSESaveImage."""
+
+from __future__ import annotations
+
+import json
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..pulse_core.images import NOTICE, save_image
+from . import folders, host, reports, sockets
+
+
+class PULSESaveImageNode(io.ComfyNode):
+    """IMAGEs and the report -> PNG files that say how each was made."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSESaveImage",
+            display_name="PULSE Save Image",
+            category=sockets.CATEGORY,
+            description="Saves results as PNG with the workflow, as Save Image does, and in each picture its own seed, "
+            "L2, settings, generator and hash, and that it is invented. " + NOTICE,
+            inputs=[
+                io.Image.Input("image", tooltip="The results."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="PULSE/face",
+                    tooltip="Below ComfyUI's output folder; a number is added.",
+                ),
+                sockets.report("Of PULSE Search: what goes into the pictures."),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, filename_prefix: str, report: str = "") -> io.NodeOutput:
+        told = host.tells_metadata()
+        chunks = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {}), "pulse": None} if told else {}
+        texts = {name: json.dumps(value) for name, value in chunks.items() if value is not None}
+        saved = []
+        with host.gradients():
+            for frame, facts in zip(host.frames(image), reports.facts_of_each(report, len(image)), strict=True):
+                path = folders.output_file(filename_prefix, ".png")
+                save_image(frame, path, facts if told and facts else None, texts=texts)
+                saved.append(ui.SavedResult(path.name, folders.output_subfolder(path), io.FolderType.output))
+        return io.NodeOutput(ui=ui.SavedImages(saved))

@@ -1,0 +1,107 @@
+"""What is searched together: one job a solution, neighbours of one size in a batch, smaller ones where memory ends."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingError
+from ..latents import count_seeds
+from .solution import Job, Solution
+
+if TYPE_CHECKING:
+    from ..saved_latents import Latent
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA and MPS, and the CPU's two
+
+
+def jobs_of(images: int, seed: int | Sequence[int], starts: int) -> list[Job]:
+    """The solutions to look for, image by image."""
+    seeds = [seed] * images if isinstance(seed, int) else list(seed)
+    if len(seeds) != images:
+        raise SettingError(
+            f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
+        )
+    return [Job(index, each) for index, first in enumerate(seeds) for each in count_seeds(first, starts)]
+
+
+def rows_of(start: Latent | None, jobs: Sequence[Job], images: int) -> dict[Job, int]:
+    """Which of the latents each job begins with: one each, or one for all images that are searched for once.
+
+    Raises:
+        SettingError: another number of latents.
+    """
+    if start is None:
+        return {}
+    if len(start) == len(jobs):
+        return {job: row for row, job in enumerate(jobs)}
+    if len(start) == 1 and len(jobs) == images:
+        return dict.fromkeys(jobs, 0)
+    raise SettingError(
+        f"There are {len(start)} latents to start from, and {len(jobs)} solutions of {images} images to look for.",
+        "one latent for each solution, or one for all images with starts at 1.",
+        "set starts to 1, or blend or choose latents until there are as many.",
+    )
+
+
+def batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterator[tuple[Job, ...]]:
+    """Neighbours whose targets have one size, at most so many at a time."""
+    for _, alike in groupby(jobs, key=lambda job: targets[job.index].shape):
+        while batch := tuple(islice(alike, most)):
+            yield batch
+
+
+def found_in_parts(
+    batch: tuple[Job, ...], find: Callable[[tuple[Job, ...]], list[Solution]], make_room: Callable[[], None]
+) -> Iterator[Solution]:
+    """The solutions of a batch; where memory ends it is freed, and the batch halved until it fits.
+
+    Args:
+        find: searches for some jobs.
+        make_room: frees what can be freed besides; a single job is tried once more after it.
+
+    Raises:
+        SettingError: not even one fits.
+    """
+    waiting, tried_alone = [batch], False
+    while waiting:
+        part = waiting.pop()
+        try:
+            found, reason = find(part), ""
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            found, reason = [], str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not reason:
+            yield from found
+            tried_alone = False
+            continue
+        # outside of the except block: the error holds the frames, and those the tensors
+        gc.collect()
+        make_room()
+        if len(part) == 1 and tried_alone:
+            raise SettingError(
+                f"The memory does not suffice for a search of even one image ({reason}).",
+                "the generator and the layers of one image with their gradients in the memory of the device.",
+                "close other programs that use it, unload other models, or take a smaller generator.",
+            )
+        tried_alone = len(part) == 1
+        half = max(1, len(part) // 2)
+        waiting += [rest for rest in (part[half:], part[:half]) if rest]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def free_cache() -> None:
+    """Gives back what torch keeps of the GPU's memory for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,96 @@
+"""Batches where memory ends, and the order of several solutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.errors import SettingError
+from pulse_core.latent_search.batches import found_in_parts
+from pulse_core.latent_search.config import SearchConfig
+from pulse_core.latent_search.loop import search, solutions
+from pulse_core.latent_search.solution import Job, ranking
+from pulse_core.sampling import sample
+
+CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."
+CPU = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+@pytest.fixture(scope="module")
+def targets(tiny):
+    return downsample(torch.stack([image for image, _ in sample(tiny, range(5))]), size=(8, 8)).clamp(0, 1)
+
+
+@pytest.fixture
+def memory_for(tiny, monkeypatch):
+    """memory_for(n): the generator takes at most n images at a time; gives the sizes that were tried."""
+
+    def limit(images, message=CUDA):
+        tried, render = [], tiny.synthesis.render
+
+        def confined(ws, noise):
+            tried.append(len(ws))
+            if len(ws) > images:
+                raise torch.OutOfMemoryError(message)
+            return render(ws, noise)
+
+        monkeypatch.setattr(tiny.synthesis, "render", confined)
+        return tried
+
+    return limit
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit, targets, memory_for):
+    config = SearchConfig(steps=3, patience=1.0, batch_size=5, starts=2)
+    whole = search(tiny, targets, tiny_fit, config)
+    tried, freed = memory_for(2), []
+    parts = list(solutions(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
+    parts = [parts[row] for row in ranking(parts)]
+    assert [(s.index, s.seed) for s in parts] == [(s.index, s.seed) for s in whole]
+    for part, one in zip(parts, whole, strict=True):
+        torch.testing.assert_close(part.image, one.image, atol=1e-4, rtol=0)
+    assert tried[:2] == [5, 2]
+    assert set(tried) == {5, 3, 2, 1}
+    assert len(freed) == sum(size > 2 for size in tried)
+
+
+def test_one_that_does_not_fit_is_tried_again_and_then_told(tiny, tiny_fit, targets, memory_for):
+    tried, freed = memory_for(0), []
+    with pytest.raises(SettingError, match=r"even one image \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\)"):
+        list(solutions(tiny, targets[:1], tiny_fit, SearchConfig(steps=3), make_room=lambda: freed.append(1)))
+    assert (tried, len(freed)) == ([1, 1], 2)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(CUDA), RuntimeError(CPU), MemoryError()])
+def test_room_is_made_for_every_kind_of_it(error):
+    full = [error]
+
+    def find(jobs):
+        if full:
+            raise full.pop()
+        return list(jobs)
+
+    jobs = tuple(Job(index, 0) for index in range(3))
+    assert tuple(found_in_parts(jobs, find, lambda: None)) == jobs
+
+
+def test_other_errors_pass():
+    def find(jobs):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(found_in_parts((Job(0, 0), Job(1, 0)), find, lambda: None))
+
+
+def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, targets):
+    config = SearchConfig(steps=10, patience=1.0, starts=6, eps=0.004)
+    found = search(tiny, targets[:2], tiny_fit, config)
+    assert [solution.index for solution in found] == [0] * 6 + [1] * 6
+    for rows in (found[:6], found[6:]):
+        assert {solution.seed for solution in rows} == set(range(6))
+        scores = [solution.score for solution in rows]
+        assert scores == sorted(scores)
+    for solution in found:
+        excess = 0 if solution.converged else solution.search_l2 / 0.004
+        assert solution.score == pytest.approx(solution.distance + excess)

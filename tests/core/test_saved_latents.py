@@ -1,0 +1,217 @@
+"""Latents that are kept: files, drawing them again, blending, and going on from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_mobile_tensors
+
+from pulse_core.blending import blend
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.errors import CheckpointError, SettingError
+from pulse_core.generators import build_generator
+from pulse_core.latent_search.config import PUBLISHED, SearchConfig
+from pulse_core.latent_search.loop import search
+from pulse_core.sampling import sample, synthesize
+from pulse_core.saved_latents import Latent, latent_of
+
+CONFIG = SearchConfig(steps=20, patience=1.0)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return build_generator(tiny_mobile_tensors(seed=1), name="other")
+
+
+@pytest.fixture(scope="module")
+def targets(tiny):
+    faces = torch.stack([image for image, _ in sample(tiny, [3, 4])])
+    return downsample(faces, size=(8, 8)).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def found(tiny, tiny_fit, targets):
+    return search(tiny, targets, tiny_fit, CONFIG)
+
+
+@pytest.fixture
+def latent(tiny, found):
+    return latent_of(found, tiny, [{"seed": solution.seed} for solution in found])
+
+
+def drawn(tiny, *seeds):
+    return Latent(
+        torch.stack([ws for _, ws in sample(tiny, seeds)]), generator=tiny.name, generator_hash=tiny.content_hash
+    )
+
+
+def test_a_file_keeps_everything(tmp_path, latent):
+    latent.save(tmp_path / "a.latent.safetensors")
+    again = Latent.load(tmp_path / "a.latent.safetensors")
+    assert torch.equal(again.ws, latent.ws)
+    assert all(torch.equal(a, b) for a, b in zip(again.noise, latent.noise, strict=True))
+    assert (again.generator, again.generator_hash) == (latent.generator, latent.generator_hash)
+    assert again.records == latent.records == ({"seed": 0}, {"seed": 0})
+
+
+def test_maps_of_zeros_take_no_room(tmp_path, latent):
+    assert not latent.noise[-1].any()
+    latent.save(tmp_path / "a.latent.safetensors")
+    empty = replace(latent, noise=tuple(torch.zeros_like(noise) for noise in latent.noise))
+    empty.save(tmp_path / "b.latent.safetensors")
+    held = sum(noise.numel() for noise in latent.noise if noise.any())
+    sizes = [(tmp_path / f"{name}.latent.safetensors").stat().st_size for name in "ab"]
+    assert sizes[0] - sizes[1] == pytest.approx(4 * held, abs=1000)
+
+
+def test_a_search_is_drawn_again(tiny, latent, found):
+    for image, solution in zip(synthesize(tiny, latent), found, strict=True):
+        torch.testing.assert_close(image, solution.image, atol=1e-5, rtol=0)
+    plain = next(synthesize(tiny, latent, "none"))
+    assert (plain - found[0].image).abs().max() > 0.01
+
+
+def test_a_sampled_face_is_drawn_again(tiny):
+    (image, _), again = next(sample(tiny, [7])), next(synthesize(tiny, drawn(tiny, 7)))
+    torch.testing.assert_close(again, image)
+
+
+def test_a_latent_of_another_generator_is_refused_by_both_names(tiny, tiny_fit, other, latent, targets):
+    names = rf"of tiny \({tiny.content_hash[:12]}\); the generator is other \({other.content_hash[:12]}\)"
+    with pytest.raises(SettingError, match=names):
+        next(synthesize(other, latent))
+    with pytest.raises(SettingError, match=names):
+        search(other, targets, tiny_fit, CONFIG, start=latent)
+    with pytest.raises(SettingError, match=r"One latent is of tiny \(\w+\), the other of other"):
+        blend(latent, drawn(other, 1), 0.5)
+
+
+@pytest.mark.parametrize("change", ["layers", "noise"])
+def test_a_latent_of_another_shape_is_refused(tiny, latent, change):
+    changed = {
+        "layers": replace(latent, ws=latent.ws[:, :-1], generator_hash=""),
+        "noise": replace(latent, noise=latent.noise[:-1], generator_hash=""),
+    }[change]
+    with pytest.raises(SettingError, match="tiny takes 6 of 16 and 5 maps"):
+        next(synthesize(tiny, changed))
+
+
+HOSTILE = {
+    "no ws": ({"noise.0": torch.zeros(1, 1, 4, 4)}, {}),
+    "flat ws": ({"ws": torch.zeros(6, 16)}, {}),
+    "not finite": ({"ws": torch.full((1, 6, 16), math.nan)}, {}),
+    "unnamed tensors": ({"ws": torch.zeros(1, 6, 16), "extra": torch.zeros(1)}, {}),
+    "wrong noise": ({"ws": torch.zeros(1, 6, 16), "noise.0": torch.zeros(1, 1, 4, 4)}, {"noise_shapes": "[[8, 8]]"}),
+    "endless noise": ({"ws": torch.zeros(1, 6, 16)}, {"noise_shapes": "[[1000000, 1000000]]"}),
+    "noise of no size": ({"ws": torch.zeros(1, 6, 16)}, {"noise_shapes": "[[4]]"}),
+    "shapes that are no list": ({"ws": torch.zeros(1, 6, 16)}, {"noise_shapes": "7"}),
+    "no JSON": ({"ws": torch.zeros(1, 6, 16)}, {"records": "{"}),
+    "deep JSON": ({"ws": torch.zeros(1, 6, 16)}, {"records": "[" * 100_000}),
+    "too few records": ({"ws": torch.zeros(2, 6, 16)}, {"records": "[{}]"}),
+    "records of text": ({"ws": torch.zeros(1, 6, 16)}, {"records": '["a"]'}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_is_no_latent_is_refused(tmp_path, case):
+    tensors, facts = HOSTILE[case]
+    save_file(tensors, tmp_path / "bad.latent.safetensors", facts)
+    with pytest.raises(CheckpointError, match=r"bad\.latent\.safetensors holds .*Accepted: saved latents"):
+        Latent.load(tmp_path / "bad.latent.safetensors")
+
+
+def test_a_cut_off_file_is_refused(tmp_path, latent):
+    path = tmp_path / "cut.latent.safetensors"
+    latent.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        Latent.load(path)
+
+
+# blending
+
+
+def test_the_ends_of_a_blend_are_its_parents(tiny):
+    a, b = drawn(tiny, 1), drawn(tiny, 2)
+    torch.testing.assert_close(blend(a, b, 0.0).ws, a.ws)
+    torch.testing.assert_close(blend(a, b, 1.0).ws, b.ws)
+    torch.testing.assert_close(blend(a, b, 0.25).ws, a.ws + 0.25 * (b.ws - a.ws))
+
+
+def test_style_mixing_takes_whole_layers(tiny):
+    a, b = drawn(tiny, 1), drawn(tiny, 2)
+    mixed = blend(a, b, 1.0, 2, 3).ws[0]
+    for layer in range(tiny.num_ws):
+        torch.testing.assert_close(mixed[layer], (b if layer in (2, 3) else a).ws[0, layer])
+    torch.testing.assert_close(blend(a, b, 1.0, -4, -3).ws[0], mixed)
+
+
+def test_frames_go_from_one_to_the_other(tiny):
+    a, b = drawn(tiny, 1, 3), drawn(tiny, 2)
+    row = blend(a, b, 1.0, frames=3)
+    torch.testing.assert_close(row.ws[[0, 2]], torch.cat([a.ws[:1], b.ws]))
+    torch.testing.assert_close(row.ws[1], (a.ws[0] + b.ws[0]) / 2)
+    torch.testing.assert_close(row.ws[[3, 5]], torch.cat([a.ws[1:], b.ws]))
+    assert [record["weight"] for record in row.records] == [0, 0.5, 1] * 2
+
+
+def test_blended_noise_keeps_its_variance_and_goes_with_its_layers(latent):
+    big = replace(
+        latent,
+        noise=tuple(torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(6)),
+    )
+    a, b = big.take([0]), big.take([1])
+    mixed = blend(a, b, 0.5, 0, 2)
+    for layer, noise in enumerate(mixed.noise):
+        assert float(noise.std()) == pytest.approx(1, abs=0.05)
+        assert torch.equal(noise, a.noise[layer]) == (layer > 2)
+
+
+@pytest.mark.parametrize("layers", [(0, 6), (-7, -1), (3, 2)])
+def test_layers_that_are_not_there_are_refused(tiny, layers):
+    with pytest.raises(SettingError, match="the latent has 6"):
+        blend(drawn(tiny, 1), drawn(tiny, 2), 0.5, *layers)
+
+
+def test_numbers_that_do_not_match_are_refused(tiny):
+    with pytest.raises(SettingError, match="2 latents on one side and 3 on the other"):
+        blend(drawn(tiny, 1, 2), drawn(tiny, 1, 2, 3), 0.5)
+
+
+# going on
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, latent_space="W"), replace(PUBLISHED, steps=20)])
+def test_a_search_goes_on_where_it_ended(tiny, tiny_fit, targets, config):
+    ended = search(tiny, targets, tiny_fit, config)
+    seen = []
+    start = latent_of(ended, tiny, [{}] * len(ended))
+    again = search(tiny, targets, tiny_fit, config, start=start, on_step=lambda s: seen.append(float(s.l2[0])) and None)
+    assert seen[0] == pytest.approx(ended[0].search_l2, rel=1e-3, abs=1e-7)
+    for before, after in zip(ended, again, strict=True):
+        assert after.l2 <= before.l2 * 1.001 or (before.converged and after.converged)
+
+
+def test_the_result_stays_near_its_start(tiny, tiny_fit, targets):
+    start = drawn(tiny, 11)
+    near, free = (search(tiny, targets[:1], tiny_fit, CONFIG, start=each)[0].ws for each in (start, None))
+    distance = [float((tiny_fit.whiten(ws) - tiny_fit.whiten(start.ws[0])).square().mean()) for ws in (near, free)]
+    assert distance[0] < distance[1]
+
+
+def test_one_start_serves_all_images_and_other_numbers_are_refused(tiny, tiny_fit, targets):
+    config = replace(CONFIG, steps=1)
+    assert len(search(tiny, targets, tiny_fit, config, start=drawn(tiny, 1))) == 2
+    with pytest.raises(SettingError, match="3 latents to start from, and 2 solutions of 2 images"):
+        search(tiny, targets, tiny_fit, config, start=drawn(tiny, 1, 2, 3))
+    with pytest.raises(SettingError, match="2 latents to start from, and 4 solutions"):
+        search(tiny, targets, tiny_fit, replace(config, starts=2), start=drawn(tiny, 1, 2))
+
+
+def test_records_are_json(tiny):
+    assert json.dumps(blend(drawn(tiny, 1), drawn(tiny, 2), 0.5).records)
