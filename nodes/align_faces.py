@@ -13,7 +13,7 @@ from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
 from . import host, sockets
 
-_SETTINGS = ("max_faces", "score_threshold", "min_face_size", "rotation")
+_EVERYDAY, _SELDOM = ("max_faces",), ("score_threshold", "min_face_size", "rotation")
 _NO_FACE = ("error", "pass through")
 
 
@@ -37,7 +37,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     max=4096,
                     tooltip="Pixels a side of the aligned faces: the generator's resolution.",
                 ),
-                *(sockets.widget(FindSettings, name) for name in _SETTINGS),
+                *sockets.widgets(FindSettings, _EVERYDAY, _SELDOM),
                 io.Combo.Input(
                     "no_face",
                     options=list(_NO_FACE),
@@ -47,13 +47,15 @@ class PULSEAlignFacesNode(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="White over the faces that are meant; none or an empty one for all."
                 ),
-                io.String.Input(
-                    "landmarks",
-                    default="",
-                    optional=True,
-                    multiline=True,
-                    tooltip="To mark faces by hand: x and y, in pixels, of " + ", ".join(POINTS) + ". Ten numbers a "
-                    "face. Empty: faces are found.",
+                sockets.advanced(
+                    io.String.Input(
+                        "landmarks",
+                        default="",
+                        optional=True,
+                        multiline=True,
+                        tooltip="To mark faces by hand: x and y, in pixels, of " + ", ".join(POINTS) + ". Ten numbers "
+                        "a face. Empty: faces are found.",
+                    )
                 ),
             ],
             outputs=[

@@ -40,7 +40,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                     "10,000 takes a second and is nearly as good.",
                 ),
                 # one that changed by itself would fit anew on every run
-                sockets.seed("Of the random latents.", changes=False),
+                sockets.advanced(sockets.seed("Of the random latents.", changes=False)),
                 sockets.class_label(),
                 io.Combo.Input(
                     "fit_file",

@@ -34,7 +34,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
                 ),
                 io.Image.Input("restored", tooltip="A face for each one found, in the same order, of any size."),
                 sockets.Faces.Input("faces", tooltip="From PULSE Align Faces."),
-                *(sockets.widget(PasteSettings, name) for name in _SETTINGS),
+                *sockets.widgets(PasteSettings, _SETTINGS),
                 io.String.Input(
                     "which", default="all", tooltip="all, or the numbers of the faces to put back, like 1, 3."
                 ),

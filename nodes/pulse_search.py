@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
     from ..pulse_core.generators import Generator
 
-# The settings of a search that were widgets from the start, in their order on the node; later ones are at the end.
-_SETTINGS = ("steps", "starts", "eps")
-_ADVANCED = (
+# Settings of a search, in their order on the node; new ones go to the end, where saved workflows do not miss them.
+_EVERYDAY = ("steps", "starts", "eps")
+_SELDOM = (
     "loss",
     "optimizer",
     "learning_rate",
@@ -40,8 +40,7 @@ _ADVANCED = (
     "latent_space",
     "batch_size",
 )
-# Those that came later.
-_MORE_SETTINGS = ("variety", "consistency")
+_LATER = ("variety", "consistency")
 _CUSTOM = "custom"
 
 
@@ -65,8 +64,7 @@ class PULSESearchNode(io.ComfyNode):
                 sockets.seed(
                     "The same seed gives the same solution; another seed another face. Every image of a batch uses it."
                 ),
-                *(sockets.widget(SearchConfig, name) for name in _SETTINGS),
-                *(sockets.advanced(sockets.widget(SearchConfig, name)) for name in _ADVANCED),
+                *sockets.widgets(SearchConfig, _EVERYDAY, _SELDOM),
                 io.Int.Input(
                     "preview_every",
                     default=5,
@@ -166,7 +164,7 @@ def _optional_inputs() -> list[Any]:
             tooltip="recommended: natural faces first, then close ones. published: as in the paper. Both "
             f"set how is searched; {', '.join(FREE)} stay as they are here. custom: all as it is here.",
         ),
-        *(sockets.widget(SearchConfig, name, optional=True) for name in _MORE_SETTINGS),
+        *(sockets.widget(SearchConfig, name, optional=True) for name in _LATER),
         sockets.SearchSettings.Input(
             "settings",
             optional=True,

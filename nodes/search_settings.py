@@ -34,7 +34,7 @@ class PULSESearchSettingsNode(io.ComfyNode):
             category=sockets.CATEGORY,
             description="How PULSE Search keeps faces natural, how it begins, and how long it goes on. These values "
             "are the recommended ones.",
-            inputs=[sockets.widget(SearchConfig, name) for name in _SETTINGS],
+            inputs=sockets.widgets(SearchConfig, _SETTINGS),
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
             ],

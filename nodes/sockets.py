@@ -21,6 +21,11 @@ def advanced(widget: Any) -> Any:
     return widget
 
 
+def widgets(kind: type[Settings], everyday: tuple[str, ...], seldom: tuple[str, ...] = ()) -> list[Any]:
+    """The widgets of some settings; the seldom needed ones are advanced."""
+    return [*(widget(kind, name) for name in everyday), *(advanced(widget(kind, name)) for name in seldom)]
+
+
 def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
     """The widget of one setting, described by the setting itself.
 
