@@ -12,7 +12,13 @@ from .degradation import PULSEDegradationNode, PULSEDegradeNode
 from .explore import PULSECompareNode, PULSEContactSheetNode, PULSEUncertaintyNode
 from .fit_latent_gaussian import FitLatentGaussianNode
 from .inspect_stylegan import PULSEInspectStyleGANNode
-from .latents import PULSEBlendLatentsNode, PULSELoadLatentNode, PULSESaveLatentNode, PULSESynthesizeNode
+from .latents import (
+    PULSEBlendLatentsNode,
+    PULSELoadLatentNode,
+    PULSEPickLatentsNode,
+    PULSESaveLatentNode,
+    PULSESynthesizeNode,
+)
 from .load_stylegan import LoadStyleGANNode
 from .paste_faces import PULSEPasteFacesNode
 from .pulse_search import PULSESearchNode
@@ -36,8 +42,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSESearchSettingsNode,
     PULSESaveLatentNode,
     PULSELoadLatentNode,
-    PULSESynthesizeNode,
+    PULSEPickLatentsNode,
     PULSEBlendLatentsNode,
+    PULSESynthesizeNode,
     PULSEContactSheetNode,
     PULSEUncertaintyNode,
     PULSECompareNode,

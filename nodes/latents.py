@@ -1,4 +1,4 @@
-"""PULSESaveLatent, PULSELoadLatent, PULSESynthesize and PULSEBlendLatents."""
+"""PULSESaveLatent, PULSELoadLatent, PULSEPickLatents, PULSEBlendLatents and PULSESynthesize."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..pulse_core.images import NOTICE
 from ..pulse_core.sampling import NOISE_OF_LATENTS, synthesize
 from ..pulse_core.saved_latents import LATENT_SUFFIX, Latent
 from . import folders, host, sockets
+from .choices import chosen
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -84,6 +85,35 @@ class PULSELoadLatentNode(io.ComfyNode):
             latent = Latent.load(folders.latent_path(latent_file))
         host.show_text(cls.hidden.unique_id, _described(latent))
         return io.NodeOutput(host.give_latent(latent))
+
+
+class PULSEPickLatentsNode(io.ComfyNode):
+    """STYLEGAN_LATENT -> some of it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEPickLatents",
+            display_name="PULSE Pick Latents",
+            category=sockets.CATEGORY,
+            description="Takes some latents out of a batch, in any order: to save, blend or search on with the best.",
+            inputs=[
+                sockets.StyleGANLatent.Input("latent", tooltip="A batch of latents."),
+                io.String.Input(
+                    "which",
+                    default="1",
+                    tooltip="all, or numbers from 1 up, like 3, 1. PULSE Search has the best of each image first.",
+                ),
+            ],
+            outputs=[sockets.StyleGANLatent.Output("picked", display_name="latent", tooltip="Those, in this order.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Any, which: str) -> io.NodeOutput:
+        with host.gradients():
+            latents = host.take_latent(latent)
+            rows = chosen(which, len(latents), "read the numbers off a PULSE Contact Sheet of the batch.")
+            return io.NodeOutput(host.give_latent(latents.take(rows)))
 
 
 class PULSESynthesizeNode(io.ComfyNode):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,9 @@ from ..pulse_core.faces.face import Faces
 from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
 from ..pulse_core.images import NOTICE
 from . import host, sockets
+from .choices import chosen
 
+_WHERE = "read the numbers off the preview of PULSE Align Faces."
 _SETTINGS = ("blend", "color_match", "feather", "enlarge")
 
 
@@ -57,22 +58,22 @@ class PULSEPasteFacesNode(io.ComfyNode):
     ) -> io.NodeOutput:
         found, pasting = host.known_faces(faces), PasteSettings(**settings)
         _check_counts(image, restored, mask, found)
-        chosen = _chosen(which, len(found))
+        numbers = set(chosen(which, len(found), _WHERE))
         pictures, invented = host.Images(len(image)), host.Images(len(image))
         with host.gradients():
             frames = host.Progress().over(host.frames(image, alpha=True), len(image))
             for number, frame in enumerate(frames):
-                patches = _patches(restored, mask, found, number, chosen)
+                patches = _patches(restored, mask, found, number, numbers)
                 pasted = paste(frame, found.sources[number], patches, pasting)
                 pictures.add(pasted.picture)
                 invented.add(pasted.invented)
         return io.NodeOutput(pictures.all(), invented.all())
 
 
-def _patches(restored: Tensor, mask: Tensor | None, faces: Faces, number: int, chosen: set[int]) -> Iterator[Patch]:
+def _patches(restored: Tensor, mask: Tensor | None, faces: Faces, number: int, numbers: set[int]) -> Iterator[Patch]:
     """The restored faces of one image, the smallest first."""
     for index, face in reversed(list(faces.of_picture(number))):
-        if index in chosen:
+        if index in numbers:
             (image,) = host.frames(restored[index : index + 1])
             yield Patch(face, image, _mask_of(mask, index, number, faces))
 
@@ -93,17 +94,3 @@ def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: F
             "the images that the faces were found in, and one restored face for each.",
             "connect the image of PULSE Align Faces; leave starts of PULSE Search at 1.",
         )
-
-
-def _chosen(which: str, faces: int) -> set[int]:
-    """The text all, or numbers from 1 up -> indices."""
-    if which.strip().lower() in ("", "all"):
-        return set(range(faces))
-    numbers = {int(number) for number in re.findall(r"\d+", which)}
-    if not numbers or (faces and not numbers <= set(range(1, faces + 1))):
-        raise SettingError(
-            f"which is {which!r}.",
-            f"all, or numbers from 1 to {faces}, like 1, 3.",
-            "read the numbers off the preview of PULSE Align Faces.",
-        )
-    return {number - 1 for number in numbers}

@@ -21,6 +21,7 @@ from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import FREE, PRESETS, SearchConfig
 from ..pulse_core.latent_search.loop import solutions
 from ..pulse_core.latent_search.solution import Solution, ranking
+from ..pulse_core.latents import count_seeds
 from ..pulse_core.saved_latents import Latent, latent_of
 from . import host, sockets
 
@@ -42,6 +43,7 @@ _SELDOM = (
 )
 _LATER = ("variety", "consistency")
 _CUSTOM = "custom"
+_SEEDS = ("same", "one each")
 
 
 class PULSESearchNode(io.ComfyNode):
@@ -61,9 +63,7 @@ class PULSESearchNode(io.ComfyNode):
                     tooltip="Tiny aligned faces, for example 32x32, or the aligned ones of PULSE Align Faces, together "
                     "with its faces.",
                 ),
-                sockets.seed(
-                    "The same seed gives the same solution; another seed another face. Every image of a batch uses it."
-                ),
+                sockets.seed("The same seed gives the same solution; another seed another face."),
                 *sockets.widgets(SearchConfig, _EVERYDAY, _SELDOM),
                 io.Int.Input(
                     "preview_every",
@@ -102,6 +102,7 @@ class PULSESearchNode(io.ComfyNode):
         settings: dict[str, Any] | None = None,
         degradation: Degradation | None = None,
         start_latent: Any = None,
+        seeds: str = _SEEDS[0],
         **widgets: Any,
     ) -> io.NodeOutput:
         config, node = _config(preset, widgets, settings or {}), cls.hidden.unique_id
@@ -114,7 +115,7 @@ class PULSESearchNode(io.ComfyNode):
                 return io.NodeOutput(image, image, nothing, json.dumps(_report([], generator, config, degradation)))
             fit = _fit(gaussian, generator, class_label, progress)
             options: dict[str, Any] = {
-                "seed": seed,
+                "seed": _seeds(seed, seeds, len(targets), config.starts),
                 "degradation": degradation,
                 "start": None if start_latent is None else host.take_latent(start_latent),
                 "on_step": progress.step,
@@ -181,6 +182,14 @@ def _optional_inputs() -> list[Any]:
             tooltip="Go on from here and stay near it: the latent of an earlier search, of PULSE Load Latent or of a "
             "blend. One for each solution, or one for all images.",
         ),
+        io.Combo.Input(
+            "seeds",
+            options=list(_SEEDS),
+            default=_SEEDS[0],
+            optional=True,
+            tooltip="same: every image of a batch is searched with the seed. one each: the first with seed, the next "
+            "with the one that follows (after those of its starts), and so on.",
+        ),
     ]
 
 
@@ -218,6 +227,11 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
     """Smaller ones with each pixel repeated; sizes of faces are powers of two."""
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
     return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
+
+
+def _seeds(first: int, seeds: str, images: int, starts: int) -> int | list[int]:
+    """The first seed of each image."""
+    return first if seeds == _SEEDS[0] else count_seeds(first, images * starts)[::starts]
 
 
 def _collect(found: Iterable[Solution], count: int) -> tuple[Tensor, list[Solution]]:

@@ -113,3 +113,15 @@ def test_blends_are_latents(pack, generator):
     (mixed,) = pack.run("PULSEBlendLatents", latent_a=a, latent_b=b, weight=1.0, first_layer=0, last_layer=1)
     assert torch.equal(mixed[0, 2:], a[0, 2:])
     assert torch.equal(mixed[0, :2], b[0, :2])
+
+
+def test_some_of_a_batch_are_picked(pack, search, generator):
+    _, _, latent, report = search(starts=3)
+    (picked,) = pack.run("PULSEPickLatents", latent=latent, which="3, 1")
+    assert torch.equal(picked, latent[[2, 0]])
+    with torch.inference_mode(False):
+        records = pack.submodule("nodes.host").take_latent(picked).records
+    rows = json.loads(report)["images"]
+    assert list(records) == [rows[2], rows[0]]
+    with pytest.raises(ValueError, match=r"which is '4'\. Accepted: all, or numbers from 1 to 3"):
+        pack.run("PULSEPickLatents", latent=latent, which="4")

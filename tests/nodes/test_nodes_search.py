@@ -143,6 +143,14 @@ def test_two_images_and_two_starts_give_four_in_order(pack, search, generator, s
         assert batch_size > 1 or torch.equal(result[row], alone[0][0]), "one at a time is bit for bit what it is alone"
 
 
+def test_each_image_of_a_batch_may_have_its_own_seed(pack, search, generator):
+    faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
+    (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
+    for starts, expected in ((1, {(0, 5), (1, 6)}), (2, {(0, 5), (0, 6), (1, 7), (1, 8)})):
+        report = search(image=targets, seed=5, seeds="one each", starts=starts)[3]
+        assert {(row["image"], row["seed"]) for row in report["images"]} == expected
+
+
 def test_without_a_connected_fit_the_generators_own_is_used(search, pack, generator, gaussian, monkeypatch):
     monkeypatch.setattr(pack.submodule("nodes.pulse_search"), "gaussian_for", lambda *_, **__: gaussian)
     assert torch.equal(search(gaussian=None)[0], search()[0])

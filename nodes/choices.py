@@ -1,0 +1,25 @@
+"""Which of several: the text of a `which` widget."""
+
+from __future__ import annotations
+
+import re
+
+from ..pulse_core.errors import SettingError
+
+
+def chosen(which: str, count: int, remedy: str) -> list[int]:
+    """The text all, or numbers from 1 up -> places from 0, in the order in which they are named, each once.
+
+    Args:
+        count: how many there are; 0 accepts any number.
+        remedy: where the user finds the numbers.
+
+    Raises:
+        SettingError: no numbers, or one of none.
+    """
+    if which.strip().lower() in ("", "all"):
+        return list(range(count))
+    numbers = list(dict.fromkeys(int(number) for number in re.findall(r"\d+", which)))
+    if not numbers or (count and not set(numbers) <= set(range(1, count + 1))):
+        raise SettingError(f"which is {which!r}.", f"all, or numbers from 1 to {count}, like 1, 3.", remedy)
+    return [number - 1 for number in numbers]
