@@ -304,7 +304,7 @@ class Progress:
         if self._node_id is not None and now - self._told >= _TEXT_EVERY:
             self._told = now
             found = int((state.best_l2 <= state.enough).sum())
-            images = f"{state.done + 1} of {state.total}: " if state.total > 1 else ""
-            near = f"L2 {float(state.best_l2.mean()):.4f} (eps {float(state.enough.max()):.4g})"
-            state_text = "found, going on" if found == len(state.jobs) else "not yet within eps"
-            show_text(self._node_id, f"{images}step {state.step} of {state.steps}, {near}, {state_text}")
+            which = f"{state.done + 1} of {state.total}, " if state.total > 1 else ""
+            near = "found, going on" if found == len(state.jobs) else f"eps {float(state.enough.max()):.4g} not reached"
+            line = f"{which}step {state.step} of {state.steps}, L2 {float(state.best_l2.mean()):.4f}"
+            show_text(self._node_id, f"{line}\n{near}")

@@ -255,17 +255,17 @@ def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
     state = "found" if solution.converged else "not within eps"
     far = "; unlike the generator's own faces" if solution.far else ""
-    how = f"{solution.steps} steps, seed {solution.seed}"
-    return f"{number}: matched at {width}x{height}, L2 {solution.l2:.4f}, {state}, {how}{far}"
+    how = f"{solution.steps} steps, seed {solution.seed}, at {width}x{height}"
+    return f"{number}: L2 {solution.l2:.4f}, {state}, {how}{far}"
 
 
 def _report(
     found: list[Solution], generator: Generator, config: SearchConfig, degradation: Degradation | None
 ) -> dict[str, Any]:
     """What was found, of what, and how: for the report, the saved pictures and the saved latents."""
-    how = {**generator.identity, "settings": asdict(config), "degradation": str(degradation) if degradation else None}
     rows = [
         {"image": solution.index, "lr_size": solution.downscaled.shape[-1], **solution.facts(config.eps)}
         for solution in found
     ]
-    return {"notice": NOTICE, **how, "images": rows}
+    how = {"settings": asdict(config), "degradation": None if degradation is None else str(degradation)}
+    return {"notice": NOTICE, **generator.identity, "images": rows, **how}

@@ -15,6 +15,7 @@ from ..gaussian import LatentGaussian
 from ..images import NOTICE, prepare_target, read_image, save_image
 from ..latent_search.solution import Solution, StepState
 from ..pipeline import load_with_fit, upscale
+from ..saved_latents import LATENT_SUFFIX, Latent, latent_of
 from ..sheets import side_by_side
 from .inputs import find_pictures
 from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config, search_degradation
@@ -35,6 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_search(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object an image")
     parser.add_argument(
+        "--latents", action="store_true", help=f"also write each result's latent with its noise (*{LATENT_SUFFIX})"
+    )
+    parser.add_argument(
+        "--start-latent", type=Path, metavar="FILE", help="a written latent of this generator to go on from"
+    )
+    parser.add_argument(
         "--side-by-side", action="store_true", help="also write input, result and its downscaling in a row"
     )
 
@@ -44,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     config, degradation = search_config(args), search_degradation(args)
     pictures = find_pictures(args.inputs)
     outputs = results_of(pictures, args.output)
+    start = Latent.load(args.start_latent) if args.start_latent is not None else None
     given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
     generator, gaussian = load_with_fit(
         args.generator, given, args.mapping, class_index=args.class_index, device=args.device
@@ -55,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
         for picture, output, target in zip(pictures, outputs, targets, strict=True):
             started = time.perf_counter()
             with Bar(picture.name) as bar:
-                solutions = upscale(
-                    target, generator, gaussian, config, seed=args.seed, degradation=degradation, on_step=bar
-                )
+                options: dict[str, Any] = {"seed": args.seed, "degradation": degradation, "start": start}
+                solutions = upscale(target, generator, gaussian, config, **options, on_step=bar)
             seconds = (time.perf_counter() - started) / len(solutions)
             for number, solution in enumerate(solutions, 1):
                 path = output.with_stem(f"{output.stem}-{number}") if len(solutions) > 1 else output
                 facts = search_facts(solution, config, generator, seconds, args.degradation)
                 _write(path, solution, target, facts, args.side_by_side)
+                if args.latents:
+                    latent_of([solution], generator, [facts]).save(path.with_suffix(LATENT_SUFFIX))
                 rows.append({"input": str(picture), "output": str(path), **facts})
                 print(f"{path}: {verdict(facts)}")
     finally:

@@ -16,6 +16,7 @@ from pulse_core import cli
 from pulse_core.cli import upscale as upscale_command
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.images import read_image, save_image
+from pulse_core.saved_latents import Latent
 
 
 @pytest.fixture
@@ -57,6 +58,17 @@ def test_upscale_writes_pictures_and_a_report(tiny_file, faces, tmp_path, capsys
 def test_upscale_starts_write_a_picture_each(tiny_file, faces, tmp_path):
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--starts", 2) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"face0-1.png", "face0-2.png"}
+
+
+def test_a_written_latent_is_searched_on_from(tiny_file, faces, tmp_path):
+    out, report = tmp_path / "out", tmp_path / "r.json"
+    assert upscale(tiny_file, faces / "face0.png", out, "--latents", "--report", report) == 0
+    (first,) = json.loads(report.read_text())["images"]
+    latent = Latent.load(out / "face0.latent.safetensors")
+    assert (latent.generator, latent.records[0]["l2"]) == ("tiny", first["l2"])
+    more = ("--start-latent", out / "face0.latent.safetensors", "--report", report)
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "on", *more) == 0
+    assert json.loads(report.read_text())["images"][0]["l2"] <= first["l2"] * 1.001
 
 
 def test_every_setting_is_an_option(tiny_file, faces, tmp_path):

@@ -136,7 +136,7 @@ def test_memory_is_freed_but_for_the_generator(pack, found, generator, host, mon
 def test_the_node_tells_how_it_stands_and_how_it_ended(pack, found, host):
     found()
     texts = [text for node, text, _ in host.texts if node == "PULSESearch"]
-    assert texts[0].startswith("1 of 6: step 0 of 6, L2 0.")
+    assert texts[0].startswith("1 of 6, step 0 of 6, L2 0.")
     last = texts[-1].splitlines()
     assert last[0].endswith(f"mean L2 {last[0].split()[-1]}")
     assert " of 6 found in " in last[0]

@@ -69,7 +69,7 @@ def test_the_nodes_say_what_they_found(found, search, host):
     texts = {node: text for node, text, _ in host.texts}
     assert texts["PULSEAlignFaces"].startswith("1: 8")
     assert "px, score " in texts["PULSEAlignFaces"]
-    assert texts["PULSESearch"].startswith("1: matched at 20x20, L2 0.")
+    assert texts["PULSESearch"].startswith("1: L2 0.")
 
 
 def test_the_size_of_a_target_can_be_chosen_without_faces(search, photograph):

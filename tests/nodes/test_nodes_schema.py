@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_every_widget_has_a_default_that_it_accepts(pack):
 
 def test_only_the_everyday_inputs_are_shown_at_first(pack):
     advanced = {socket.id for socket in pack.schema("PULSESearch").inputs if (socket.extra_dict or {}).get("advanced")}
-    everyday = {"seed", "steps", "starts", "eps", "preview_every", "preset", "variety", "consistency"}
+    everyday = {"seed", "steps", "starts", "eps", "preview_every", "preset", "variety", "consistency", "seeds"}
     widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.facts}
     assert widgets - advanced == everyday
 
@@ -146,8 +147,18 @@ print(*(set(sys.modules) - before), module.WEB_DIRECTORY)
     assert not [name for name in names if any(part in heavy for part in name.split("."))]
 
 
-def test_every_node_has_a_help_page_that_names_its_inputs(pack):
+def test_every_node_has_a_help_page_with_its_inputs_its_outputs_an_example_and_a_picture(pack):
     for node_id in pack.nodes:
         page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
-        for widget in pack.schema(node_id).inputs:
-            assert f"**{widget.id}**" in page, f"{node_id}: {widget.id}"
+        schema = pack.schema(node_id)
+        names = [socket.id for socket in schema.inputs] + [output.facts["display_name"] for output in schema.outputs]
+        missing = [name for name in names if f"**{name}**" not in page]
+        assert not missing, f"{node_id}: {missing}"
+        assert "## Example" in page, node_id
+        (picture,) = re.findall(r"!\[[^]]+\]\((.+)\)", page)
+        assert (ROOT / "web" / "docs" / picture).is_file(), picture
+
+
+def test_there_is_no_help_for_nodes_that_are_not_there(pack):
+    assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(pack.nodes)
+    assert {path.stem for path in (ROOT / "web" / "docs" / "pictures").glob("*")} == set(pack.nodes)
