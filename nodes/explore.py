@@ -81,7 +81,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "full_scale",
-                    default=0.25,
+                    default=0.15,
                     min=0.01,
                     max=1.0,
                     step=0.01,

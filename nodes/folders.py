@@ -57,17 +57,19 @@ def checkpoint_path(name: str) -> Path:
     path = folder_paths.get_full_path(MODEL_FOLDER, name)
     if path is not None:
         return Path(path)
-    folders = " or ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
+    folders = folder_paths.get_folder_paths(MODEL_FOLDER)
     known = catalogue.entry_of_file(name)
     if known is None or known.source is None:
         where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
-        remedy = f"put {name}{where} into {folders}, refresh the page (R), and choose it again."
+        remedy = f"put {name}{where} into {folders[0]}, refresh the page (R), and choose it again."
     else:
         remedy = (
             f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
             "runs ComfyUI, and queue the graph again."
         )
-    raise CheckpointError(f"The checkpoint {name!r} is not on this machine.", f"a file in {folders}.", remedy)
+    raise CheckpointError(
+        f"The checkpoint {name!r} is not on this machine.", f"a file in {' or '.join(folders)}.", remedy
+    )
 
 
 def _latent_folders() -> dict[str, Path]:
@@ -110,6 +112,6 @@ def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
     return Path(folder) / f"{name}_{counter:05}_{suffix}"
 
 
-def output_subfolder(path: Path) -> str:
-    """Where an output lies below the host's output folder, as the front end asks for it."""
-    return path.parent.relative_to(Path(folder_paths.get_output_directory()).resolve()).as_posix().removeprefix(".")
+def in_output(path: Path) -> Path:
+    """A file of the host's output folder as its user knows it: from that folder on."""
+    return path.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())

@@ -46,8 +46,9 @@ class PULSESaveLatentNode(io.ComfyNode):
         with host.gradients():
             path = folders.output_file(filename_prefix, LATENT_SUFFIX)
             host.take_latent(latent).save(path)
-        host.show_text(cls.hidden.unique_id, str(path))
-        return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
+        written = f"written to output/{folders.in_output(path).as_posix()}"
+        host.show_text(cls.hidden.unique_id, written)
+        return io.NodeOutput(str(path), ui=ui.PreviewText(written))
 
 
 class PULSELoadLatentNode(io.ComfyNode):

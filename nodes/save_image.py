@@ -46,5 +46,6 @@ class PULSESaveImageNode(io.ComfyNode):
             for frame, facts in zip(host.frames(image), reports.facts_of_each(report, len(image)), strict=True):
                 path = folders.output_file(filename_prefix, ".png")
                 save_image(frame, path, facts if told and facts else None, texts=texts)
-                saved.append(ui.SavedResult(path.name, folders.output_subfolder(path), io.FolderType.output))
+                subfolder = folders.in_output(path).parent.as_posix().removeprefix(".")
+                saved.append(ui.SavedResult(path.name, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedImages(saved))

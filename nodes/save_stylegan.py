@@ -40,6 +40,7 @@ class PULSESaveStyleGANNode(io.ComfyNode):
     @classmethod
     def execute(cls, stylegan: Generator, filename_prefix: str) -> io.NodeOutput:
         with host.gradients():
-            path = str(save_generator(host.known(stylegan), folders.output_file(filename_prefix)))
-        host.show_text(cls.hidden.unique_id, path)
-        return io.NodeOutput(path, ui=ui.PreviewText(path))
+            path = save_generator(host.known(stylegan), folders.output_file(filename_prefix))
+        written = f"written to output/{folders.in_output(path).as_posix()}"
+        host.show_text(cls.hidden.unique_id, written)
+        return io.NodeOutput(str(path), ui=ui.PreviewText(written))

@@ -83,13 +83,15 @@ class WebSocket:
 class Run:
     """What the server told of one queued graph.
 
-    events: (type, data); previews: binary messages, as they came; texts: what nodes wrote on themselves, by node.
+    events: (type, data); previews: binary messages, as they came; texts: what nodes wrote on themselves, by node;
+    marks: how many events had come at each news of the server's queue, which no run is named in.
     """
 
     prompt_id: str
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     previews: list[bytes] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    marks: list[int] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,8 +130,8 @@ class Client:
         with urllib.request.urlopen(address, timeout=60) as response:
             return response.read()
 
-    def get_json(self, path: str) -> Any:
-        return json.loads(self.get(path))
+    def get_json(self, path: str, **query: str) -> Any:
+        return json.loads(self.get(path, **query))
 
     def post(self, path: str, content: Any) -> Any:
         body = json.dumps(content).encode()
@@ -141,8 +143,9 @@ class Client:
             raise AssertionError(f"{path} answered {error.code}: {error.read().decode()}") from error
 
     def queue(self, graph: dict[str, Any]) -> Run:
-        """Queues a graph in the API format."""
-        return Run(self.post("/prompt", {"prompt": graph, "client_id": self._id})["prompt_id"])
+        """Queues a graph in the API format, with a stand-in for the workflow that the front end sends along."""
+        extra = {"extra_pnginfo": {"workflow": {"nodes": len(graph)}}}
+        return Run(self.post("/prompt", {"prompt": graph, "client_id": self._id, "extra_data": extra})["prompt_id"])
 
     def follow(self, run: Run, timeout: float) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events of a run as they come, up to its end; TimeoutError if that takes too long."""
@@ -153,6 +156,8 @@ class Client:
                 self._keep(run, message)
                 continue
             event = json.loads(message)
+            if event["type"] == "status":
+                run.marks.append(len(run.events))
             if event["data"].get("prompt_id") != run.prompt_id:
                 continue
             run.events.append((event["type"], event["data"]))

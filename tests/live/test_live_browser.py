@@ -1,0 +1,173 @@
+"""The front end that users see. Needs tests/live/requirements.txt and a Chromium (CHROMIUM names it)."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from browser import FLAGS, SIZE, FrontEnd, colours, executable
+from conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+SELF_CHECK = ROOT / "workflows" / "02_self_check.json"
+# no templates at the start; and text, however small, is drawn
+USUAL = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "LiteGraph.Canvas.MinFontSizeForLOD": 0}
+DRAWN = 100  # colours; an empty canvas has three
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    driver = pytest.importorskip("playwright.sync_api", reason="pip install -r tests/live/requirements.txt")
+    path = executable()
+    if path is None:
+        pytest.skip("no Chromium: CHROMIUM may name one")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def front_end(chromium, server, client):
+    """front_end(settings...) -> the page, with these settings of the user beside the default ones."""
+    contexts = []
+
+    def open_(**settings):
+        client.post("/settings", USUAL | settings)
+        contexts.append(chromium.new_context(viewport=SIZE))
+        return FrontEnd(contexts[-1].new_page(), server.url)
+
+    yield open_
+    for context in contexts:
+        context.close()
+    client.post("/settings", USUAL)
+
+
+def last_run(client, earlier):
+    """The history of the run that was queued since; waits for its end."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        for prompt, history in client.get_json("/history").items():
+            if prompt not in earlier and history["status"]["status_str"] in ("success", "error"):
+                return history
+        time.sleep(0.2)
+    raise AssertionError("nothing was run")
+
+
+def test_the_self_check_is_opened_from_the_templates_and_run_with_the_button(front_end, client, server):
+    page = front_end()
+    page.open_template("02_self_check")
+    page.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'PULSESearch')")
+    page.set("PULSESearch", "steps", 3)
+    if not server.has_default_generator:
+        page.set("LoadStyleGAN", "stylegan_file", "tiny.safetensors")
+        page.set("BicubicDownsample", "factor", 4)
+    page.fit()
+    empty = colours(page.node_in(page.photograph("02_self_check"), "PreviewImage"))
+    earlier = client.get_json("/history")
+    page.run()
+    assert last_run(client, earlier)["status"]["status_str"] == "success"
+    shown = "() => app.graph.nodes.filter(node => node.type === 'PreviewImage').every(node => node.imgs?.[0].width)"
+    page.page.wait_for_function(shown)
+    page.page.get_by_text("1: L2 ").wait_for()
+    page.page.wait_for_timeout(500)  # the canvas draws what came
+    picture = page.photograph("02_self_check")
+    assert colours(page.node_in(picture, "PULSESearch")) > DRAWN
+    assert colours(page.node_in(picture, "PreviewImage")) > 2 * empty > DRAWN
+    assert page.told() == ""
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_shipped_workflow_opens_with_every_node(path, front_end, known):
+    page, workflow = front_end(), read(path)
+    page.open(workflow)
+    page.fit()
+    picture = page.photograph(path.stem if path != SELF_CHECK else f"{path.stem}_opened")
+    ours = {node["type"] for node in workflow["nodes"]} & {
+        name for name, info in known.items() if info["python_module"].endswith("ComfyUI-PULSE")
+    }
+    assert ours
+    for type_ in ours:
+        assert page.node(type_, "type in LiteGraph.registered_node_types && !node.has_errors")
+        assert colours(page.node_in(picture, type_)) > DRAWN
+    assert page.clashes() == []
+    assert page.told() == ""
+    assert page.errors == []
+
+
+def test_a_node_that_nobody_has_is_told(front_end):
+    """So that the silence of the test above says something."""
+    workflow = read(SELF_CHECK)
+    workflow["nodes"][0]["type"] = "NobodysNode"
+    page = front_end()
+    page.open(workflow)
+    page.page.get_by_role("dialog").wait_for()
+    assert "NobodysNode" in page.told()
+
+
+def test_a_node_that_lies_on_another_is_seen(front_end):
+    """The same for its layout."""
+    workflow = read(SELF_CHECK)
+    first, second, *_ = (node for node in workflow["nodes"] if node["type"].startswith("PULSE"))
+    second["pos"] = [first["pos"][0] + 20, first["pos"][1] + 20]
+    page = front_end()
+    page.open(workflow)
+    assert [second["type"] in clash and first["type"] in clash for clash in page.clashes()].count(True) == 1
+
+
+def test_the_help_of_a_node_is_its_page(front_end):
+    page = front_end()
+    page.open(read(SELF_CHECK))
+    page.fit()
+    page.click("PULSESearch")
+    page.page.get_by_test_id("info-button").click()
+    page.page.get_by_role("heading", name="PULSE Search", level=1).wait_for()
+    page.photograph("help")
+    shown = " ".join(page.page.locator(".node-help-content").inner_text().split())
+    assert "It invents faces of people who do not exist" in shown
+    assert "Searches the generator for images that scale down to the given tiny ones." in shown
+
+
+def test_seldom_needed_inputs_are_hidden_until_they_are_asked_for(front_end):
+    page = front_end()
+    page.open(read(SELF_CHECK))
+    visible = "node.widgets.filter(widget => node.isWidgetVisible(widget)).map(widget => widget.name)"
+    everyday, height = page.node("PULSESearch", visible), page.node("PULSESearch", "node.computeSize()[1]")
+    assert {"seed", "steps", "preset"} <= set(everyday)
+    assert not {"loss", "optimizer", "batch_size"} & set(everyday)
+    page.node("PULSESearch", "node.toggleAdvanced()")
+    assert {"loss", "optimizer", "batch_size", *everyday} <= set(page.node("PULSESearch", visible))
+    page.node("PULSESearch", "node.toggleAdvanced()")
+    assert page.node("PULSESearch", visible) == everyday
+    assert page.node("PULSESearch", "node.computeSize()[1]") == height
+    page.node("PULSESearch", "node.widgets.find(widget => widget.name === 'preset').setValue('custom', {node})")
+    assert {"loss", "optimizer", "batch_size"} <= set(page.node("PULSESearch", visible)), "custom reads them"
+
+
+def test_a_missing_checkpoint_is_told_on_the_page(front_end):
+    page = front_end()
+    page.open(read(SELF_CHECK))
+    page.set("LoadStyleGAN", "stylegan_file", "gone.safetensors")
+    page.run()
+    page.page.get_by_role("dialog").wait_for()
+    page.page.wait_for_timeout(500)  # it fades in
+    page.photograph("missing_checkpoint")
+    assert "The checkpoint 'gone.safetensors' is not on this machine." in page.told()
+    assert "put gone.safetensors into " in page.told()
+
+
+def test_titles_are_chinese_where_the_user_reads_chinese(front_end):
+    translations = ROOT / "locales" / "zh" / "nodeDefs.json"
+    if not translations.is_file():
+        pytest.skip("there is no locales/zh")
+    page = front_end(**{"Comfy.Locale": "zh"})
+    page.open(read(SELF_CHECK))
+    page.fit()
+    page.photograph("chinese")
+    assert page.node("PULSESearch", "node.title") == read(translations)["PULSESearch"]["display_name"]
