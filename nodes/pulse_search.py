@@ -255,7 +255,7 @@ def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
     state = "found" if solution.converged else "not within eps"
     far = "; unlike the generator's own faces" if solution.far else ""
-    how = f"{solution.steps} steps, seed {solution.seed}, at {width}x{height}"
+    how = f"{solution.steps} steps, seed {solution.seed}, {width}x{height}"
     return f"{number}: L2 {solution.l2:.4f}, {state}, {how}{far}"
 
 

@@ -275,7 +275,7 @@ def test_a_photograph_goes_in_and_comes_out(run, pictures):
     assert succeeded(done), done.error
     assert sorted(picture.size for picture in pictures(done)) == [(512, 512), (1024, 1024), (1024, 1024)]
     assert "px, score" in done.texts["align"]
-    assert done.texts["search"].endswith("at 8x8")
+    assert done.texts["search"].endswith(" 8x8")
 
 
 def test_a_photograph_without_a_face_is_told_or_passes(run, pictures):
