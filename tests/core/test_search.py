@@ -103,10 +103,12 @@ def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, tar
 
 def test_starts_give_different_solutions_of_one_input(tiny, tiny_fit, targets):
     solutions = search(tiny, targets[:2], tiny_fit, dataclasses.replace(FAST, starts=3), seed=7)
-    assert [(s.index, s.seed) for s in solutions] == [(0, 7), (0, 8), (0, 9), (1, 7), (1, 8), (1, 9)]
+    assert [s.index for s in solutions] == [0, 0, 0, 1, 1, 1]
+    assert {(s.index, s.seed) for s in solutions} == {(index, seed) for index in (0, 1) for seed in (7, 8, 9)}
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert (solutions[a].image - solutions[b].image).abs().max() > 0.01
-    assert same(solutions[1], search(tiny, targets[0], tiny_fit, FAST, seed=8)[0])
+    (one,) = (s for s in solutions[:3] if s.seed == 8)
+    assert same(one, search(tiny, targets[0], tiny_fit, FAST, seed=8)[0])
 
 
 def test_one_seed_for_each_image(tiny, tiny_fit, targets):
@@ -118,7 +120,7 @@ def test_one_seed_for_each_image(tiny, tiny_fit, targets):
 
 def test_the_last_seed_wraps_around(tiny, tiny_fit, targets):
     solutions = search(tiny, targets[0], tiny_fit, dataclasses.replace(FAST, starts=2, steps=1), seed=2**64 - 1)
-    assert [s.seed for s in solutions] == [2**64 - 1, 0]
+    assert {s.seed for s in solutions} == {2**64 - 1, 0}
 
 
 def test_found_and_not_found(tiny, tiny_fit, targets):
