@@ -146,7 +146,8 @@ def test_seldom_needed_inputs_are_hidden_until_they_are_asked_for(front_end):
     page.node("PULSESearch", "node.toggleAdvanced()")
     assert page.node("PULSESearch", visible) == everyday
     assert page.node("PULSESearch", "node.computeSize()[1]") == height
-    page.node("PULSESearch", "node.widgets.find(widget => widget.name === 'preset').setValue('custom', {e: null, node, canvas: app.canvas})")
+    preset = "node.widgets.find(widget => widget.name === 'preset')"
+    page.node("PULSESearch", f"{preset}.setValue('custom', {{e: null, node, canvas: app.canvas}})")
     assert {"loss", "optimizer", "batch_size"} <= set(page.node("PULSESearch", visible)), "custom reads them"
 
 
