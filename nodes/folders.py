@@ -72,6 +72,12 @@ def checkpoint_path(name: str) -> Path:
     )
 
 
+def fingerprint(path: Path) -> str:
+    """Changes when the file does, so that the host reads an exchanged one again."""
+    facts = path.stat()
+    return f"{path}:{facts.st_mtime_ns}:{facts.st_size}"
+
+
 def _latent_folders() -> dict[str, Path]:
     """By what is appended to a file's name in the choices."""
     return {"": Path(folder_paths.get_input_directory()), _OUTPUT: Path(folder_paths.get_output_directory())}

@@ -77,8 +77,7 @@ class PULSELoadLatentNode(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, latent_file: str) -> str:
         """Changes when the file does."""
-        facts = folders.latent_path(latent_file).stat()
-        return f"{latent_file}:{facts.st_mtime_ns}:{facts.st_size}"
+        return folders.fingerprint(folders.latent_path(latent_file))
 
     @classmethod
     def execute(cls, latent_file: str) -> io.NodeOutput:

@@ -33,8 +33,7 @@ class LoadStyleGANNode(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, stylegan_file: str) -> str:
         """Changes when the file does, so that an exchanged checkpoint is loaded again."""
-        facts = folders.checkpoint_path(stylegan_file).stat()
-        return f"{stylegan_file}:{facts.st_mtime_ns}:{facts.st_size}"
+        return folders.fingerprint(folders.checkpoint_path(stylegan_file))
 
     @classmethod
     def execute(cls, stylegan_file: str) -> io.NodeOutput:
