@@ -23,7 +23,7 @@ from ..pulse_core.latent_search.loop import solutions
 from ..pulse_core.latent_search.solution import Solution, ranking
 from ..pulse_core.latents import count_seeds
 from ..pulse_core.saved_latents import Latent, latent_of
-from . import host, sockets
+from . import host, reports, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
@@ -128,8 +128,9 @@ class PULSESearchNode(io.ComfyNode):
         host.show_lines(node, [*_summary(found), *(_line(number, each) for number, each in enumerate(found, 1))])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
         small = host.give_images(_same_size([solution.downscaled for solution in found]))
-        latent = host.give_latent(latent_of(found, generator, report["images"]))
-        return io.NodeOutput(images, small, latent, json.dumps(report, indent=2))
+        text = json.dumps(report, indent=2)
+        latent = host.give_latent(latent_of(found, generator, reports.facts_of_each(text, len(found))))
+        return io.NodeOutput(images, small, latent, text)
 
 
 def _optional_inputs() -> list[Any]:

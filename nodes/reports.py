@@ -8,17 +8,17 @@ from typing import Any
 from ..pulse_core.errors import SettingError
 
 
-def rows(report: str, count: int) -> list[dict[str, Any]]:
-    """What the report says of each of `count` images; empty where there is none.
+def _read(report: str, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the report says of each of `count` images, and what of all of them; nothing where there is none.
 
     Raises:
         SettingError: no report of PULSE Search, or one of another number of images.
     """
     if not report.strip():
-        return []
+        return [], {}
     try:
-        images = json.loads(report)["images"]
-        found = [dict(row) for row in images]
+        common = dict(json.loads(report))
+        found = [dict(row) for row in common.pop("images")]
     except (ValueError, KeyError, TypeError) as error:
         raise SettingError(
             f"The report begins with {report[:40]!r}.", "the report of PULSE Search.", "connect that output."
@@ -29,12 +29,12 @@ def rows(report: str, count: int) -> list[dict[str, Any]]:
             "the images and the report of the same search.",
             "connect both outputs of one PULSE Search.",
         )
-    return found
+    return found, common
 
 
 def captions(report: str, count: int) -> list[str]:
     """Two lines for each image: its place and L2, its seed; or its number alone."""
-    known = rows(report, count)
+    known, _ = _read(report, count)
     if not known:
         return [str(number) for number in range(1, count + 1)]
     place: dict[Any, int] = {}
@@ -48,7 +48,7 @@ def captions(report: str, count: int) -> list[str]:
 
 def groups(report: str, count: int, *, found_only: bool) -> list[list[int]]:
     """The places of the images that are of one input, in turn; all where there is no report."""
-    known = rows(report, count)
+    known, _ = _read(report, count)
     if not known:
         return [list(range(count))]
     wanted: dict[Any, list[int]] = {}
@@ -60,9 +60,9 @@ def groups(report: str, count: int, *, found_only: bool) -> list[list[int]]:
 
 
 def facts_of_each(report: str, count: int) -> list[dict[str, Any]]:
-    """What is written into each picture: its own row, and what all have in common."""
-    known = rows(report, count)
+    """What is written into each picture and latent: its own row, and what all have in common."""
+    known, common = _read(report, count)
     if not known:
         return [{}] * count
-    common = {name: value for name, value in json.loads(report).items() if name not in ("images", "notice")}
+    common.pop("notice", None)  # files say it in a place of its own
     return [{**row, **common} for row in known]

@@ -52,7 +52,9 @@ def test_saved_latents_are_offered_and_loaded_with_all_they_had(pack, search, ge
     )
     with torch.inference_mode(False):
         kept = pack.submodule("nodes.host").take_latent(loaded)
-    assert list(kept.records) == json.loads(report)["images"]
+    assert list(kept.records) == pack.submodule("nodes.reports").facts_of_each(report, 2)
+    assert [record["seed"] for record in kept.records] == [row["seed"] for row in json.loads(report)["images"]]
+    assert {record["settings"]["steps"] for record in kept.records} == {6}
     assert kept.generator_hash == generator.content_hash
 
 
@@ -121,7 +123,8 @@ def test_some_of_a_batch_are_picked(pack, search, generator):
     assert torch.equal(picked, latent[[2, 0]])
     with torch.inference_mode(False):
         records = pack.submodule("nodes.host").take_latent(picked).records
-    rows = json.loads(report)["images"]
+    rows = pack.submodule("nodes.reports").facts_of_each(report, 3)
     assert list(records) == [rows[2], rows[0]]
+    assert [record["seed"] for record in records] == [json.loads(report)["images"][row]["seed"] for row in (2, 0)]
     with pytest.raises(ValueError, match=r"which is '4'\. Accepted: all, or numbers from 1 to 3"):
         pack.run("PULSEPickLatents", latent=latent, which="4")
