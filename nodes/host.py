@@ -25,7 +25,6 @@ from ..pulse_core.faces.face import Faces
 from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.images import to_pil, to_rgb
-from ..pulse_core.latent_search.batches import free_cache
 from ..pulse_core.saved_latents import Latent
 
 if TYPE_CHECKING:
@@ -114,7 +113,6 @@ def make_room(generator: Generator) -> None:
     loaded = comfy.model_management.LoadedModel(patcher)
     comfy.model_management.free_memory(1e30, patcher.load_device, keep_loaded=[loaded])
     comfy.model_management.soft_empty_cache()
-    free_cache()
 
 
 def take_image(image: Tensor) -> Tensor:
@@ -209,7 +207,8 @@ def give_latent(latent: Latent) -> Tensor:
     not. What other packs compute with them is a plain tensor.
     """
     ws = latent.ws.detach().to(comfy.model_management.get_torch_device())
-    setattr(ws, _WHOLE, replace(latent.each(store), ws=ws))
+    rest = replace(latent, ws=torch.empty(0), noise=tuple(map(store, latent.noise)))  # not ws itself: no circle
+    setattr(ws, _WHOLE, rest)
     return ws
 
 
