@@ -88,9 +88,7 @@ def _noise(a: Latent, b: Latent, shares: Tensor, frames: int) -> tuple[Tensor, .
 
 def _records(a: Latent, b: Latent, count: int, weights: list[float], first: int, last: int) -> tuple[dict, ...]:
     """What each was blended of."""
-    parents = [
-        [each.records[row % len(each)] if each.records else None for each in (a, b)] for row in range(count)
-    ]  # fmt: skip
+    parents = [[each.records[row % len(each)] if each.records else None for each in (a, b)] for row in range(count)]
     return tuple(
         {"blend": pair, "weight": round(weight, 6), "first_layer": first, "last_layer": last}
         for pair in parents

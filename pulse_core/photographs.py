@@ -9,7 +9,7 @@ Each line of `restore` is a room of `faces/`, or the search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def restore(
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)
     solutions = tuple(
-        best(search(generator, target, fit, config, seed=seed, degradation=degradation, on_step=on_step))
+        search(generator, target, fit, config, seed=seed, degradation=degradation, on_step=on_step)[0]
         for target in face_targets(picture, faces, generator, size)
     )
     smallest_first = [Patch(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
@@ -92,8 +92,3 @@ def face_targets(picture: Tensor, faces: Faces, generator: Generator, size: int 
     """[3, h, w] for each face of one photograph: what a search of this generator should match."""
     for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
         yield to_lr(aligned, size or lr_size(face.side, generator.size[1]), generator.size)
-
-
-def best(solutions: Sequence[Solution]) -> Solution:
-    """Of several for one target: the one with the best score."""
-    return min(solutions, key=lambda solution: solution.score)

@@ -17,18 +17,17 @@ _LINE = 1.4  # height of a line of text, in font sizes
 
 def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
     """Pictures in a row, each enlarged or shrunk to `side` pixels of height and captioned, the notice below."""
-    margin, band = _MARGIN, _BAND
     font, small = ImageFont.load_default(20), ImageFont.load_default(15)
     pictures = [_of_height(to_pil(image), side) for image in panels.values()]
-    width = margin + sum(picture.width + margin for picture in pictures)
-    width = max(width, round(small.getlength(NOTICE)) + 2 * margin)
-    sheet = Image.new("RGB", (width, band + side + band), "white")
-    draw, left = ImageDraw.Draw(sheet), margin
+    width = _MARGIN + sum(picture.width + _MARGIN for picture in pictures)
+    width = max(width, round(small.getlength(NOTICE)) + 2 * _MARGIN)
+    sheet = Image.new("RGB", (width, _BAND + side + _BAND), "white")
+    draw, left = ImageDraw.Draw(sheet), _MARGIN
     for caption, picture in zip(panels, pictures, strict=True):
-        sheet.paste(picture, (left, band))
+        sheet.paste(picture, (left, _BAND))
         draw.text((left, 10), caption, fill="black", font=font)
-        left += picture.width + margin
-    draw.text((margin, band + side + 11), NOTICE, fill="black", font=small)
+        left += picture.width + _MARGIN
+    draw.text((_MARGIN, _BAND + side + 11), NOTICE, fill="black", font=small)
     return sheet
 
 

@@ -26,7 +26,7 @@ from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import search
 from ..latent_search.solution import StepState
-from ..photographs import best, face_targets
+from ..photographs import face_targets
 from ..pipeline import load_with_fit
 from ..sheets import side_by_side
 from .inputs import find_pictures
@@ -193,16 +193,14 @@ class _Work:
             bar.done()
             return known
         started = time.perf_counter()
-        found = best(
-            search(
-                self.generator,
-                target,
-                self.gaussian,
-                self.config,
-                seed=self.seed,
-                degradation=self.through,
-                on_step=bar.step,
-            )
+        found, *_ = search(  # the best comes first
+            self.generator,
+            target,
+            self.gaussian,
+            self.config,
+            seed=self.seed,
+            degradation=self.through,
+            on_step=bar.step,
         )
         facts = {
             "recipe": recipe,
