@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from live_client import Client
+from graphs import complete
+from live_client import Client, Run
 from live_host import ADDRESS, Server, folders, running
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -43,6 +46,18 @@ def client(server: Server) -> Iterator[Client]:
 def known(client: Client) -> dict:
     """/object_info: what the server says of its nodes."""
     return client.get_json("/object_info")
+
+
+@pytest.fixture
+def run(client: Client, known: dict) -> Callable[[dict], Run]:
+    """run(graph) -> what the server told of it."""
+    return lambda graph: client.run(complete(graph, known))
+
+
+@pytest.fixture
+def pictures(client: Client) -> Callable[[Run], list[Image.Image]]:
+    """pictures(run) -> the images that its output nodes show, through the server."""
+    return lambda run: [Image.open(io.BytesIO(client.get("/view", **place))) for place in run.images()]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -10,6 +10,7 @@ UNSEEN = ("PrimitiveNode", "Note", "MarkdownNote")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 CONTROLS = ("fixed", "increment", "decrement", "randomize")
 ACTIVE = 0
+TINY = "tiny.safetensors"  # what tiny.save_tiny writes
 
 
 def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any], bool]]:
@@ -46,6 +47,17 @@ def complete(graph: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
             | inputs,
         }
         for node, (kind, inputs) in graph.items()
+    }
+
+
+def searched(file: str = TINY, face: int = 0, **settings: Any) -> dict[str, Any]:
+    """The face of a seed, made small, and searched for: (class, inputs) by node."""
+    wired = {"stylegan": ["load", 0], "image": ["small", 0]}
+    return {
+        "load": ("LoadStyleGAN", {"stylegan_file": file}),
+        "sample": ("PULSESampleFace", {"stylegan": ["load", 0], "seed": face}),
+        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 4 if file == TINY else 32}),
+        "search": ("PULSESearch", {**wired, **settings}),
     }
 
 

@@ -110,6 +110,10 @@ class Run:
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [data for name, data in self.events if name == kind]
 
+    def succeeded(self) -> bool:
+        """Whether it ended well and without an error."""
+        return (self.end, self.error) == ("execution_success", "")
+
     def images(self) -> list[dict[str, str]]:
         """Where the server keeps the images of the output nodes."""
         return [image for output in self.history["outputs"].values() for image in output.get("images", [])]

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from graphs import complete
-from PIL import Image
+from graphs import searched
 from tiny import save_tiny
-
-TINY = "tiny.safetensors"
 
 
 def search(**settings):
-    """A sampled face, made small, and searched for."""
-    wired = {"stylegan": ["load", 0], "image": ["small", 0], "steps": 5, "preview_every": 0}
-    return {
-        "load": ("LoadStyleGAN", {"stylegan_file": TINY}),
-        "sample": ("PULSESampleFace", {"stylegan": ["load", 0], "seed": 3}),
-        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 4}),
-        "search": ("PULSESearch", {**wired, **settings}),
-    }
-
-
-@pytest.fixture
-def run(client, known):
-    return lambda graph: client.run(complete(graph, known))
-
-
-@pytest.fixture
-def pictures(client):
-    """pictures(run) -> the images that its output nodes show, through the server."""
-    return lambda run: [Image.open(io.BytesIO(client.get("/view", **place))) for place in run.images()]
-
-
-def succeeded(done):
-    return (done.end, done.error) == ("execution_success", "")
+    """A search of a few steps."""
+    return searched(face=3, **{"steps": 5, "preview_every": 0, **settings})
 
 
 @pytest.fixture
@@ -44,7 +19,7 @@ def saved(run, client):
     """The choice of Load Latent for two solutions that were saved."""
     graph = search(starts=2) | {"keep": ("PULSESaveLatent", {"latent": ["search", 2], "filename_prefix": "kept/face"})}
     done = run(graph)
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     assert done.texts["keep"].startswith("written to output/kept/face_")
     options = client.get_json("/object_info/PULSELoadLatent")["PULSELoadLatent"]["input"]["required"]["latent_file"][1]
     return next(name for name in reversed(options["options"]) if name.startswith("kept/face"))
@@ -62,7 +37,7 @@ def test_a_saved_latent_is_loaded_drawn_blended_and_searched_on_from(run, saved,
         "on": ("PreviewImage", {"images": ["search", 0]}),
     }
     done = run(graph)
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     assert [picture.size for picture in pictures(done)] == [(32, 32)] * 4
     assert done.texts["again"] == "2 latents of tiny, 6 style vectors of 16, with noise"
 
@@ -91,7 +66,7 @@ def test_many_solutions_are_laid_out_compared_and_mapped(run, pictures):
         **{f"show {name}": ("PreviewImage", {"images": [name, 0]}) for name in ("sheet", "open", "beside")},
     }
     done = run(graph)
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     assert len(pictures(done)) == 1 + 1 + 3
     assert done.texts["open"].startswith("1: 3 solutions, spread 0.")
 
@@ -102,7 +77,7 @@ def test_saved_pictures_say_how_they_were_made(run, pictures):
         "ours": ("PULSESaveImage", {"image": ["search", 0], "report": ["search", 3], "filename_prefix": "ours"}),
     }
     done = run(graph)
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     texts = {place["filename"]: picture.text for place, picture in zip(done.images(), pictures(done), strict=True)}
     theirs = [json.loads(text["pulse"])["search"] for name, text in texts.items() if name.startswith("theirs")]
     ours = [json.loads(text["pulse"]) for name, text in texts.items() if name.startswith("ours")]
@@ -117,7 +92,7 @@ def test_saved_pictures_say_how_they_were_made(run, pictures):
 
 
 def test_a_cached_search_is_saved_with_its_facts_all_the_same(run, pictures):
-    assert succeeded(run(search(seed=12) | {"look": ("PreviewImage", {"images": ["search", 0]})}))
+    assert run(search(seed=12) | {"look": ("PreviewImage", {"images": ["search", 0]})}).succeeded()
     keep = {"image": ["search", 0], "report": ["search", 3], "filename_prefix": "cached"}
     done = run(search(seed=12) | {"keep": ("PULSESaveImage", keep)})
     assert "search" in done.cached

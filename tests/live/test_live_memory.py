@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from graphs import complete
+from graphs import TINY, complete, searched
 from live_host import default_generator
 
-TINY, FEW = "tiny.safetensors", 3
+FEW = 3
 SEARCHES = int(os.environ.get("PULSE_LIVE_SEARCHES", "30"))
 WARM_UP = 10
 MIB = 1 << 20
@@ -24,14 +24,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="
 
 
 def search(file, seed=0):
-    """A sampled face, made small and searched for; nothing is saved."""
-    return {
-        "load": ("LoadStyleGAN", {"stylegan_file": file}),
-        "sample": ("PULSESampleFace", {"stylegan": ["load", 0]}),
-        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 4 if file == TINY else 32}),
-        "search": ("PULSESearch", {"stylegan": ["load", 0], "image": ["small", 0], "steps": FEW, "seed": seed}),
-        "show": ("PreviewImage", {"images": ["search", 0]}),
-    }
+    """A search of which nothing is saved."""
+    return searched(file, steps=FEW, seed=seed) | {"show": ("PreviewImage", {"images": ["search", 0]})}
 
 
 @pytest.fixture

@@ -7,16 +7,13 @@ import json
 import os
 import re
 
-import pytest
 from conftest import ROOT
-from graphs import complete, to_api
+from graphs import TINY, complete, searched, to_api
 from live_client import JPEG, PREVIEW
 from PIL import Image
 from tiny import save_tiny
 from writers import save_nvlabs, save_tensorflow, stylegan2_for_tensorflow
 from zoo import ZOO
-
-TINY = "tiny.safetensors"
 
 
 def loader(file=TINY):
@@ -32,29 +29,10 @@ def face(seed=0, file=TINY):
 
 def search(**settings):
     """A sampled face, made small, searched for, saved and looked at."""
-    wired = {"stylegan": ["load", 0], "image": ["small", 0], "steps": 10}
-    return face() | {
-        "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 4}),
-        "search": ("PULSESearch", {**wired, **settings}),
+    return searched(**{"steps": 10, **settings}) | {
         "save": ("SaveImage", {"images": ["search", 0], "filename_prefix": "found"}),
         "preview": ("PreviewImage", {"images": ["search", 1]}),
     }
-
-
-@pytest.fixture
-def run(client, known):
-    """run(graph) -> what the server told of it."""
-    return lambda graph: client.run(complete(graph, known))
-
-
-@pytest.fixture
-def pictures(client):
-    """pictures(run) -> the images that its output nodes show, through the server."""
-    return lambda run: [Image.open(io.BytesIO(client.get("/view", **place))) for place in run.images()]
-
-
-def succeeded(run):
-    return (run.end, run.error) == ("execution_success", "")
 
 
 def test_the_server_knows_all_nodes(known):
@@ -81,7 +59,7 @@ def test_a_checkpoint_that_is_put_in_later_is_offered(server, client):
 
 def test_the_chain_runs_and_its_images_can_be_fetched(run, pictures):
     done = run(search())
-    assert succeeded(done)
+    assert done.succeeded()
     assert done.history["status"]["status_str"] == "success"
     assert sorted(picture.size for picture in pictures(done)) == [(8, 8), (32, 32)]
 
@@ -100,12 +78,12 @@ def test_progress_and_previews_arrive_while_it_searches(run):
 
 def test_an_unchanged_graph_is_cached_and_another_seed_is_not(run):
     graph = search(seed=2)
-    assert succeeded(run(graph))
+    assert run(graph).succeeded()
     again = run(graph)
-    assert succeeded(again)
+    assert again.succeeded()
     assert again.cached == set(graph)
     other = run(search(seed=3))
-    assert succeeded(other)
+    assert other.succeeded()
     assert other.cached == {"load", "sample", "small"}
 
 
@@ -135,7 +113,7 @@ def test_an_interrupt_stops_a_search_within_a_step_and_the_next_run_works(client
     assert steps == [at_once * step for step in range(1, len(steps) + 1)]  # no step without a message
     after = [kind for kind, _ in long.events[long.marks[earlier] :]]
     assert after.count("progress") <= 1
-    assert succeeded(run(search(seed=6)))
+    assert run(search(seed=6)).succeeded()
 
 
 def test_an_unusable_target_is_told_to_the_user(run):
@@ -144,7 +122,7 @@ def test_an_unusable_target_is_told_to_the_user(run):
     assert refused.end == "execution_error"
     assert refused.of("execution_error")[0]["node_id"] == "search"
     assert "The target is 33x33; tiny makes 32x32. Accepted: at most the generator's size." in refused.error
-    assert succeeded(run(search()))
+    assert run(search()).succeeded()
 
 
 def test_a_missing_checkpoint_is_told_to_the_user(run, server):
@@ -163,14 +141,14 @@ def test_a_changed_checkpoint_is_loaded_again(run, pictures, server):
     later = time_before + 2_000_000_000
     os.utime(path, ns=(later, later))
     changed = run(face(file=path.name))
-    assert succeeded(changed)
+    assert changed.succeeded()
     assert "load" not in changed.cached
     assert pictures(changed)[0].tobytes() != before.tobytes()
 
 
 def test_a_connected_fit_is_searched_with(run):
     graph = search(gaussian=["fit", 0]) | {"fit": ("FitLatentGaussian", {"stylegan": ["load", 0], "samples": 2000})}
-    assert succeeded(run(graph))
+    assert run(graph).succeeded()
 
 
 def test_a_workflow_of_the_front_end_is_converted_to_what_the_server_runs(client, known, pictures):
@@ -207,7 +185,7 @@ def test_a_workflow_of_the_front_end_is_converted_to_what_the_server_runs(client
     values = {"seed": 9, "count": 2, "truncation": 0.5, "class_label": -1}  # the last was appended later
     assert graph["3"]["inputs"] == {"stylegan": ["1", 0], **values}
     done = client.run(graph)
-    assert succeeded(done)
+    assert done.succeeded()
     assert [picture.size for picture in pictures(done)] == [(16, 8)] * 2
 
 
@@ -227,18 +205,18 @@ def test_a_pickled_generator_is_searched_inspected_and_saved(run, server, client
         "keep": ("PULSESaveStyleGAN", {"stylegan": ["load", 0], "filename_prefix": "stylegan/portrait"}),
     }
     done = run(graph)
-    assert succeeded(done)
+    assert done.succeeded()
     (image,) = (Image.open(io.BytesIO(client.get("/view", **place))) for place in done.images())
     assert image.size == (32, 64)
     options = client.get_json("/object_info/LoadStyleGAN")["LoadStyleGAN"]["input"]["required"]["stylegan_file"][1]
     (saved,) = (name for name in options["options"] if name.startswith("portrait_"))
-    assert succeeded(run(face(file=saved)))
+    assert run(face(file=saved)).succeeded()
 
 
 def test_a_tensorflow_pickle_is_loaded(run, server):
     variables = stylegan2_for_tensorflow(ZOO["stylegan2 resnet"]().tensors)
     save_tensorflow(server.stylegan / "tf.pkl", variables, "G_synthesis_stylegan2")
-    assert succeeded(run(face(file="tf.pkl")))
+    assert run(face(file="tf.pkl")).succeeded()
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(run, server):
@@ -272,7 +250,7 @@ def photograph(**align):
 
 def test_a_photograph_goes_in_and_comes_out(run, pictures):
     done = run(photograph())
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     assert sorted(picture.size for picture in pictures(done)) == [(512, 512), (1024, 1024), (1024, 1024)]
     assert "px, score" in done.texts["align"]
     assert done.texts["search"].endswith(" 8x8")
@@ -284,5 +262,5 @@ def test_a_photograph_without_a_face_is_told_or_passes(run, pictures):
     assert "No face was found in the picture (200x100)" in run(nobody).error
     nobody["align"][1]["no_face"] = "pass through"
     done = run(nobody)
-    assert succeeded(done), done.error
+    assert done.succeeded(), done.error
     assert (400, 200) in [picture.size for picture in pictures(done)]
