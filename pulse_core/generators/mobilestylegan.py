@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
 from .base import Generator, SynthesisNetwork, channels_last
+from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
 from .tensors import TensorBag
 
@@ -105,19 +106,22 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(bag.take(f"{prefix}.noise_strength"))
         self.affine = Affine(bag, prefix, in_channels, w_dim)
 
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The convolution, and before it the depthwise one if there is one."""
+        around = self.weight.shape[-1] // 2
+        convolution = Filter(self.weight, padding=(around, around))
+        if self.depthwise is None:
+            return (convolution,)
+        return Filter(self.depthwise, padding=(1, 1), depthwise=True), convolution
+
     def to_bands(self) -> None:
         """Puts the output channels into the order that the following inverse Haar reads."""
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        x = x * self.affine(w)
-        if self.depthwise is not None:
-            x = F.conv2d(x, self.depthwise, padding=1, groups=self.in_channels)
-        x = F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
-        if noise is not None:
-            x.add_(noise * self.noise_strength)  # in place: a convolution does not need its output again
-        return F.leaky_relu_(x, SLOPE)
+        return Layer(self.filters, self.bias, self.noise_strength, SLOPE)(x, noise, self.affine(w))
 
 
 class Block(nn.Module):
@@ -176,8 +180,8 @@ class MobileSynthesis(SynthesisNetwork):
         for index, block in enumerate(self.blocks):
             first = 2 * index + 1
             x = block(x, styles[first : first + 2], noise[first : first + 2])
-        x = x * self.to_image_affine(styles[-1])
-        return InverseHaar.apply(F.conv2d(x, self.to_image_weight, self.to_image_bias)).contiguous()
+        last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
+        return InverseHaar.apply(last(x, style=self.to_image_affine(styles[-1]))).contiguous()
 
 
 class MobileStyleGAN(Generator):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
 from .base import Generator, SynthesisNetwork, channels_last
+from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, EmbedLabel, MappingNetwork, take_layers
-from .resampling import default_filter, firdown, upfir
+from .resampling import default_filter, upfir
 from .tensors import TensorBag
 
 ACT_GAIN = 2**0.5  # behind every LeakyReLU
@@ -61,7 +62,7 @@ class StyledConv(nn.Module):
     """
 
     wsq: Tensor
-    kernel: Tensor | None
+    blur: Tensor | None
 
     def __init__(
         self,
@@ -80,26 +81,26 @@ class StyledConv(nn.Module):
         self.gain, self.limit = ACT_GAIN * gain, clamp * gain if clamp is not None else None
         self.affine = Affine(bag, prefix, in_channels, w_dim)
         self.register_buffer("wsq", squared_norms(weight))
-        self.register_buffer("kernel", kernel)
+        blur = None if kernel is None else _behind_up_conv(kernel).repeat(out_channels, 1, 1, 1)
+        self.register_buffer("blur", None if blur is None else channels_last(blur))
         self.weight = nn.Parameter(channels_last(weight.transpose(0, 1) if kernel is not None else weight))
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", out_channels) * self.gain)
         strength = bag.take_if_there(f"{prefix}.noise_strength")
         self.noise_strength = nn.Parameter(strength * self.gain) if strength is not None else None
 
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The convolution; upsampling, a transposed one of stride 2 and what smooths it."""
+        if self.blur is None:
+            return (Filter(self.weight, padding=(1, 1)),)
+        around = (self.blur.shape[-2] // 2 - 1, self.blur.shape[-1] // 2 - 1)
+        return Filter(self.weight, up=True), Filter(self.blur, around, depthwise=True)
+
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         style = self.affine(w)
-        x = x * style[:, :, None, None]
-        if self.kernel is not None:
-            x = F.conv_transpose2d(x, self.weight, stride=2)
-            x = firdown(x, 4 * self.kernel, padding=_around_up_conv(self.kernel))  # 4: the brightness of twice the size
-        else:
-            x = F.conv2d(x, self.weight, padding=1)
-        demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
-        x = x * demodulation[:, :, None, None]
-        if noise is not None and self.noise_strength is not None:
-            x.add_(noise * self.noise_strength)
-        x = F.leaky_relu_(x.add_(self.bias[:, None, None]), SLOPE)
-        return limited(x, self.limit)
+        demod = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
+        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, self.limit)
+        return layer(x, noise, style[:, :, None, None], demod[:, :, None, None])
 
 
 class ToRGB(nn.Module):
@@ -114,8 +115,7 @@ class ToRGB(nn.Module):
         self.limit = clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
-        return limited(x, self.limit)
+        return Layer((Filter(self.weight),), self.bias, limit=self.limit)(x, style=self.affine(w)[:, :, None, None])
 
 
 class Block(nn.Module):
@@ -225,10 +225,13 @@ def _twice(x: Tensor, kernel: Tensor) -> Tensor:
     return upfir(x, kernel, up, sides)
 
 
-def _around_up_conv(kernel: Tensor) -> tuple[int, int, int, int]:
-    """The padding between a transposed 3x3 convolution of stride 2 and its filter that gives twice the size."""
+def _behind_up_conv(kernel: Tensor) -> Tensor:
+    """[1, 1, h, w], of even sides and 4 times as bright: what smooths a transposed 3x3 convolution of stride 2.
+
+    Padded by its side / 2 - 1 it gives twice the size of what was convolved.
+    """
     height, width = kernel.shape
-    return (width + 1) // 2 - 1, width // 2 - 1, (height + 1) // 2 - 1, height // 2 - 1
+    return F.pad(4 * kernel.flip(0, 1), (0, width % 2, 0, height % 2))[None, None]
 
 
 class StyleGAN2(Generator):

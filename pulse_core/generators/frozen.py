@@ -1,0 +1,203 @@
+"""Layers of a frozen network: gradients for what flows through it, and none for its weights.
+
+torch's own convolutions keep their input for a weight's gradient that a search never asks for, and each factor and
+sum between two of them is a pass over the features of its own, forward and backward. Here one layer
+
+    y = limit(leaky(demod * L(x * style) + noise * strength + bias)),    L a chain of convolutions,
+
+keeps x and y alone, from which its gradients follow (and y is the next layer's x): a part of the memory and time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import channels_last
+
+Size = tuple[int, int]
+_SLAB = 2**20  # numbers
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A convolution that knows its adjoint.
+
+    weight: [out, in, kh, kw]; depthwise [C, 1, kh, kw]; up [in, out, kh, kw]. padding: (vertical, horizontal).
+    up: transposed, with stride 2.
+    """
+
+    weight: Tensor
+    padding: Size = (0, 0)
+    depthwise: bool = False
+    up: bool = False
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[B, in, H, W] -> [B, out, H', W']."""
+        if self.up:
+            return F.conv_transpose2d(x, self.weight, bias, 2, self.padding)
+        return F.conv2d(x, self.weight, bias, 1, self.padding, groups=len(self.weight) if self.depthwise else 1)
+
+    def adjoint(self, grad: Tensor, size: Size) -> Tensor:
+        """[B, out, H', W'] -> [B, in, *size]: the gradient of an input of that size."""
+        if self.up:
+            return F.conv2d(grad, self.weight, None, 2, self.padding)
+        height, width = self.weight.shape[-2:]
+        if self.depthwise:  # turned round: the general way takes a CPU up to eight times as long,
+            around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
+            return F.conv2d(grad, self.weight.flip(2, 3), None, 1, around, groups=len(self.weight))
+        if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
+            return F.conv2d(grad, self.weight.transpose(0, 1))
+        shape = (len(grad), self.weight.shape[1], *size)
+        return torch.nn.grad.conv2d_input(shape, self.weight, grad, padding=self.padding)
+
+    def scaled(self, before: Tensor | None, behind: Tensor | None) -> Filter:
+        """With factors [1, C, 1, 1] on the channels that go in and that come out."""
+        weight = self.weight
+        if before is not None:
+            weight = weight * (before.view(-1, 1, 1, 1) if self.up or self.depthwise else before)
+        if behind is not None:
+            weight = weight * (behind if self.up else behind.view(-1, 1, 1, 1))
+        return replace(self, weight=weight)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is constant in a layer; see the module's formula.
+
+    filters: L, the first one first. Where there is a demodulation, those behind the first treat all channels alike.
+    bias: [C], or None. strength: of the noise, one number or [1, C, 1, 1]; None takes no noise.
+    slope: of the leaky rectifier, below 0; 1 is none. limit: of the result; None for none.
+    """
+
+    filters: Sequence[Filter]
+    bias: Tensor | None
+    strength: Tensor | None = None
+    slope: float = 1.0
+    limit: float | None = None
+
+    def __call__(
+        self, x: Tensor, noise: Tensor | None = None, style: Tensor | None = None, demod: Tensor | None = None
+    ) -> Tensor:
+        """x [B, C, H, W], noise [B or 1, 1, H', W'], style [B, C, 1, 1], demod > 0 [B, C', 1, 1] -> [B, C', H', W'].
+
+        Raises:
+            TypeError: the weights ask for a gradient.
+        """
+        if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.filters):
+            raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
+        y: Tensor = _Applied.apply(x, None if self.strength is None else noise, style, demod, self)
+        return y
+
+    def convolve(self, x: Tensor, style: Tensor | None, demod: Tensor | None) -> tuple[Tensor, list[Size]]:
+        """demod * L(x * style) + bias, and the size of what went into each filter."""
+        if not self.filters:
+            x = x.clone() if style is None else x * style
+            return (x if self.bias is None else x.add_(self.bias[:, None, None])), []
+        first, *rest = self.filters
+        sizes = [_size(x)]
+        if len(x) == 1 and first.weight.numel() <= x.numel():  # factors on the weights spare passes over the features
+            first, style, demod = first.scaled(style, demod), None, None
+        x = first(x if style is None else x * style, self.bias if demod is None and not rest else None)
+        if demod is not None:
+            x.mul_(demod)
+        for index, each in enumerate(rest, 1):
+            sizes.append(_size(x))
+            x = each(x, self.bias if index == len(rest) else None)
+        if demod is not None and self.bias is not None and not rest:
+            x.add_(self.bias[:, None, None])
+        return x, sizes
+
+    def adjoint(self, grad: Tensor, demod: Tensor | None, sizes: Sequence[Size]) -> Tensor:
+        """L's, behind the demodulation's."""
+        for each, size in zip(self.filters[:0:-1], sizes[:0:-1], strict=True):
+            grad = each.adjoint(grad, size)
+        if not self.filters:
+            return grad
+        first = self.filters[0]
+        if len(grad) == 1 and demod is not None and first.weight.numel() <= grad.numel():
+            first, demod = first.scaled(None, demod), None
+        return first.adjoint(grad if demod is None else grad * demod, sizes[0])
+
+
+class _Applied(torch.autograd.Function):
+    """A layer, with its gradients written out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None, layer: Layer
+    ) -> Tensor:
+        y, ctx.sizes = layer.convolve(x, style, demod)
+        if noise is not None and layer.strength is not None:
+            if layer.strength.ndim == 4:
+                y.addcmul_(noise, layer.strength)
+            else:
+                y.add_(noise * layer.strength)
+        if layer.slope != 1:
+            F.leaky_relu_(y, layer.slope)
+        if layer.limit is not None:
+            y.clamp_(-layer.limit, layer.limit)
+        ctx.layer = layer
+        ctx.save_for_backward(x if style is not None else None, y, noise, style, demod)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        layer: Layer = ctx.layer
+        x, y, noise, style, demod = ctx.saved_tensors
+        wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
+        grad = channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
+        if layer.limit is not None:
+            grad = grad.masked_fill(y.abs() >= layer.limit, 0)
+        before = grad
+        if layer.slope != 1:  # y has the sign of what was rectified
+            grad = torch.ops.aten.leaky_relu_backward(grad, y, layer.slope, True)
+        for_noise = for_style = for_demod = None
+        if wants_noise:
+            for_noise = (grad * layer.strength).sum(1, keepdim=True)
+            for_noise = for_noise if len(noise) == len(grad) else for_noise.sum(0, keepdim=True)
+        if wants_demod:
+            for_demod = _for_demod(before, grad, y, noise, layer) / demod
+        del before
+        if wants_x or wants_style:
+            grad = layer.adjoint(grad, demod, ctx.sizes)
+        if wants_style:
+            for_style = _dot(grad, x)
+        if wants_x and style is not None:
+            grad.mul_(style)
+        return (grad if wants_x else None), for_noise, for_style, for_demod, None
+
+
+def _for_demod(before: Tensor, grad: Tensor, y: Tensor, noise: Tensor | None, layer: Layer) -> Tensor:
+    """[B, C, 1, 1]: sum(grad * u) for u = demod * L(x * style), which is not kept.
+
+    As leaky'(v) v = leaky(v) = y, the sum over grad * v, v = u + noise * strength + bias, is that over before * y.
+    """
+    total = _dot(before, y)
+    if layer.bias is not None:
+        total -= grad.sum((2, 3), keepdim=True) * layer.bias[:, None, None]
+    if noise is not None and layer.strength is not None:
+        total -= (_flat(grad).mT @ _flat(noise)).unsqueeze(-1) * layer.strength
+    return total
+
+
+def _flat(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C], a view of channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The sums over each channel's pixels of a * b, [B, C, 1, 1]; on a CPU in slabs that stay in the cache."""
+    rows = max(1, _SLAB // a[:, :, 0].numel()) if a.device.type == "cpu" else a.shape[2]
+    slabs = zip(a.split(rows, 2), b.split(rows, 2), strict=True)
+    return torch.stack([(one * other).sum((2, 3), keepdim=True) for one, other in slabs]).sum(0)
+
+
+def _size(x: Tensor) -> Size:
+    return x.shape[-2], x.shape[-1]

@@ -1,0 +1,124 @@
+"""Layers with gradients written out, against the formula in plain torch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pulse_core.generators.frozen import Filter, Layer
+from pulse_core.generators.stylegan1 import normalised
+
+DOUBLE = torch.float64
+
+
+def drawn(*shape, seed=0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+CHAINS = {
+    "3x3": (Filter(drawn(6, 4, 3, 3), (1, 1)),),
+    "1x1": (Filter(drawn(6, 4, 1, 1)),),
+    "up and blur": (Filter(drawn(4, 6, 3, 3), up=True), Filter(drawn(6, 1, 4, 4), (1, 1), depthwise=True)),
+    "nearest and blur": (Filter(drawn(4, 6, 4, 4), (1, 1), up=True), Filter(drawn(6, 1, 3, 3), (1, 1), depthwise=True)),
+    "separable": (Filter(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Filter(drawn(6, 4, 1, 1))),
+    "unequal sides": (Filter(drawn(4, 1, 2, 4), (0, 1), depthwise=True), Filter(drawn(6, 4, 3, 3), (1, 1))),
+    "none": (),
+}
+
+
+def plain(layer: Layer, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
+    x = x if style is None else x * style
+    for each in layer.filters:
+        if each.up:
+            x = F.conv_transpose2d(x, each.weight, stride=2, padding=each.padding)
+        else:
+            x = F.conv2d(x, each.weight, padding=each.padding, groups=len(each.weight) if each.depthwise else 1)
+    x = x if demod is None else x * demod
+    x = x if noise is None or layer.strength is None else x + noise * layer.strength
+    x = x if layer.bias is None else x + layer.bias[:, None, None]
+    x = F.leaky_relu(x, layer.slope)
+    return x if layer.limit is None else x.clamp(-layer.limit, layer.limit)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
+@pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
+def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts):
+    filters = CHAINS[chain]
+    channels = 6 if filters else 4
+    strength = {"one number": torch.tensor(0.7, dtype=DOUBLE), "bare": None}.get(
+        parts, drawn(1, channels, 1, 1, seed=1)
+    )
+    layer = Layer(
+        filters,
+        None if parts == "bare" else drawn(channels, seed=2),
+        strength,
+        1.0 if parts == "linear" else 0.2,
+        4.0 if parts == "limited" else None,
+    )
+    x = drawn(images, 4, side, side, seed=3)
+    shape = plain(layer, x, None, None, None).shape
+    noise = None if parts == "no noise" else drawn(1 if parts == "one number" else images, 1, *shape[-2:], seed=4)
+    style = None if parts in ("no style", "bare") else drawn(images, 4, 1, 1, seed=5)
+    demod = (
+        None
+        if parts == "bare" or chain in ("separable", "unequal sides", "none")
+        else drawn(images, channels, 1, 1).abs()
+    )
+    given = [x, noise, style, demod]
+    leaves = [each.requires_grad_() for each in given if each is not None]
+    mine, formula = layer(*given), plain(layer, *given)
+    torch.testing.assert_close(mine, formula)
+    weight = drawn(*shape, seed=6)
+    ours = torch.autograd.grad((mine * weight).sum(), leaves, allow_unused=True)
+    theirs = torch.autograd.grad((formula * weight).sum(), leaves, allow_unused=True)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_an_image_of_a_batch_is_what_it_is_alone():
+    layer = Layer(CHAINS["3x3"], None, None, 0.2)
+    x, style = drawn(3, 4, 16, 16), drawn(3, 4, 1, 1, seed=1)
+    together = layer(x, style=style)
+    for row in range(3):
+        torch.testing.assert_close(together[row : row + 1], layer(x[row : row + 1], style=style[row : row + 1]))
+
+
+def test_neither_what_goes_in_nor_its_gradient_is_changed():
+    layer = Layer(CHAINS["3x3"], None, None, 0.2)
+    x, style = drawn(1, 4, 8, 8).requires_grad_(), drawn(1, 4, 1, 1, seed=1).requires_grad_()
+    before, upstream = x.detach().clone(), drawn(1, 6, 8, 8, seed=2)
+    kept = upstream.clone()
+    layer(x, style=style).backward(upstream)
+    assert torch.equal(x, before)
+    assert torch.equal(upstream, kept)
+
+
+def test_the_features_between_two_layers_are_kept_once():
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+        layer = Layer((Filter(drawn(4, 4, 3, 3), (1, 1)),), drawn(4), None, 0.2)
+        style = drawn(1, 4, 1, 1).requires_grad_()
+        x = drawn(1, 4, 32, 32)
+        for _ in range(3):
+            x = layer(x, style=style)
+    assert len(set(kept)) == 1 + 1 + 3  # the style, what went in, and each layer's result
+
+
+def test_weights_that_ask_for_a_gradient_are_refused():
+    weight = drawn(6, 4, 3, 3).requires_grad_()
+    with pytest.raises(TypeError, match="frozen"):
+        Layer((Filter(weight, (1, 1)),), None)(drawn(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_instance_norm_with_a_style_is_its_formula(images):
+    x, scale, shift = drawn(images, 3, 8, 8), drawn(images, 3, seed=1), drawn(images, 3, seed=2)
+    leaves = [each.requires_grad_() for each in (x, scale, shift)]
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    formula = (x - mean) * (variance + 1e-5).rsqrt() * scale[..., None, None] + shift[..., None, None]
+    mine = normalised(x, scale, shift, 1e-5)
+    torch.testing.assert_close(mine, formula)
+    weight = drawn(images, 3, 8, 8, seed=3)
+    ours, theirs = (torch.autograd.grad((image * weight).sum(), leaves) for image in (mine, formula))
+    torch.testing.assert_close(ours, theirs)
