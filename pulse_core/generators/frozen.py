@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from .base import channels_last
 
@@ -54,7 +55,7 @@ class Filter:
         if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
             return F.conv2d(grad, self.weight.transpose(0, 1))
         shape = (len(grad), self.weight.shape[1], *size)
-        return torch.nn.grad.conv2d_input(shape, self.weight, grad, padding=self.padding)
+        return conv2d_input(shape, self.weight, grad, padding=self.padding)
 
     def scaled(self, before: Tensor | None, behind: Tensor | None) -> Filter:
         """With factors [1, C, 1, 1] on the channels that go in and that come out."""
@@ -159,7 +160,7 @@ class _Applied(torch.autograd.Function):
         if layer.slope != 1:  # y has the sign of what was rectified
             grad = torch.ops.aten.leaky_relu_backward(grad, y, layer.slope, True)
         for_noise = for_style = for_demod = None
-        if wants_noise:
+        if wants_noise and layer.strength is not None:
             for_noise = (grad * layer.strength).sum(1, keepdim=True)
             for_noise = for_noise if len(noise) == len(grad) else for_noise.sum(0, keepdim=True)
         if wants_demod:
