@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_input
 
 from .base import channels_last
 
@@ -55,7 +54,17 @@ class Filter:
         if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
             return F.conv2d(grad, self.weight.transpose(0, 1))
         shape = (len(grad), self.weight.shape[1], *size)
-        return conv2d_input(shape, self.weight, grad, padding=self.padding)
+        # of the input only the shape counts, but one that is not laid out like the gradient would be copied
+        like = (
+            grad
+            if grad.shape == shape
+            else torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
+        )
+        mask, ones = [True, False, False], [1, 1]
+        gradient: Tensor = torch.ops.aten.convolution_backward(
+            grad, like, self.weight, None, ones, list(self.padding), ones, False, [0, 0], 1, mask
+        )[0]
+        return gradient
 
     def scaled(self, before: Tensor | None, behind: Tensor | None) -> Filter:
         """With factors [1, C, 1, 1] on the channels that go in and that come out."""

@@ -1,0 +1,99 @@
+"""Generators of true shape with random weights: what a step costs does not depend on the weights' values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pulse_core import catalogue
+from pulse_core.generators import Generator, build_generator
+from pulse_core.loading import load_generator, read_files
+
+SIZE, W_DIM = 1024, 512
+_BLUR = torch.tensor([1.0, 2.0, 1.0])
+_FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
+
+
+class _Draw:
+    """Standard normal tensors, the same each time."""
+
+    def __init__(self) -> None:
+        self._random = torch.Generator().manual_seed(0)
+
+    def __call__(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(shape, generator=self._random) * scale
+
+
+def _channels(side: int, base: int) -> int:
+    return min(512, base // side)
+
+
+def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
+    """As PULSE's synthesis.pt and mapping.pt: 16,384 / side channels, at most 512, and eight mapping layers."""
+    draw, tensors = _Draw(), {}
+    for layer in range(8):
+        tensors |= {f"mapping.dense{layer}.weight": draw(W_DIM, W_DIM, scale=100)}
+        tensors |= {f"mapping.dense{layer}.bias": draw(W_DIM)}
+    width = _channels(4, 16384)
+    for power in range(2, int(math.log2(size)) + 1):
+        side = 2**power
+        block, before, width = f"synthesis.blocks.{side}x{side}", width, _channels(side, 16384)
+        if side == 4:
+            tensors |= {f"{block}.const": draw(1, width, 4, 4), f"{block}.bias": draw(width, scale=0.1)}
+            layers = {"conv": width}
+        else:
+            tensors[f"{block}.conv0_up.intermediate.kernel"] = (_BLUR[:, None] * _BLUR / 16)[None, None]
+            layers = {"conv0_up": before, "conv1": width}
+        for layer, source in layers.items():
+            tensors |= {f"{block}.{layer}.weight": draw(width, source, 3, 3), f"{block}.{layer}.bias": draw(width)}
+        for epilogue in ("epi1", "epi2"):
+            prefix = f"{block}.{epilogue}"
+            tensors[f"{prefix}.noise.weight"] = draw(width, scale=0.1)
+            tensors[f"{prefix}.style_mod.lin.weight"] = draw(2 * width, W_DIM)
+            tensors[f"{prefix}.style_mod.lin.bias"] = draw(2 * width, scale=0.1)
+    return tensors | {"synthesis.torgb.weight": draw(3, width, 1, 1), "synthesis.torgb.bias": draw(3)}
+
+
+def stylegan2_tensors(size: int = SIZE) -> dict[str, Tensor]:
+    """Config-f of StyleGAN2-ADA, skip: 32,768 / side channels, at most 512, and eight mapping layers."""
+    draw, tensors = _Draw(), {}
+    for layer in range(8):
+        tensors |= {f"mapping.fc{layer}.weight": draw(W_DIM, W_DIM, scale=100), f"mapping.fc{layer}.bias": draw(W_DIM)}
+    tensors["mapping.w_avg"] = torch.zeros(W_DIM)
+    tensors["synthesis.resample_filter"] = _FILTER[:, None] * _FILTER / 64
+    width = _channels(4, 32768)
+    for power in range(2, int(math.log2(size)) + 1):
+        side = 2**power
+        block, before, width = f"synthesis.b{side}", width, _channels(side, 32768)
+        layers = {"conv1": width} if side == 4 else {"conv0": before, "conv1": width}
+        if side == 4:
+            tensors[f"{block}.const"] = draw(width, 4, 4)
+        for layer, source in layers.items():
+            prefix = f"{block}.{layer}"
+            tensors |= {f"{prefix}.weight": draw(width, source, 3, 3), f"{prefix}.bias": draw(width, scale=0.1)}
+            tensors |= {f"{prefix}.affine.weight": draw(source, W_DIM), f"{prefix}.affine.bias": torch.ones(source)}
+            tensors |= {f"{prefix}.noise_const": draw(side, side), f"{prefix}.noise_strength": torch.tensor(0.1)}
+        prefix = f"{block}.torgb"
+        tensors |= {f"{prefix}.weight": draw(3, width, 1, 1), f"{prefix}.bias": draw(3, scale=0.1)}
+        tensors |= {f"{prefix}.affine.weight": draw(width, W_DIM), f"{prefix}.affine.bias": torch.ones(width)}
+    return tensors
+
+
+CASES = ("stylegan1-1024", "stylegan2-1024", catalogue.DEFAULT_GENERATOR)
+
+
+def tensors_of(case: str) -> dict[str, Tensor]:
+    """Of one of CASES, under the pack's names."""
+    if case == catalogue.DEFAULT_GENERATOR:
+        loaded, _ = read_files([catalogue.locate(case)])
+        return {name: each.read() for name, each in loaded.items()}
+    return stylegan1_tensors() if case.startswith("stylegan1") else stylegan2_tensors()
+
+
+def build(case: str, device: torch.device | str = "cpu") -> Generator:
+    """One of CASES on a device."""
+    if case == catalogue.DEFAULT_GENERATOR:
+        return load_generator(case, device=device)
+    return build_generator(tensors_of(case), name=case).to(device)
