@@ -19,9 +19,9 @@ from torch import Tensor  # noqa: E402
 
 from bench.memory import forget_peak, peak_mb  # noqa: E402
 from pulse_core.degradations import through  # noqa: E402
-from pulse_core.gaussian import LatentGaussian, fit_gaussian  # noqa: E402
+from pulse_core.gaussian import LatentGaussian  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
-from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED  # noqa: E402
+from pulse_core.latent_search.config import PUBLISHED  # noqa: E402
 from pulse_core.latent_search.run import Run  # noqa: E402
 from pulse_core.latent_search.solution import Job  # noqa: E402
 from pulse_core.memory import keep_freed_memory  # noqa: E402

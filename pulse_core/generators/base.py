@@ -58,6 +58,15 @@ class SynthesisNetwork(nn.Module):
         """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
         raise TypeError(f"{type(self).__name__} must define render")
 
+    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor | None:
+        """About what `render` gives, with a longer side of `side` pixels, a power of two, at a part of the cost.
+
+        Layers of larger features work at that size, on their averages over squares, as if they were alike inside.
+        What follows from ws and the noise of the smaller ones is right to first order, fine detail is not in it.
+        None where a family has no such way.
+        """
+        return None
+
     def forward(
         self,
         ws: Tensor,

@@ -75,6 +75,11 @@ class Filter:
             weight = weight * (behind if self.up else behind.view(-1, 1, 1, 1))
         return replace(self, weight=weight)
 
+    def flat(self) -> Filter:
+        """What it does to features that are alike over squares, on one number a square: a 1x1 convolution."""
+        weight = self.weight.sum((2, 3), keepdim=True)
+        return Filter(weight.transpose(0, 1) / 4) if self.up else Filter(weight, depthwise=self.depthwise)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -86,7 +91,7 @@ class Layer:
     """
 
     filters: Sequence[Filter]
-    bias: Tensor | None
+    bias: Tensor | None = None
     strength: Tensor | None = None
     slope: float = 1.0
     limit: float | None = None
@@ -103,6 +108,10 @@ class Layer:
             raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
         y: Tensor = _Applied.apply(x, None if self.strength is None else noise, style, demod, self)
         return y
+
+    def flat(self) -> Layer:
+        """Its work on the averages of squares; without noise, whose average is nothing."""
+        return replace(self, filters=[each.flat() for each in self.filters], strength=None)
 
     def convolve(self, x: Tensor, style: Tensor | None, demod: Tensor | None) -> tuple[Tensor, list[Size]]:
         """demod * L(x * style) + bias, and the size of what went into each filter."""

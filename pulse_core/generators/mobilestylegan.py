@@ -67,6 +67,12 @@ def _empty_like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
+def _grown(bands: Tensor, flat: bool) -> Tensor:
+    """The image of these bands; flat, the averages over its squares of four pixels, which are one of the bands."""
+    image: Tensor = bands.chunk(4, dim=1)[0] if flat else InverseHaar.apply(bands)
+    return image
+
+
 def band_order(channels: int) -> Tensor:
     """Where the bands of an inverse Haar stand in a checkpoint: all ll first, then (lh, hl, hh) channel by channel."""
     details = channels + 3 * torch.arange(channels)
@@ -120,8 +126,9 @@ class StyledConv(nn.Module):
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        return Layer(self.filters, self.bias, self.noise_strength, SLOPE)(x, noise, self.affine(w))
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False) -> Tensor:
+        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE)
+        return (layer.flat() if flat else layer)(x, noise, self.affine(w))
 
 
 class Block(nn.Module):
@@ -135,10 +142,11 @@ class Block(nn.Module):
         self.conv0 = StyledConv(bag, f"{prefix}.conv0", in_channels // 4, inner, w_dim)
         self.conv1 = StyledConv(bag, f"{prefix}.conv1", inner, out_channels, w_dim)
 
-    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
-        x = InverseHaar.apply(x * self.up(ws[0]))
-        x = self.conv0(x, ws[0], noise[0])
-        return self.conv1(x, ws[1], noise[1])
+    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
+        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse."""
+        x = _grown(x * self.up(ws[0]), flat)
+        x = self.conv0(x, ws[0], noise[0], flat)
+        return self.conv1(x, ws[1], noise[1], flat)
 
 
 class MobileSynthesis(SynthesisNetwork):
@@ -175,13 +183,18 @@ class MobileSynthesis(SynthesisNetwork):
         self.to_image_bias = nn.Parameter(bag.take("synthesis.to_image.bias", 12)[order] / 2)
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        return self.render_coarse(ws, noise, self.img_resolution)
+
+    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+        """See SynthesisNetwork."""
         styles = ws.unbind(1)
         x = self.conv(self.const, styles[0], noise[0])
         for index, block in enumerate(self.blocks):
             first = 2 * index + 1
-            x = block(x, styles[first : first + 2], noise[first : first + 2])
+            x = block(x, styles[first : first + 2], noise[first : first + 2], self.style_sides[first] > side)
         last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
-        return InverseHaar.apply(last(x, style=self.to_image_affine(styles[-1]))).contiguous()
+        bands = last(x, style=self.to_image_affine(styles[-1]))
+        return _grown(bands, self.img_resolution > side).contiguous()
 
 
 class MobileStyleGAN(Generator):

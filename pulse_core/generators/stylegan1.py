@@ -8,6 +8,7 @@ run-time factors are folded in when the network is built.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +55,9 @@ class Epilogue(nn.Module):
         self.style_weight = nn.Parameter(equalised(bag.take(f"{prefix}.style_mod.lin.weight", 2 * channels, w_dim), 1))
         self.style_bias = nn.Parameter(bag.take(f"{prefix}.style_mod.lin.bias", 2 * channels))
 
-    def forward(
-        self, x: Tensor, filters: Sequence[Filter], bias: Tensor | None, w: Tensor, noise: Tensor | None
-    ) -> Tensor:
-        x = Layer(filters, bias, self.noise_weight, SLOPE)(x, noise)
+    def forward(self, x: Tensor, convolution: Layer, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
+        layer = replace(convolution, strength=self.noise_weight, slope=SLOPE)
+        x = (layer.flat() if flat else layer)(x, noise)
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, dim=1)
         return normalised(x, scale + 1, shift, self.norm_eps)
 
@@ -84,10 +84,10 @@ class UpConv(nn.Module):
         self.register_buffer("blur", channels_last(blur.repeat(self.out_channels, 1, 1, 1)))
 
     @property
-    def filters(self) -> tuple[Filter, Filter]:
-        """Without the bias."""
+    def layer(self) -> Layer:
+        """What it does."""
         up = Filter(self.weight, padding=(1, 1), up=True)
-        return up, Filter(self.blur, padding=(1, 1), depthwise=True)
+        return Layer((up, Filter(self.blur, padding=(1, 1), depthwise=True)), self.bias)
 
 
 class Conv(nn.Module):
@@ -100,9 +100,9 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
 
     @property
-    def filters(self) -> tuple[Filter]:
-        """Without the bias."""
-        return (Filter(self.weight, padding=(1, 1)),)
+    def layer(self) -> Layer:
+        """What it does."""
+        return Layer((Filter(self.weight, padding=(1, 1)),), self.bias)
 
 
 class Block(nn.Module):
@@ -118,12 +118,10 @@ class Block(nn.Module):
         self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim, norm_eps)
         self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim, norm_eps)
 
-    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
-        if self.up is not None:
-            x = self.epi1(x, self.up.filters, self.up.bias, ws[0], noise[0])
-        else:
-            x = self.epi1(x, (), None, ws[0], noise[0])
-        return self.epi2(x, self.conv.filters, self.conv.bias, ws[1], noise[1])
+    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
+        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse."""
+        x = self.epi1(x, self.up.layer if self.up is not None else Layer(()), ws[0], noise[0], flat)
+        return self.epi2(x, self.conv.layer, ws[1], noise[1], flat)
 
 
 class StyleGAN1Synthesis(SynthesisNetwork):
@@ -153,11 +151,15 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         self.torgb_bias = nn.Parameter(bag.take("synthesis.torgb.bias", channels))
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        return self.render_coarse(ws, noise, self.img_resolution)
+
+    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+        """See SynthesisNetwork."""
         styles = ws.unbind(1)
         x = channels_last(self.const.repeat(ws.shape[0], 1, 1, 1))
         for index, block in enumerate(self.blocks):
             pair = slice(2 * index, 2 * index + 2)
-            x = block(x, styles[pair], noise[pair])
+            x = block(x, styles[pair], noise[pair], self.style_sides[2 * index] > side)
         return Layer((Filter(self.torgb_weight),), self.torgb_bias)(x).contiguous()
 
 

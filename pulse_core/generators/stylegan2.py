@@ -96,11 +96,11 @@ class StyledConv(nn.Module):
         around = (self.blur.shape[-2] // 2 - 1, self.blur.shape[-1] // 2 - 1)
         return Filter(self.weight, up=True), Filter(self.blur, around, depthwise=True)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
         style = self.affine(w)
         demod = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
         layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, self.limit)
-        return layer(x, noise, style[:, :, None, None], demod[:, :, None, None])
+        return (layer.flat() if flat else layer)(x, noise, style[:, :, None, None], demod[:, :, None, None])
 
 
 class ToRGB(nn.Module):
@@ -144,18 +144,27 @@ class Block(nn.Module):
         self.torgb = ToRGB(bag, f"{prefix}.torgb", self.out_channels, colours, w_dim, clamp) if has_rgb else None
 
     def forward(
-        self, x: Tensor, image: Tensor | None, ws: Sequence[Tensor], noise: Sequence[Tensor | None]
+        self,
+        x: Tensor,
+        image: Tensor | None,
+        ws: Sequence[Tensor],
+        noise: Sequence[Tensor | None],
+        flat: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1."""
+        """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1.
+
+        flat: on averages, without getting larger; see SynthesisNetwork.render_coarse.
+        """
         shortcut = None
         if self.skip is not None:
-            shortcut = _twice(F.conv2d(x, self.skip), self.kernel)
+            shortcut = F.conv2d(x, self.skip)
+            shortcut = shortcut if flat else _twice(shortcut, self.kernel)
         if self.conv0 is not None:
-            x = self.conv0(x, ws[0], noise[0])
-        x = self.conv1(x, ws[-2], noise[-1])
+            x = self.conv0(x, ws[0], noise[0], flat)
+        x = self.conv1(x, ws[-2], noise[-1], flat)
         if shortcut is not None:
             x = shortcut.add_(x)
-        if image is not None:
+        if image is not None and not flat:
             image = _twice(image, self.kernel)
         if self.torgb is not None:
             colours = self.torgb(x, ws[-1])
@@ -193,6 +202,10 @@ class StyleGAN2Synthesis(SynthesisNetwork):
             channels = block.out_channels
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        return self.render_coarse(ws, noise, self.img_resolution)
+
+    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+        """See SynthesisNetwork."""
         styles = ws.unbind(1)
         layers: list[Tensor | None] = [None] * (2 * len(self.blocks) - 1)
         for layer, given in zip(self._noisy_layers, noise, strict=True):
@@ -200,7 +213,8 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         x, image = self.const.expand(ws.shape[0], -1, -1, -1), None
         for index, block in enumerate(self.blocks):
             first = max(2 * index - 1, 0)
-            x, image = block(x, image, styles[first : 2 * index + 2], layers[first : 2 * index + 1])
+            own = styles[first : 2 * index + 2], layers[first : 2 * index + 1]
+            x, image = block(x, image, *own, self.style_sides[first] > side)
         assert image is not None  # the last block has a torgb, or its weight would have been missed above
         return image.contiguous()
 
