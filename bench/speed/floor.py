@@ -1,4 +1,4 @@
-"""How fast a step could be: the machine's peaks, and the work that the layers ask for (a roofline, Williams et al. 2009)."""
+"""How fast a step could be: the peaks of the machine, and the work of the layers (a roofline, Williams et al. 2009)."""
 
 from __future__ import annotations
 

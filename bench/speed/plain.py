@@ -1,7 +1,7 @@
 """The yardstick: the search as the paper describes it, in plain eager torch, by someone in no hurry.
 
-Each layer is written as its paper has it: run-time factors on the stored weights, one operation after the other, torch's
-default memory layout, downscaling as one strided convolution over the full picture.
+Each layer is written as its paper has it: run-time factors on the stored weights, one operation after the other,
+torch's default memory layout, downscaling as one strided convolution over the full picture.
 """
 
 from __future__ import annotations

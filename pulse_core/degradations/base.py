@@ -100,6 +100,11 @@ class Degradation(ABC):
         numbers = ", ".join(f"{value:g}" for value in values if isinstance(value, Real))
         return f"{self.name}({numbers})" if numbers else self.name
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether a smaller version of the image is measured alike: it is first brought to a fixed size."""
+        return False
+
     @abstractmethod
     def measure(self, x: Tensor) -> Tensor:
         """What the search sees through: [B, C, H, W] -> [B, C, h, w], 0..1.

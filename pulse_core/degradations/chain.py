@@ -33,6 +33,11 @@ class Chain(Degradation):
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts))
 
+    @property
+    def takes_any_size(self) -> bool:
+        """If its first part does."""
+        return self.parts[0].takes_any_size
+
     def measure(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, h, w]."""
         for part in self.parts:

@@ -125,6 +125,11 @@ class Downsample(Separable):
         """To this size."""
         return cls(size=(height, width))
 
+    @property
+    def takes_any_size(self) -> bool:
+        """To a size, not by a factor."""
+        return self.size is not None
+
     @abstractmethod
     def axis(self, length: int, out: int) -> np.ndarray:
         """[out, length] of one axis."""

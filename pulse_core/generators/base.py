@@ -32,7 +32,12 @@ class SynthesisNetwork(nn.Module):
             "const" uses; where the checkpoint has none they are drawn from seed 0, the same on every machine.
         style_sides: the longer side, in pixels, of the features that each style vector works on; None supposes
             that it doubles every two, up to the image's.
+
+    Attributes:
+        has_coarse: whether the family defines `render_coarse`, too.
     """
+
+    has_coarse: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -58,14 +63,13 @@ class SynthesisNetwork(nn.Module):
         """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
         raise TypeError(f"{type(self).__name__} must define render")
 
-    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor | None:
+    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """About what `render` gives, with a longer side of `side` pixels, a power of two, at a part of the cost.
 
         Layers of larger features work at that size, on their averages over squares, as if they were alike inside.
-        What follows from ws and the noise of the smaller ones is right to first order, fine detail is not in it.
-        None where a family has no such way.
+        How it follows from ws and the noise of the smaller ones is about right; fine detail is not in it.
         """
-        return None
+        raise TypeError(f"{type(self).__name__} has no coarse picture")
 
     def forward(
         self,

@@ -152,6 +152,8 @@ class Block(nn.Module):
 class MobileSynthesis(SynthesisNetwork):
     """ws -> image. ws[0] styles the first convolution, ws[2i+1] and ws[2i+2] block i, the last the output."""
 
+    has_coarse = True
+
     def __init__(self, bag: TensorBag, w_dim: int):
         const = bag.take("synthesis.const", -1, -1, -1)
         sizes = [(const.shape[1], const.shape[2])]  # of each block, and of the image at last

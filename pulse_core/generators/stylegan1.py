@@ -127,6 +127,8 @@ class Block(nn.Module):
 class StyleGAN1Synthesis(SynthesisNetwork):
     """ws -> image; ws[2i] and ws[2i+1] style the i-th block. Two noise maps a block."""
 
+    has_coarse = True
+
     def __init__(self, bag: TensorBag, w_dim: int):
         sides = [FIRST_SIDE]  # as the names have them; a non-square image has another constant, and the same names
         while f"synthesis.blocks.{2 * sides[-1]}x{2 * sides[-1]}.conv1.weight" in bag:

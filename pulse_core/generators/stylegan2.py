@@ -175,6 +175,8 @@ class Block(nn.Module):
 class StyleGAN2Synthesis(SynthesisNetwork):
     """ws -> image. ws[0] styles the first block's layer; ws[2i-1] and ws[2i] block i's layers, ws[2i+1] its image."""
 
+    has_coarse = True
+
     def __init__(self, bag: TensorBag, w_dim: int):
         sides = [4]  # as the names have them; a non-square image has another constant, and the same names
         while f"synthesis.b{2 * sides[-1]}.conv1.weight" in bag:

@@ -118,6 +118,22 @@ class SearchConfig(Settings):
         low=1.0,
         high=100.0,
     )
+    whole_every: int = option(
+        8,
+        "every so many steps the whole picture is looked at, and in the last fifth at each; between them a coarse one, "
+        "corrected by it, which takes a part of the time; 1: at each",
+        unit="steps",
+        low=1,
+        high=1000,
+    )
+    settled: float = option(
+        0.02,
+        "stop early when every image is found and its prior changed by less than this share in a tenth of the steps, "
+        "once the tolerance has fallen; 0: never",
+        unit="share",
+        low=0.0,
+        high=1.0,
+    )
     consistency: float = option(
         0.0,
         "how much of the remaining error is taken off the picture itself; 1: it scales down to the input exactly",
@@ -162,5 +178,7 @@ PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
     beginning="prior",
     noise_rate=1.0,
     patience=1.0,
+    whole_every=1,
+    settled=0.0,
 )
 PRESETS = {"recommended": RECOMMENDED, "published": PUBLISHED}

@@ -133,11 +133,14 @@ class _Loop:
         self.stopped = False
 
     def best_of(self, runs: list[Run]) -> Run:
-        """Successive halving (Jamieson, Talwalkar 2016): after each trial the better half of the starts goes on."""
+        """Successive halving (Jamieson, Talwalkar 2016): after each trial the better half of the starts goes on.
+
+        The better one is that of the smaller objective, in which the prior counts: the closest is not the best face.
+        """
         while len(runs) > 1:
             for run in runs:
                 self.advance(run, self.config.trial_steps)
-            runs = sorted(runs, key=lambda run: float(run.best.l2.mean()))[: len(runs) // 2]
+            runs = sorted(runs, key=lambda run: run.objective)[: len(runs) // 2]
         return runs[0]
 
     def advance(self, run: Run, steps: int | None = None) -> None:

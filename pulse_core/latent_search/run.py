@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from ..generators import Generator
 from ..images import to_rgb
 from ..latents import SEEDS, draw_noise, layer_numbers
 from ..losses import LossInputs, mean_squared_error, parse_loss
+from .coarse import CoarseLook
 from .config import SearchConfig
 from .consistency import correct
 from .optimizers import SphericalOptimizer
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
     from ..saved_latents import Latent
 
 _ANNEALED = 0.7  # the share of the steps in which the tolerance falls
+_COARSE = 0.8  # the share of the steps in which coarse looks will do
 _APART = 2**32  # between the seeds of a job's candidates
 
 
 class Evaluation(NamedTuple):
-    """What one step saw: [B] each, `shown` [B, C, H, W] in 0..1; objective is what is minimised at this step."""
+    """What one step saw: [B] each; objective is what is minimised at this step.
+
+    shown: [B, C, H, W] in 0..1, of the last whole look. l2: its own; of a coarse look an estimate.
+    """
 
     terms: dict[str, Tensor]
     objective: Tensor
@@ -68,6 +74,9 @@ class Run:
         variables = self.walk.variables + self._moving_noise()
         self.optimizer = SphericalOptimizer(config.optimizer, variables, config.learning_rate)
         self.best = _Best(len(jobs), target)
+        self.coarse = CoarseLook(generator, degradation, (target.shape[-2], target.shape[-1]))
+        self._shown, self._penalties = target, list[Tensor]()
+        self.objective = torch.inf  # the last one's mean
 
     def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
         """Latents and noise of each job: the given ones, or from its own random generator."""
@@ -116,10 +125,20 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """All steps are taken, or all planned ones and every image is found."""
+        """All steps are taken, or every image is found and its prior has settled, or all planned ones are taken."""
+        found = bool((self.best.l2 <= self.enough).all())
         if self.step < self.config.steps:
+            return found and self._settled
+        return found or self.step >= self.config.most_steps
+
+    @property
+    def _settled(self) -> bool:
+        """Whether a tenth of the steps changed the prior of no image by more than a little."""
+        back = math.ceil(self.config.steps / 10)
+        if not self.config.settled or self.step < _ANNEALED * self.config.steps or self.step < back:
             return False
-        return self.step >= self.config.most_steps or bool((self.best.l2 <= self.enough).all())
+        before, now = self._penalties[self.step - back], self._penalties[self.step]
+        return bool(((now - before).abs() <= self.config.settled * now.abs()).all())
 
     def _place(self) -> int:
         """Where the schedules are: beyond the planned steps they fall once more, over all that may follow."""
@@ -130,19 +149,38 @@ class Run:
 
     def evaluate(self, *, gradient: bool) -> Evaluation:
         """Renders and measures where the variables are, and remembers what is better than before."""
+        config, coarse = self.config, gradient and self._may_be_coarse()
+        whole = not coarse or self.step % config.whole_every == 0
         with torch.set_grad_enabled(gradient):
             ws = self.walk.ws()
-            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
-            measured = self.degradation.measure(image)
-            terms = self.loss.terms(LossInputs(measured, self.target, ws, self.config.eps, self.trust))
+            if whole:
+                image, measured = self._whole_look(ws, gradient=not coarse)
+            if coarse:
+                measured = self.coarse.measure(ws, self.noise, measured if whole else None)
+            terms = self.loss.terms(LossInputs(measured, self.target, ws, config.eps, self.trust))
             data, penalty = self.loss.total(terms), self.walk.penalty()
             objective = self._weight(self._place()) * data + penalty
         with torch.no_grad():
-            shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
-            l2 = mean_squared_error(self.degradation.measure(shown), self.target, self.trust)
-            score = self._weight(self.config.steps) * data + penalty  # at the last tolerance, to compare steps by
-            self.best.offer(self.step, score, l2, l2 <= self.enough, shown, ws, self.noise)
-        return Evaluation(terms, objective, l2, shown)
+            if whole:
+                self._shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
+                l2 = mean_squared_error(self.degradation.measure(self._shown), self.target, self.trust)
+                score = self._weight(config.steps) * data + penalty  # at the last tolerance, to compare steps by
+                self.best.offer(self.step, score, l2, l2 <= self.enough, self._shown, ws, self.noise)
+            else:
+                l2 = mean_squared_error(measured, self.target, self.trust)
+        self._penalties.append(penalty.detach())
+        self.objective = float(objective.detach().mean())
+        return Evaluation(terms, objective, l2, self._shown)
+
+    def _may_be_coarse(self) -> bool:
+        config = self.config
+        return config.whole_every > 1 and self._place() < _COARSE * config.steps and self.coarse.is_worth_it
+
+    def _whole_look(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
+        """The picture [B, C, H, W], about 0..1, and its measurement."""
+        with torch.set_grad_enabled(gradient):
+            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
+            return image, self.degradation.measure(image)
 
     def _weight(self, place: int) -> Tensor | float:
         """[B]: what the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""

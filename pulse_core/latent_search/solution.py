@@ -90,8 +90,8 @@ class StepState:
     step: 0 is the start, before any update; steps: the last one that is planned, which moves when a search goes on.
     done, total: solutions finished and asked for.
     made, planned: evaluations for these jobs, trials of candidates included; a search that goes on makes more.
-    image: [B, C, H, W] in 0..1, as it would be returned; l2, best_l2: [B], its own and the best one's;
-        enough: [B], up to which they count as found.
+    image: [B, C, H, W] in 0..1, as it would be returned, of the last look at the whole picture; l2: [B], its own, or
+        between two such looks an estimate; best_l2: [B], the best one's; enough: [B], up to which they count as found.
     loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
     learning_rate: of the coming step.
