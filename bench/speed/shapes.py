@@ -32,10 +32,11 @@ def _channels(side: int, base: int) -> int:
 
 def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
     """As PULSE's synthesis.pt and mapping.pt: 16,384 / side channels, at most 512, and eight mapping layers."""
-    draw, tensors = _Draw(), {}
-    for layer in range(8):
-        tensors |= {f"mapping.dense{layer}.weight": draw(W_DIM, W_DIM, scale=100)}
-        tensors |= {f"mapping.dense{layer}.bias": draw(W_DIM)}
+    draw = _Draw()
+    tensors: dict[str, Tensor] = {}
+    for number in range(8):
+        tensors |= {f"mapping.dense{number}.weight": draw(W_DIM, W_DIM, scale=100)}
+        tensors |= {f"mapping.dense{number}.bias": draw(W_DIM)}
     width = _channels(4, 16384)
     for power in range(2, int(math.log2(size)) + 1):
         side = 2**power
@@ -58,9 +59,11 @@ def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
 
 def stylegan2_tensors(size: int = SIZE) -> dict[str, Tensor]:
     """Config-f of StyleGAN2-ADA, skip: 32,768 / side channels, at most 512, and eight mapping layers."""
-    draw, tensors = _Draw(), {}
-    for layer in range(8):
-        tensors |= {f"mapping.fc{layer}.weight": draw(W_DIM, W_DIM, scale=100), f"mapping.fc{layer}.bias": draw(W_DIM)}
+    draw = _Draw()
+    tensors: dict[str, Tensor] = {}
+    for number in range(8):
+        tensors |= {f"mapping.fc{number}.weight": draw(W_DIM, W_DIM, scale=100)}
+        tensors |= {f"mapping.fc{number}.bias": draw(W_DIM)}
     tensors["mapping.w_avg"] = torch.zeros(W_DIM)
     tensors["synthesis.resample_filter"] = _FILTER[:, None] * _FILTER / 64
     width = _channels(4, 32768)

@@ -76,6 +76,14 @@ def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, pa
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_flat_layer_does_on_one_number_what_the_layer_does_on_equal_ones(chain):
+    layer = Layer(CHAINS[chain], drawn(6 if CHAINS[chain] else 4), drawn(1, 6, 1, 1))
+    colour, style = drawn(1, 4, 1, 1), drawn(1, 4, 1, 1, seed=1)
+    inner = layer(colour.expand(-1, -1, 16, 16), style=style)[..., 8:10, 8:10].mean((2, 3), keepdim=True)
+    torch.testing.assert_close(layer.flat()(colour, drawn(1, 1, 1, 1), style), inner)
+
+
 def test_an_image_of_a_batch_is_what_it_is_alone():
     layer = Layer(CHAINS["3x3"], None, None, 0.2)
     x, style = drawn(3, 4, 16, 16), drawn(3, 4, 1, 1, seed=1)
