@@ -84,7 +84,51 @@ def stylegan2_tensors(size: int = SIZE) -> dict[str, Tensor]:
     return tensors
 
 
+# (width of the features with margins, channels) of StyleGAN3-T at 1024, as its layers are named
+_T1024 = (
+    (36, 512),
+    (36, 512),
+    (52, 512),
+    (52, 512),
+    (84, 512),
+    (148, 512),
+    (148, 512),
+    (276, 323),
+    (276, 203),
+    (532, 128),
+)
+_T1024_LAST = (1044, 81), (1044, 51), (1044, 32), (1024, 32), (1024, 3)
+
+
+def stylegan3_tensors() -> dict[str, Tensor]:
+    """StyleGAN3-T at 1024; its filters, six taps a factor, average."""
+    draw = _Draw()
+    tensors: dict[str, Tensor] = {}
+    for number in range(2):
+        tensors |= {f"mapping.fc{number}.weight": draw(W_DIM, W_DIM, scale=100)}
+        tensors |= {f"mapping.fc{number}.bias": draw(W_DIM)}
+    tensors["mapping.w_avg"] = torch.zeros(W_DIM)
+    tensors |= {"synthesis.input.weight": draw(512, 512), "synthesis.input.transform": torch.eye(3)}
+    tensors |= {"synthesis.input.freqs": draw(512, 2), "synthesis.input.phases": draw(512)}
+    tensors |= {"synthesis.input.affine.weight": draw(4, W_DIM), "synthesis.input.affine.bias": torch.eye(4)[0]}
+    before, source = 16, 512
+    for index, (width, channels) in enumerate(_T1024):
+        rate = width if width == SIZE else width - 20
+        last, prefix = channels == 3, f"synthesis.L{index}_{width}_{channels}"
+        side = 1 if last else 3
+        tensors |= {f"{prefix}.weight": draw(channels, source, side, side), f"{prefix}.bias": draw(channels, scale=0.1)}
+        tensors |= {f"{prefix}.affine.weight": draw(source, W_DIM), f"{prefix}.affine.bias": torch.ones(source)}
+        tensors[f"{prefix}.magnitude_ema"] = torch.tensor(1.0)
+        if not last:
+            inner = 2 * max(before, rate)
+            for name, taps in (("up", 6 * inner // before), ("down", 6 * inner // rate)):
+                tensors[f"{prefix}.{name}_filter"] = torch.full((taps,), 1 / taps)
+        before, source = rate, channels
+    return tensors
+
+
 CASES = ("stylegan1-1024", "stylegan2-1024", catalogue.DEFAULT_GENERATOR)
+LARGEST = "stylegan3-1024"  # for its memory; a step takes a minute
 
 
 def tensors_of(case: str) -> dict[str, Tensor]:
@@ -92,7 +136,7 @@ def tensors_of(case: str) -> dict[str, Tensor]:
     if case == catalogue.DEFAULT_GENERATOR:
         loaded, _ = read_files([catalogue.locate(case)])
         return {name: each.read() for name, each in loaded.items()}
-    return stylegan1_tensors() if case.startswith("stylegan1") else stylegan2_tensors()
+    return {"stylegan1": stylegan1_tensors, "stylegan2": stylegan2_tensors, "stylegan3": stylegan3_tensors}[case[:9]]()
 
 
 def build(case: str, device: torch.device | str = "cpu") -> Generator:

@@ -193,7 +193,8 @@ class MobileSynthesis(SynthesisNetwork):
         x = self.conv(self.const, styles[0], noise[0])
         for index, block in enumerate(self.blocks):
             first = 2 * index + 1
-            x = block(x, styles[first : first + 2], noise[first : first + 2], self.style_sides[first] > side)
+            own = styles[first : first + 2], noise[first : first + 2]
+            x = self.part(block, x, *own, self.style_sides[first] > side)
         last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
         bands = last(x, style=self.to_image_affine(styles[-1]))
         return _grown(bands, self.img_resolution > side).contiguous()

@@ -161,7 +161,7 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         x = channels_last(self.const.repeat(ws.shape[0], 1, 1, 1))
         for index, block in enumerate(self.blocks):
             pair = slice(2 * index, 2 * index + 2)
-            x = block(x, styles[pair], noise[pair], self.style_sides[2 * index] > side)
+            x = self.part(block, x, styles[pair], noise[pair], self.style_sides[2 * index] > side)
         return Layer((Filter(self.torgb_weight),), self.torgb_bias)(x).contiguous()
 
 

@@ -216,7 +216,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         for index, block in enumerate(self.blocks):
             first = max(2 * index - 1, 0)
             own = styles[first : 2 * index + 2], layers[first : 2 * index + 1]
-            x, image = block(x, image, *own, self.style_sides[first] > side)
+            x, image = self.part(block, x, image, *own, self.style_sides[first] > side)
         assert image is not None  # the last block has a torgb, or its weight would have been missed above
         return image.contiguous()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,8 @@ BARE = 2  # layers at the end, the image included, that have no margin
 MARGIN = 10  # pixels around the image in all layers but the last two
 OUTPUT_SCALE = 0.25
 CLAMP = 256.0
+PARTS = 8  # that the channels of a layer are taken in where memory is short
+Part = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 BANDWIDTH = 2.0  # cycles per image of the Fourier features: the first cutoff
 _LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
 
@@ -180,7 +182,8 @@ class Layer(nn.Module):
             sides += [first, total - first]
         return sides[0], sides[1], sides[2], sides[3]
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, part: Part | None = None) -> Tensor:
+        """part: applies a function in little memory, to some of the channels after the others."""
         style = self.affine(w)
         if self.is_rgb:
             x = F.conv2d(x * style[:, :, None, None], self.weight) * self.input_gain + self.bias[:, None, None]
@@ -191,8 +194,18 @@ class Layer(nn.Module):
         gain = self.input_gain * ACT_GAIN
         demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * gain
         x = torch.addcmul(self.bias[:, None, None] * ACT_GAIN, x, demodulation[:, :, None, None])
+        channels = len(self.bias) if part is None else max(1, len(self.bias) // PARTS)
+        through = [(part or _at_once)(self._filtered, each) for each in x.split(channels, dim=1)]
+        return through[0] if len(through) == 1 else torch.cat(through, 1)
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        """The nonlinearity, channel by channel: its pictures between the filters are the largest of the network."""
         x = limited(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
         return firdown(x, self.down_filter, self.down)
+
+
+def _at_once(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return function(x)
 
 
 def _take_filter(bag: TensorBag, name: str) -> Tensor:
@@ -226,7 +239,7 @@ class StyleGAN3Synthesis(SynthesisNetwork):
         styles = ws.unbind(1)
         x = self.input(styles[0])
         for layer, w in zip(self.layers, styles[1:], strict=True):
-            x = layer(x, w)
+            x = self.part(layer, x, w, self.part if self.recomputes else None)
         return (x * self.output_scale).contiguous()
 
 

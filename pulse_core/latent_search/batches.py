@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -56,14 +56,17 @@ def batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterat
             yield batch
 
 
-def found_in_parts(
-    batch: tuple[Job, ...], find: Callable[[tuple[Job, ...]], list[Solution]], make_room: Callable[[], None]
-) -> Iterator[Solution]:
+class Find(Protocol):
+    """Searches for some jobs at once; short: memory is, as they did not fit otherwise."""
+
+    def __call__(self, batch: tuple[Job, ...], *, short: bool) -> list[Solution]: ...
+
+
+def found_in_parts(batch: tuple[Job, ...], find: Find, make_room: Callable[[], None]) -> Iterator[Solution]:
     """The solutions of a batch; where memory ends it is freed, and the batch halved until it fits.
 
     Args:
-        find: searches for some jobs.
-        make_room: frees what can be freed besides; a single job is tried once more after it.
+        make_room: frees what can be freed besides; a single job is tried once more after it, as one that is short.
 
     Raises:
         SettingError: not even one fits.
@@ -72,7 +75,7 @@ def found_in_parts(
     while waiting:
         part = waiting.pop()
         try:
-            found, reason = find(part), ""
+            found, reason = find(part, short=tried_alone), ""
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise

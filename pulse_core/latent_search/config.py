@@ -16,6 +16,9 @@ from .schedules import SCHEDULES
 BEGINNINGS = ("guess", "prior")
 
 
+RECOMPUTE = ("auto", "always", "never")
+
+
 @dataclass(frozen=True)
 class SearchConfig(Settings):
     """What a search does. The defaults are the recommended ones; `PRESETS` has them and the published ones.
@@ -134,6 +137,12 @@ class SearchConfig(Settings):
         low=0.0,
         high=1.0,
     )
+    recompute: str = option(
+        "auto",
+        "for the gradient, compute the generator's layers again instead of keeping them: slower, in less memory; auto: "
+        "where a single image does not fit otherwise",
+        choices=RECOMPUTE,
+    )
     consistency: float = option(
         0.0,
         "how much of the remaining error is taken off the picture itself; 1: it scales down to the input exactly",
@@ -166,6 +175,7 @@ FREE = (
     "variety",
     "candidates",
     "trial_steps",
+    "recompute",
     "consistency",
 )
 RECOMMENDED = SearchConfig()

@@ -100,13 +100,15 @@ def solutions(
     jobs = jobs_of(len(targets), seed, config.starts)
     rows, done = rows_of(start, jobs, len(targets)), 0
 
-    def find(batch: tuple[Job, ...]) -> list[Solution]:
+    def find(batch: tuple[Job, ...], *, short: bool) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
         operator = through(degradation, (goal.shape[-2], goal.shape[-1]), generator.size)
         common = (generator, operator.observe(goal), gaussian, config, operator, batch)
         begin = None if start is None else start.take([rows[job] for job in batch])
         loop = _Loop(config, on_step, done, len(jobs))
-        run = loop.best_of([Run(*common, candidate, begin) for candidate in range(config.candidates)])
+        recompute = config.recompute == "always" or (short and config.recompute == "auto")
+        candidates = range(config.candidates)
+        run = loop.best_of([Run(*common, candidate, begin, recompute=recompute) for candidate in candidates])
         loop.advance(run)
         return run.solutions()
 

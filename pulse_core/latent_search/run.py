@@ -51,6 +51,7 @@ class Run:
         target: [B, C, h, w], as the degradation would show it.
         candidate: which start of each job this is; 0 begins as the settings say, others at random.
         start: the latents that candidate 0 begins with; None: as the settings say.
+        recompute: the generator's layers, for the gradient.
     """
 
     def __init__(
@@ -63,7 +64,10 @@ class Run:
         jobs: tuple[Job, ...],
         candidate: int = 0,
         start: Latent | None = None,
+        *,
+        recompute: bool = False,
     ):
+        self.recompute = recompute
         self.generator, self.target, self.config, self.jobs = generator, target, config, jobs
         self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
         self.trust = degradation.trust(target)
@@ -178,7 +182,7 @@ class Run:
 
     def _whole_look(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
         """The picture [B, C, H, W], about 0..1, and its measurement."""
-        with torch.set_grad_enabled(gradient):
+        with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
             image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
             return image, self.degradation.measure(image)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from zoo import ZOO
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
@@ -11,6 +14,7 @@ from pulse_core.latent_search.batches import found_in_parts
 from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import search, solutions
 from pulse_core.latent_search.solution import Job, ranking
+from pulse_core.loading import generator_from
 from pulse_core.sampling import sample
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."
@@ -66,7 +70,7 @@ def test_one_that_does_not_fit_is_tried_again_and_then_told(tiny, tiny_fit, targ
 def test_room_is_made_for_every_kind_of_it(error):
     full = [error]
 
-    def find(jobs):
+    def find(jobs, *, short):
         if full:
             raise full.pop()
         return list(jobs)
@@ -76,7 +80,7 @@ def test_room_is_made_for_every_kind_of_it(error):
 
 
 def test_other_errors_pass():
-    def find(jobs):
+    def find(jobs, *, short):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
@@ -94,3 +98,38 @@ def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, t
     for solution in found:
         excess = 0 if solution.converged else solution.search_l2 / 0.004
         assert solution.score == pytest.approx(solution.distance + excess)
+
+
+def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypatch):
+    render, tried = tiny.synthesis.render, []
+
+    def confined(ws, noise):
+        tried.append((len(ws), tiny.synthesis.recomputes))
+        if len(ws) > 1 or not tiny.synthesis.recomputes:
+            raise torch.OutOfMemoryError(CUDA)
+        return render(ws, noise)
+
+    config = SearchConfig(steps=3, patience=1.0, batch_size=2)
+    whole = search(tiny, targets[:2], tiny_fit, config)
+    monkeypatch.setattr(tiny.synthesis, "render", confined)
+    parts = list(solutions(tiny, targets[:2], tiny_fit, config))
+    assert tried[:3] == [(2, False), (1, False), (1, True)]
+    for part, one in zip(parts, whole, strict=True):
+        torch.testing.assert_close(part.image, one.image, atol=1e-4, rtol=0)
+    with pytest.raises(SettingError, match="even one image"):
+        search(tiny, targets[:1], tiny_fit, replace(config, recompute="never"))
+    assert not tiny.synthesis.recomputes
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_recomputing_changes_no_bit_of_image_and_gradient(name):
+    animal = ZOO[name]()
+    generator = generator_from(animal.tensors, animal.facts, name=name)
+    ws = torch.randn(1, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    noise = [each.clone().requires_grad_() for each in generator.synthesis.const_noise()]
+    kept = generator.synthesis(ws, noise=noise)
+    with generator.synthesis.recomputing(True):
+        again = generator.synthesis(ws, noise=noise)
+        gradients = torch.autograd.grad(again.square().sum(), [ws, *noise], allow_unused=True)
+    torch.testing.assert_close(again, kept, rtol=0, atol=1e-6)
+    torch.testing.assert_close(gradients, torch.autograd.grad(kept.square().sum(), [ws, *noise], allow_unused=True))
