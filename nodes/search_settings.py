@@ -20,6 +20,9 @@ _SETTINGS = (
     "trial_steps",
     "patience",
     "fine_falloff",
+    "whole_every",
+    "settled",
+    "recompute",
 )
 
 
