@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ..latent_search.solution import StepState
 from ..photographs import face_targets
 from ..pipeline import load_with_fit
 from ..sheets import side_by_side
+from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
 from .inputs import find_pictures
 from .options import (
     add_class,
@@ -41,7 +41,7 @@ from .options import (
     search_config,
     search_degradation,
 )
-from .results import results_of, search_facts, verdict, write_report
+from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
 
 NAME = "photo"
 HELP = "restore the faces in photographs"
@@ -76,6 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_class(parser)
     add_seed(parser, "the same seed gives the same faces; of several starts the best is put back")
     add_search(parser)
+    add_fleet(parser)
 
 
 def _count(text: str) -> int:
@@ -98,22 +99,47 @@ def _word_or_number(text: str, words: dict[str, int]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Works through the photographs; one that cannot be used is told and left out. 2 if there were such."""
     photographs = find_pictures(args.inputs)
-    results = results_of(photographs, args.output)
-    work = _Work.of(args)
+    items = [Item(*pair) for pair in zip(photographs, results_of(photographs, args.output), strict=True)]
     rows: list[dict[str, Any]] = []
     failed = 0
     try:
         with _Bar(len(photographs)) as bar:
-            for photograph, result in zip(photographs, results, strict=True):
-                try:
-                    rows += work.photograph(photograph, result, bar)
-                except PulseError as error:
-                    failed += 1
-                    bar.say(f"{photograph}: {error}", file=sys.stderr)
+            for outcome in outcomes(begin, args, items) if is_fleet(args) else _here(args, items, bar):
+                rows += outcome.rows
+                failed += bool(outcome.error)
+                if outcome.error:
+                    bar.say(f"{outcome.item.source}: {outcome.error}", file=sys.stderr)
+                elif is_fleet(args):
+                    bar.say(f"{outcome.item.result}: {_faces(len(outcome.rows))}")
     finally:
         write_report(args.report, "faces", rows)
     print(NOTICE)
     return 2 if failed else 0
+
+
+def begin(args: argparse.Namespace) -> Handle:
+    """What a worker does with each photograph."""
+    work = _Work.of(args)
+
+    def handle(item: Item) -> list[dict[str, Any]]:
+        with _Bar(1, quiet=True) as bar:
+            return work.photograph(item.source, item.result, bar)
+
+    return handle
+
+
+def _here(args: argparse.Namespace, items: list[Item], bar: _Bar) -> Iterator[Outcome]:
+    """In this process."""
+    work = _Work.of(args)
+    for item in items:
+        try:
+            yield Outcome(item, work.photograph(item.source, item.result, bar), "")
+        except PulseError as error:
+            yield Outcome(item, [], str(error))
+
+
+def _faces(count: int) -> str:
+    return f"{count} {'face' if count == 1 else 'faces'}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +174,7 @@ class _Work:
     def photograph(self, path: Path, result: Path, bar: _Bar) -> list[dict[str, Any]]:
         """Writes the result unless it is there; returns a row of the report for each face."""
         searched = self._searched(path)
-        recipe = _digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size, self.side_by_side)
+        recipe = digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size, self.side_by_side)
         known = read_facts(result)
         if known is not None and known.get("recipe") == recipe:
             bar.say(f"{result}: there already")
@@ -172,22 +198,17 @@ class _Work:
             panels = {"photograph": picture, "with invented faces": pasted.picture}
             save_image(side_by_side(panels), result.with_stem(f"{result.stem}_side_by_side"))
         save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
-        bar.say(f"{result}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
+        bar.say(f"{result}: {_faces(len(faces))}")
         return self._rows(path, result, facts)
 
     def _searched(self, path: Path) -> str:
         """What the result of a search depends on, but for the face."""
-        fit = hashlib.sha256()
-        for tensor in self.gaussian.tensors().values():
-            fit.update(tensor.cpu().numpy().tobytes())
-        photograph = hashlib.sha256(path.read_bytes()).hexdigest()
-        return _digest(
-            photograph, fit.hexdigest(), self.generator.identity, asdict(self.config), self.degradation, self.seed
-        )
+        begins = fingerprint(path, self.generator, self.gaussian)
+        return digest(begins, asdict(self.config), self.degradation, self.seed)
 
     def _face(self, face: Face, target: Tensor, file: Path, searched: str, bar: _Bar) -> dict[str, Any]:
         """The facts of a restored face, which lies in `file`, now or already."""
-        recipe = _digest(searched, face.landmarks.tolist(), target.shape[-1])
+        recipe = digest(searched, face.landmarks.tolist(), target.shape[-1])
         known = read_facts(file)
         if known is not None and known.get("recipe") == recipe:
             bar.done()
@@ -222,17 +243,13 @@ class _Work:
         return [{**files, "face": number, **row} for number, row in enumerate(faces, 1)]
 
 
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 class _Bar:
     """A progress bar over faces; how many there are is known as photographs are opened."""
 
-    def __init__(self, photographs: int):
-        self._photographs, self._opened, self._finished = photographs, 0, 0
+    def __init__(self, photographs: int, *, quiet: bool = False):
+        self._photographs, self._opened, self._finished, self._quiet = photographs, 0, 0, quiet
         form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} faces [{elapsed}{postfix}]"
-        self._bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=form)
+        self._bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=form, disable=quiet)
 
     def __enter__(self) -> _Bar:
         return self
@@ -242,7 +259,8 @@ class _Bar:
 
     def say(self, text: str, file: Any = None) -> None:
         """A line above the bar."""
-        tqdm.write(text, file=file or sys.stdout)
+        if not self._quiet:
+            tqdm.write(text, file=file or sys.stdout)
 
     def expect(self, name: str, faces: int) -> None:
         """A photograph with so many faces begins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..files import whole_file
+from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE
 from ..latent_search.config import SearchConfig
@@ -46,6 +48,19 @@ def search_facts(
         "settings": asdict(config),
         "degradation": degradation,
     }
+
+
+def fingerprint(source: Path, generator: Generator, gaussian: LatentGaussian) -> str:
+    """Of what a search begins with: the picture's file, the generator and its fit."""
+    fit = hashlib.sha256()
+    for tensor in gaussian.tensors().values():
+        fit.update(tensor.cpu().numpy().tobytes())
+    return digest(hashlib.sha256(source.read_bytes()).hexdigest(), fit.hexdigest(), generator.identity)
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def verdict(row: dict[str, Any]) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
+from ..degradations import Degradation
 from ..gaussian import LatentGaussian
-from ..images import NOTICE, prepare_target, read_image, save_image
-from ..latent_search.solution import Solution, StepState
+from ..generators import Generator
+from ..images import NOTICE, prepare_target, read_facts, read_image, save_image
+from ..latent_search.config import SearchConfig
+from ..latent_search.solution import OnStep, Solution, StepState
 from ..pipeline import load_with_fit, upscale
 from ..saved_latents import LATENT_SUFFIX, Latent, latent_of
 from ..sheets import side_by_side
+from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
 from .inputs import find_pictures
 from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config, search_degradation
-from .results import results_of, search_facts, verdict, write_report
+from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
 
 NAME = "upscale"
 HELP = "invent faces that downscale to the given pictures"
@@ -27,6 +34,9 @@ HELP = "invent faces that downscale to the given pictures"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
+    parser.description = (
+        "Invents faces that downscale to the given pictures. Started again, it does only what is missing or changed."
+    )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, folders of them, or globs")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
     add_generator(parser)
@@ -34,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_class(parser)
     add_seed(parser, "the same seed gives the same faces")
     add_search(parser)
+    add_fleet(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report, one object an image")
     parser.add_argument(
         "--latents", action="store_true", help=f"also write each result's latent with its noise (*{LATENT_SUFFIX})"
@@ -47,37 +58,105 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks every input first, then works through them; a stop keeps what is finished."""
-    config, degradation = search_config(args), search_degradation(args)
+    """Works through the pictures; a stop keeps what is finished. 2 if a worker met one that cannot be used."""
+    search_config(args), search_degradation(args)  # what is wrong with them is told before any work
     pictures = find_pictures(args.inputs)
-    outputs = results_of(pictures, args.output)
-    start = Latent.load(args.start_latent) if args.start_latent is not None else None
-    given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
-    generator, gaussian = load_with_fit(
-        args.generator, given, args.mapping, class_index=args.class_index, device=args.device
-    )
-    any_size = degradation is not None  # then the search knows which sizes there may be
-    targets = [prepare_target(read_image(picture), generator, any_size=any_size) for picture in pictures]
+    items = [Item(*pair) for pair in zip(pictures, results_of(pictures, args.output), strict=True)]
     rows: list[dict[str, Any]] = []
+    failed = 0
     try:
-        for picture, output, target in zip(pictures, outputs, targets, strict=True):
-            started = time.perf_counter()
-            with Bar(picture.name) as bar:
-                options: dict[str, Any] = {"seed": args.seed, "degradation": degradation, "start": start}
-                solutions = upscale(target, generator, gaussian, config, **options, on_step=bar)
-            seconds = (time.perf_counter() - started) / len(solutions)
-            for number, solution in enumerate(solutions, 1):
-                path = output.with_stem(f"{output.stem}-{number}") if len(solutions) > 1 else output
-                facts = search_facts(solution, config, generator, seconds, args.degradation)
-                _write(path, solution, target, facts, args.side_by_side)
-                if args.latents:
-                    latent_of([solution], generator, [facts]).save(path.with_suffix(LATENT_SUFFIX))
-                rows.append({"input": str(picture), "output": str(path), **facts})
-                print(f"{path}: {verdict(facts)}")
+        for outcome in outcomes(begin, args, items) if is_fleet(args) else _here(args, items):
+            failed += bool(outcome.error)
+            if outcome.error:
+                print(f"{outcome.item.source}: {outcome.error}", file=sys.stderr)
+            for row in outcome.rows:
+                print(f"{row['output']}: {verdict(row)}")
+            rows += outcome.rows
     finally:
         write_report(args.report, "images", rows)
     print(NOTICE)
-    return 0
+    return 2 if failed else 0
+
+
+def begin(args: argparse.Namespace) -> Handle:
+    """What a worker does with each picture."""
+    work = _Work.of(args)
+    return lambda item: work.picture(item)
+
+
+def _here(args: argparse.Namespace, items: list[Item]) -> Iterator[Outcome]:
+    """In this process, every picture checked before the first search."""
+    work = _Work.of(args)
+    targets = [work.target(item) for item in items]
+    for item, target in zip(items, targets, strict=True):
+        with Bar(item.source.name) as bar:
+            rows = work.picture(item, target, bar)
+        yield Outcome(item, rows, "")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to every picture, and what of it is there already."""
+
+    generator: Generator
+    gaussian: LatentGaussian
+    config: SearchConfig
+    degradation: Degradation | None
+    start: Latent | None
+    args: argparse.Namespace
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> _Work:
+        start = Latent.load(args.start_latent) if args.start_latent is not None else None
+        given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
+        generator, gaussian = load_with_fit(
+            args.generator, given, args.mapping, class_index=args.class_index, device=args.device
+        )
+        return cls(generator, gaussian, search_config(args), search_degradation(args), start, args)
+
+    def target(self, item: Item) -> Tensor:
+        """[1, C, h, w]; a degradation knows which sizes there may be."""
+        return prepare_target(read_image(item.source), self.generator, any_size=self.degradation is not None)
+
+    def picture(self, item: Item, target: Tensor | None = None, on_step: OnStep | None = None) -> list[dict[str, Any]]:
+        """Writes the results unless they are there; returns a row of the report for each."""
+        paths = [item.result]
+        if self.config.starts > 1:
+            numbers = range(1, self.config.starts + 1)
+            paths = [item.result.with_stem(f"{item.result.stem}-{number}") for number in numbers]
+        recipe = self._recipe(item)
+        if known := self._known(paths, recipe):
+            return [self._row(item, path, facts) for path, facts in zip(paths, known, strict=True)]
+        target = self.target(item) if target is None else target
+        started = time.perf_counter()
+        options: dict[str, Any] = {"seed": self.args.seed, "degradation": self.degradation, "start": self.start}
+        solutions = upscale(target, self.generator, self.gaussian, self.config, **options, on_step=on_step)
+        seconds = (time.perf_counter() - started) / len(solutions)
+        rows = []
+        for path, solution in zip(paths, solutions, strict=True):
+            facts = search_facts(solution, self.config, self.generator, seconds, self.args.degradation)
+            facts["recipe"] = recipe
+            if self.args.latents:
+                latent_of([solution], self.generator, [facts]).save(path.with_suffix(LATENT_SUFFIX))
+            _write(path, solution, target, facts, self.args.side_by_side)
+            rows.append(self._row(item, path, facts))
+        return rows
+
+    def _recipe(self, item: Item) -> str:
+        """What a result depends on, and what is written besides."""
+        args, start = self.args, self.args.start_latent
+        begins = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
+        also = (args.seed, args.degradation, begins, args.latents, args.side_by_side)
+        return digest(fingerprint(item.source, self.generator, self.gaussian), asdict(self.config), also)
+
+    def _known(self, paths: list[Path], recipe: str) -> list[dict[str, Any]]:
+        """The facts of all results, where all are there."""
+        known = [facts for path in paths if (facts := read_facts(path)) and facts.get("recipe") == recipe]
+        return known if len(known) == len(paths) else []
+
+    @staticmethod
+    def _row(item: Item, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+        return {"input": str(item.source), "output": str(path), **facts}
 
 
 class Bar:

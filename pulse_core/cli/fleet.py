@@ -1,0 +1,173 @@
+"""Many inputs over the devices of this machine, or over a Ray cluster: one worker a device, each input whole on one.
+
+A worker writes the results itself, each file whole or not at all, and an input whose result is there is not worked on
+again: so nothing is lost with a worker, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import PulseError, SettingError
+from ..memory import keep_freed_memory
+
+_RETRIES = 3  # of an input whose worker died
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Item(NamedTuple):
+    """An input and where its result goes."""
+
+    source: Path
+    result: Path
+
+
+class Outcome(NamedTuple):
+    """What became of an item: rows of the report, or why it cannot be used."""
+
+    item: Item
+    rows: list[dict[str, Any]]
+    error: str
+
+
+Handle = Callable[[Item], list[dict[str, Any]]]
+Begin = Callable[[argparse.Namespace], Handle]
+
+
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """--devices and --ray."""
+    parser.add_argument(
+        "--devices",
+        type=lambda text: text.split(","),
+        metavar="A,B,...",
+        help="several devices that share the inputs, one worker each; by default every CUDA device of the machine",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="share the inputs over a Ray cluster, one worker a GPU; without an address over one that is started here "
+        "(needs `pip install ray`; all machines must see the same folders)",
+    )
+
+
+def devices_of(args: argparse.Namespace) -> list[str]:
+    """Those that share the inputs; none or one where nothing is to be shared."""
+    if args.devices:
+        return list(args.devices)
+    if args.device is not None or torch.cuda.device_count() < 2:
+        return []
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+
+
+def is_fleet(args: argparse.Namespace) -> bool:
+    """Whether the inputs go to workers."""
+    return args.ray is not None or len(devices_of(args)) > 1
+
+
+def outcomes(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
+    """Of all items, as they are done.
+
+    Args:
+        begin: makes what works on an item, in each worker; a function of a module, as workers import it.
+
+    Raises:
+        SettingError: Ray is not installed or not there, or a worker of this machine died.
+    """
+    plain = argparse.Namespace(**{name: value for name, value in vars(args).items() if name != "run"})
+    if args.ray is not None:
+        yield from _on_ray(begin, plain, items)
+    else:
+        yield from _in_processes(begin, plain, items)
+
+
+class Worker:
+    """Works on one item after the other, on one device.
+
+    Args:
+        device: None takes the best one that it sees.
+        threads: of a CPU; None leaves them.
+    """
+
+    def __init__(self, begin: Begin, args: argparse.Namespace, device: str | None, threads: int | None):
+        keep_freed_memory()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._handle = begin(argparse.Namespace(**{**vars(args), "device": device}))
+
+    def work(self, item: Item) -> Outcome:
+        """What cannot be used is told, not raised: the others go on."""
+        try:
+            return Outcome(item, self._handle(item), "")
+        except PulseError as error:
+            return Outcome(item, [], str(error))
+
+
+_worker: Worker  # of this process, where it is one of _in_processes
+
+
+def _start(devices: Any, begin: Begin, args: argparse.Namespace, threads: int) -> None:
+    global _worker
+    _worker = Worker(begin, args, devices.get(), threads)
+
+
+def _work(item: Item) -> Outcome:
+    return _worker.work(item)
+
+
+def _in_processes(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
+    context, devices = multiprocessing.get_context("spawn"), devices_of(args)
+    queue = context.Queue()
+    for device in devices:
+        queue.put(device)
+    share = max(1, torch.get_num_threads() // len(devices))
+    pool = ProcessPoolExecutor(len(devices), context, _start, (queue, begin, args, share))
+    try:
+        for done in as_completed([pool.submit(_work, item) for item in items]):
+            yield done.result()
+    except BrokenProcessPool:
+        raise SettingError(
+            "A worker died, or could not begin.",
+            "devices with memory enough for the generator and a search.",
+            "run the same command again: what is finished is not done anew. Its own message is above.",
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _on_ray(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
+    """Ray starts dead actors again, and gives them what they had in hand."""
+    try:
+        ray: Any = importlib.import_module("ray")
+        pools: Any = importlib.import_module("ray.util.actor_pool")
+    except ImportError:
+        raise SettingError("Ray is not installed.", "`--ray` with Ray.", "run `pip install ray`.") from None
+    local = args.ray == "local"
+    environment = {"env_vars": {"PYTHONPATH": str(_ROOT)}}
+    try:
+        ray.init(None if local else args.ray, runtime_env=environment, include_dashboard=False if local else None)
+    except ConnectionError as error:
+        raise SettingError(
+            f"No Ray cluster: {error}", "the address of one.", "leave the address out, or start one."
+        ) from None
+    try:
+        has = ray.cluster_resources()
+        gpus = int(has.get("GPU", 0))
+        devices = list(args.devices or [None] * (gpus or sum(node["Alive"] for node in ray.nodes())))
+        cores = max(1, int(has.get("CPU", 1)) // len(devices))
+        options = {"num_cpus": cores, "num_gpus": 1 if gpus else 0}
+        actor = ray.remote(max_restarts=-1, max_task_retries=_RETRIES, **options)(Worker)
+        pool = pools.ActorPool([actor.remote(begin, args, device, cores) for device in devices])
+        yield from pool.map_unordered(lambda worker, item: worker.work.remote(item), items)
+    finally:
+        ray.shutdown()
