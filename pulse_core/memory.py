@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from .leads import uses
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -15,7 +17,7 @@ def keep_freed_memory() -> bool:
     unmaps every large block, and the kernel zeroes each page anew: on two CPU cores that is more than
     half of a step's time.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or not uses("memory"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,14 +1,16 @@
 """One measurement in a process of its own, so that its memory is its alone: `python -m bench.speed.one JSON`.
 
-What it measured is the last line that it prints, as JSON.
+JSON names one of MEASURES and its arguments. What it measured is the last line that it prints, as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +20,165 @@ import torch  # noqa: E402 - importing it is part of what is measured
 from torch import Tensor  # noqa: E402
 
 from bench.memory import forget_peak, peak_mb  # noqa: E402
+from bench.quality.targets import faces, observe  # noqa: E402
 from pulse_core.degradations import through  # noqa: E402
-from pulse_core.gaussian import LatentGaussian  # noqa: E402
+from pulse_core.gaussian import LatentGaussian, fit_gaussian  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
-from pulse_core.latent_search.config import PUBLISHED  # noqa: E402
+from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig  # noqa: E402
+from pulse_core.latent_search.loop import search  # noqa: E402
 from pulse_core.latent_search.run import Run  # noqa: E402
-from pulse_core.latent_search.solution import Job  # noqa: E402
+from pulse_core.latent_search.solution import Job, StepState  # noqa: E402
 from pulse_core.memory import keep_freed_memory  # noqa: E402
+from pulse_core.pipeline import load_with_fit  # noqa: E402
 
 from .floor import CountWork, peaks, seconds, synchronise  # noqa: E402
 from .plain import PlainSearch, synthesis_of  # noqa: E402
 from .published import PublishedSearch  # noqa: E402
 from .shapes import build, tensors_of  # noqa: E402
 
-W_DIM = 512
-WARM_UP = 2  # steps before the first that counts
+W_DIM, LR = 512, 32
+WARM_UP = 2  # steps before the first that counts; 1 for a batch
+FLAT = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))  # of random weights
+CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, for the leads that are settings
+    "recommended": {},
+    "whole looks alone": {"whole_every": 1},
+    "no early stop": {"settled": 0.0},
+    "no guess": {"beginning": "prior"},
+}
 
 
-def measure(row: str, case: str, batch: int, device: str, steps: int, lr: int = 32, reference: str = "") -> Any:
-    """step: seconds of each; peak_mb: of the process, or of the device's memory; load: seconds."""
+def step(row: str, case: str, batch: int, device: str, steps: int, reference: str = "") -> dict[str, Any]:
+    """Steps of the published algorithm: seconds of each, the peak of memory, loading, and the floor of the work."""
     where = torch.device(device)
     if row == "ours":
         keep_freed_memory()  # as the command line does
-    target = torch.rand(batch, 3, lr, lr, generator=torch.Generator().manual_seed(1)).to(where)
-    gaussian = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))
+    target = torch.rand(batch, 3, LR, LR, generator=torch.Generator().manual_seed(1)).to(where)
     begun = time.perf_counter()
-    step = prepare(row, case, target, gaussian, reference)
+    work = _prepared(row, case, target, reference)
     synchronise(where)
     facts: dict[str, Any] = {"load": time.perf_counter() - begun, "start": begun - BEGUN}
-    for _ in range(WARM_UP):
-        step()
+    for _ in range(WARM_UP if batch == 1 else 1):
+        work()
     forget_peak(where)
-    facts["step"] = [seconds(step, where) for _ in range(steps)]
+    facts["step"] = [seconds(work, where) for _ in range(steps)]
     facts["peak_mb"] = peak_mb(where)
-    with CountWork() as work:
-        step()
+    with CountWork() as count:
+        work()
     flops, stream = peaks(where)
-    return facts | {"flop": work.flops, "floor": work.floor(flops, stream), "flops": flops, "stream": stream}
+    return facts | {"flop": count.flops, "floor": count.floor(flops, stream), "flops": flops, "stream": stream}
 
 
-def prepare(row: str, case: str, target: Tensor, gaussian: LatentGaussian, reference: str) -> Callable[[], Any]:
-    """What takes one step of the published algorithm."""
+def _prepared(row: str, case: str, target: Tensor, reference: str) -> Callable[[], Any]:
     if row == "ours":
-        return ours(build(case, target.device), target, gaussian)
+        return _ours(build(case, target.device), target)
     tensors = {name: each.to(target.device) for name, each in tensors_of(case).items()}
     if row == "published":
-        return PublishedSearch(Path(reference), tensors, gaussian, target).step
+        return PublishedSearch(Path(reference), tensors, FLAT, target).step
     contract = build(case)
     shapes, num_ws = contract.noise_shapes, contract.num_ws
     del contract
-    return PlainSearch(synthesis_of(tensors), gaussian, num_ws, shapes, target).step
+    return PlainSearch(synthesis_of(tensors), FLAT, num_ws, shapes, target).step
 
 
-def ours(generator: Generator, target: Tensor, gaussian: LatentGaussian) -> Callable[[], None]:
-    """The pack's own search in parity mode."""
+def _ours(generator: Generator, target: Tensor, config: SearchConfig = PUBLISHED) -> Callable[[], None]:
     degradation = through(None, (target.shape[-2], target.shape[-1]), generator.size)
     jobs = tuple(Job(row, row) for row in range(len(target)))
-    run = Run(generator, target, gaussian.each(lambda tensor: tensor.to(target)), PUBLISHED, degradation, jobs)
+    gaussian = FLAT.each(lambda tensor: tensor.to(target))
+    run = Run(generator, target, gaussian, config, degradation, jobs, recompute=config.recompute == "always")
 
-    def step() -> None:
+    def one_step() -> None:
         run.move(run.evaluate(gradient=True).objective)
 
-    return step
+    return one_step
 
+
+def fit(row: str, samples: int, device: str) -> dict[str, Any]:
+    """The Gaussian of the default generator: seconds, what it takes beyond the weights, and the floor of its work."""
+    keep_freed_memory()
+    where = torch.device(device)
+    generator, _ = load_with_fit("ffhq-mobile", device=where)
+    fit_gaussian(generator, 5000)  # warm
+    before = _resident_mb(where)
+    forget_peak(where)
+    taken = seconds(
+        lambda: _fit_at_once(generator, samples) if row == "plain" else fit_gaussian(generator, samples), where
+    )
+    peak = peak_mb(where)
+    flops, _ = peaks(where)
+    layers = sum(weight.numel() for weight in generator.mapping.parameters() if weight.ndim == 2)
+    work = 2.0 * samples * (layers + (generator.w_dim**2 if row == "ours" else 0))  # ours measures the covariance, too
+    return {"fit": taken, "beyond_mb": None if peak is None else peak - before, "floor": work / flops}
+
+
+def _fit_at_once(generator: Generator, samples: int) -> Any:
+    """As published: all samples in one batch, mean and standard deviation."""
+    with torch.no_grad():
+        z = torch.randn(samples, generator.z_dim).to(next(generator.parameters()))
+        v = torch.nn.functional.leaky_relu(generator.mapping.map_to_w(z, None), 5)
+        return v.mean(0), v.std(0)
+
+
+def _resident_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 2**20
+    forget_peak(device)
+    return peak_mb(device) or 0.0
+
+
+def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
+    """Searches for photographs and faces: seconds, steps, and the best so far over time."""
+    keep_freed_memory()
+    generator, gaussian = load_with_fit("ffhq-mobile", device=device)
+    config = PUBLISHED if row == "published" else replace(RECOMMENDED, **CHANGES[row])
+    results = []
+    for target in list(faces(generator, 2))[:targets]:
+        given, _ = observe(target, "clean", LR)
+        way: list[tuple[float, float]] = []
+        begun = time.perf_counter()
+
+        def remember(state: StepState) -> None:
+            way.append((time.perf_counter() - begun, float(state.best_l2)))  # noqa: B023 - called at once
+
+        (found,) = search(generator, given, gaussian, config, on_step=remember)
+        facts = {
+            "target": target.name,
+            "seconds": time.perf_counter() - begun,
+            "l2": found.search_l2,
+            "steps": found.steps,
+        }
+        results.append(facts | {"distance": found.distance, "way": way})
+    return results
+
+
+def capped(case: str, gigabytes: float, lr: int = LR) -> dict[str, Any]:
+    """Two steps where the process may take no more memory; "kept" tells whether the layers were recomputed (Linux)."""
+    generator = build(case)
+    target = torch.rand(1, 3, lr, lr)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
+    config = replace(RECOMMENDED, steps=1, patience=1.0, whole_every=1)
+    tried = []
+    begun = time.perf_counter()
+    keeps = generator.synthesis.recomputing
+
+    def watched(on: bool) -> Any:
+        tried.append(on)
+        return keeps(on)
+
+    generator.synthesis.recomputing = watched  # type: ignore[method-assign]
+    search(generator, target, FLAT, config)
+    taken = time.perf_counter() - begun
+    return {"seconds": taken, "recomputed": tried[-1], "peak_mb": peak_mb(torch.device("cpu"))}
+
+
+def start() -> dict[str, Any]:
+    """Loading the default generator."""
+    begun = time.perf_counter()
+    load_with_fit("ffhq-mobile", device="cpu")
+    return {"import": begun - BEGUN, "load": time.perf_counter() - begun}
+
+
+MEASURES = {each.__name__: each for each in (step, fit, solve, capped, start)}
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    order = json.loads(sys.argv[1])
+    print(json.dumps(MEASURES[order.pop("measure")](**order)))

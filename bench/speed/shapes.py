@@ -136,7 +136,10 @@ def tensors_of(case: str) -> dict[str, Tensor]:
     if case == catalogue.DEFAULT_GENERATOR:
         loaded, _ = read_files([catalogue.locate(case)])
         return {name: each.read() for name, each in loaded.items()}
-    return {"stylegan1": stylegan1_tensors, "stylegan2": stylegan2_tensors, "stylegan3": stylegan3_tensors}[case[:9]]()
+    family, size = case.split("-")
+    if family == "stylegan3":
+        return stylegan3_tensors()
+    return {"stylegan1": stylegan1_tensors, "stylegan2": stylegan2_tensors}[family](int(size))
 
 
 def build(case: str, device: torch.device | str = "cpu") -> Generator:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
 from ..errors import SettingError
+from ..leads import uses
 from .mapping import MappingNetwork, MissingMapping
 from .tensors import TensorBag
 
@@ -222,4 +223,4 @@ class Generator(nn.Module):
 
 def channels_last(tensor: Tensor) -> Tensor:
     """The layout in which convolutions run 2 to 4 times faster on a CPU, and no slower on a GPU."""
-    return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous(memory_format=torch.channels_last) if uses("channels_last") else tensor

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..leads import uses
 from .base import channels_last
 
 Size = tuple[int, int]
@@ -106,8 +107,22 @@ class Layer:
         """
         if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.filters):
             raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
-        y: Tensor = _Applied.apply(x, None if self.strength is None else noise, style, demod, self)
+        noise = None if self.strength is None else noise
+        if not uses("layers"):
+            return self._by_torch(x, noise, style, demod)
+        y: Tensor = _Applied.apply(x, noise, style, demod, self)
         return y
+
+    def _by_torch(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
+        """The formula, one operation after the other."""
+        x = x if style is None else x * style
+        for each in self.filters:
+            x = each(x)
+        x = x if demod is None else x * demod
+        x = x if noise is None or self.strength is None else x + noise * self.strength
+        x = x if self.bias is None else x + self.bias[:, None, None]
+        x = F.leaky_relu(x, self.slope)
+        return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
     def flat(self) -> Layer:
         """Its work on the averages of squares; without noise, whose average is nothing."""

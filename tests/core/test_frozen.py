@@ -41,10 +41,12 @@ def plain(layer: Layer, x: Tensor, noise: Tensor | None, style: Tensor | None, d
 
 
 @pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("without", ["", "layers,channels_last"])
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
 @pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
-def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts):
+def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts, without, monkeypatch):
+    monkeypatch.setenv("PULSE_WITHOUT", without)
     filters = CHAINS[chain]
     channels = 6 if filters else 4
     strength = {"one number": torch.tensor(0.7, dtype=DOUBLE), "bare": None}.get(

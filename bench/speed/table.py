@@ -1,0 +1,238 @@
+"""The tables of bench/RESULTS.md out of what was measured."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from pulse_core.files import whole_file
+from pulse_core.images import NOTICE
+from pulse_core.leads import LEADS
+
+from .one import CHANGES
+
+Measured = list[dict[str, Any]]
+EPS = (2e-3, 1e-3)
+
+HEAD = """# How fast the search is
+
+{notice}
+
+Written by `make bench` on {date} with torch {torch} on {machine}, {threads} threads{cards}. Medians; all rows of a table
+were measured in the same run, the steps in turns, each measurement in a process of its own. "ours" is this pack's
+search in parity mode (preset published) where steps are compared, so that all take the same steps; "plain" is
+[bench/speed/plain.py](speed/plain.py), the paper's loop in plain eager torch; "published" is the published code itself.
+The floor is what the convolutions and matrix products of a step would take at the peaks that the machine showed in the
+same process ({peaks}), each bound by its arithmetic or its memory; the share is floor / step.
+"""
+
+PLOT = """## What it costs
+
+Step time against batch size and resolution, and the error against time.
+
+![Seconds an image against the batch, a step against the resolution, the error of four searches](speed.png)
+"""
+
+
+def write_results(found: Measured, path: Path | None) -> None:
+    """Prints all tables, and writes them where there is a path."""
+    steps = [each for each in chosen(found, "step") if "without" not in each["order"]]
+    cards = "".join(f", {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+    head = HEAD.format(
+        notice=NOTICE,
+        date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        torch=torch.__version__,
+        machine=f"{platform.machine()} {platform.system()}",
+        threads=torch.get_num_threads(),
+        cards=cards,
+        peaks=_peaks(steps),
+    )
+    parts = [head, _steps(steps), _solved(found), _leads(found), _fits(found), _capped(found), _started(found)]
+    if path is not None:
+        parts.append(PLOT)
+    text = "\n".join(part for part in parts if part)
+    print(text)
+    if path is not None:
+        with whole_file(path) as file:
+            file.write_text(text, encoding="utf-8")
+
+
+def chosen(found: Measured, measure: str, **wanted: Any) -> Measured:
+    """What was measured so, and did not fail."""
+    return [
+        each
+        for each in found
+        if each["order"]["measure"] == measure
+        and each["found"] is not None
+        and all(each["order"].get(name) == value for name, value in wanted.items())
+    ]
+
+
+def _peaks(steps: Measured) -> str:
+    by_device = {}
+    for each in steps:
+        by_device.setdefault(each["order"]["device"], []).append(each["found"])
+    return "; ".join(
+        f"{device}: {median(f['flops'] for f in facts) / 1e9:.0f} GFLOP/s, "
+        f"{median(f['stream'] for f in facts) / 1e9:.0f} GB/s"
+        for device, facts in by_device.items()
+    )
+
+
+def step_time(found: Iterable[dict[str, Any]]) -> float | None:
+    """Median seconds over all rounds."""
+    times = [second for each in found for second in each["found"]["step"]]
+    return median(times) if times else None
+
+
+def _table(title: str, names: list[str], rows: list[list[str]], text: str = "") -> str:
+    if not rows:
+        return ""
+    lines = [f"## {title}\n", *([text, ""] if text else []), "| " + " | ".join(names) + " |"]
+    lines.append("| --- |" + " --: |" * (len(names) - 1))
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _steps(steps: Measured) -> str:
+    names = ["generator", "B", "device", "ours s", "plain s", "published s", "faster than plain", "than published"]
+    names += ["share of the floor", "ours MB", "plain MB", "published MB"]
+    keys = dict.fromkeys((each["order"]["case"], each["order"]["batch"], each["order"]["device"]) for each in steps)
+    compared = {key for key in keys if any(_at(steps, key, "plain"))}
+    rows = []
+    for key in sorted(compared, key=list(keys).index):
+        mine, plain, published = (_at(steps, key, row) for row in ("ours", "plain", "published"))
+        times = [step_time(each) for each in (mine, plain, published)]
+        floor = median(each["found"]["floor"] for each in mine) if mine else None
+        share = f"{floor / times[0]:.0%}" if floor and times[0] else "-"
+        ratios = [_text(_ratio(other, times[0]), ".1f") for other in times[1:]]
+        memory = [_text(_peak(each), ".0f") for each in (mine, plain, published)]
+        rows.append([key[0], str(key[1]), key[2], *(_text(time, ".2f") for time in times), *ratios, share, *memory])
+    text = "One step of the published algorithm. MB is the peak of the whole process (on a GPU, of torch's memory)."
+    return _table("A step", names, rows, text)
+
+
+def _at(steps: Measured, key: tuple[str, int, str], row: str) -> Measured:
+    case, batch, device = key
+    return chosen(steps, "step", case=case, batch=batch, device=device, row=row)
+
+
+def _peak(found: Measured) -> float | None:
+    peaks = [each["found"]["peak_mb"] for each in found if each["found"]["peak_mb"] is not None]
+    return median(peaks) if peaks else None
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a and b else None
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _solved(found: Measured) -> str:
+    names = [
+        "settings",
+        "device",
+        "targets",
+        "found 2e-3",
+        "found 1e-3",
+        "whole search s",
+        "first within 1e-3 s",
+        "steps",
+    ]
+    names += ["L2", "distance", "times less than the plain loop"]
+    rows = []
+    for each in chosen(found, "solve"):
+        device, results = each["order"]["device"], each["found"]
+        plain = step_time(_at(found, ("ffhq-mobile", 1, device), "plain"))
+        rows += [_solution(each["order"]["row"], device, results, plain)]
+        if each["order"]["row"] == "published" and plain is not None:
+            slow = [result | {"seconds": result["steps"] * plain, "way": []} for result in results]
+            rows.insert(0, _solution("plain loop, published settings", device, slow, plain))
+    text = (
+        "The default generator and 32x32 targets of `make quality`: two photographs, two generated faces. Found is what "
+        "a whole look shows within eps at the full resolution. The plain loop's time is its steps times the time of its "
+        "step above; what it finds is what parity mode finds, with which it agrees step by step."
+    )
+    return _table("Time to a face", names, rows, text)
+
+
+def _solution(row: str, device: str, results: Measured, plain: float | None) -> list[str]:
+    def share(eps: float) -> str:
+        return f"{sum(result['l2'] <= eps for result in results)} of {len(results)}"
+
+    seconds = _mean(results, "seconds")
+    first = [next((time for time, l2 in result["way"] if l2 <= EPS[1]), None) for result in results]
+    reached = [time for time in first if time is not None]
+    published = [100 * plain / result["seconds"] for result in results] if plain else []
+    return [
+        row,
+        device,
+        str(len(results)),
+        *map(share, EPS),
+        f"{seconds:.1f}",
+        f"{sum(reached) / len(reached):.1f} ({len(reached)})" if reached else "-",
+        f"{_mean(results, 'steps'):.0f}",
+        f"{_mean(results, 'l2'):.5f}",
+        f"{_mean(results, 'distance'):.2f}",
+        f"{100 * plain / seconds:.1f} ({min(published):.1f} to {max(published):.1f})" if plain else "-",
+    ]
+
+
+def _mean(results: Measured, name: str) -> float:
+    return float(sum(result[name] for result in results) / len(results))
+
+
+def _leads(found: Measured) -> str:
+    rows = []
+    for lead in LEADS:
+        for without in chosen(found, "step", without=lead):
+            case = without["order"]["case"]
+            mine = [each for each in _at(found, (case, 1, "cpu"), "ours") if "without" not in each["order"]]
+            slower = _ratio(step_time([without]), step_time(mine))
+            memory = _ratio(_peak([without]), _peak(mine))
+            rows.append([f"`{lead}`", case, _text(slower, ".2f"), _text(memory, ".2f")])
+    text = (
+        f"A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all. "
+        f"The leads that are settings ({', '.join(list(CHANGES)[1:])}) are in the table above."
+    )
+    return _table("What each lead gives", ["without", "generator", "times slower", "times the memory"], rows, text)
+
+
+def _fits(found: Measured) -> str:
+    def line(each: dict[str, Any]) -> list[str]:
+        order, facts = each["order"], each["found"]
+        name = {"ours": "ours, with the covariance", "plain": "as published, one batch"}[order["row"]]
+        share = facts["fit"] / facts["floor"]
+        return [name, order["device"], f"{facts['fit']:.1f}", f"{share:.2f}", _text(facts["beyond_mb"], ".0f")]
+
+    names = ["fit of 1,000,000", "device", "s", "times its arithmetic floor", "MB beyond the weights"]
+    return _table("The Gaussian fit", names, [line(each) for each in chosen(found, "fit")])
+
+
+def _capped(found: Measured) -> str:
+    def line(each: dict[str, Any]) -> list[str]:
+        facts, order = each["found"], each["order"]
+        return [
+            order["case"],
+            f"{order['gigabytes']:g}",
+            "yes" if facts["recomputed"] else "no",
+            f"{facts['peak_mb']:.0f}",
+        ]
+
+    names = ["one image", "GB allowed", "layers recomputed", "peak MB"]
+    text = (
+        "A search of one step where the process may take no more (its data, RLIMIT_DATA; a CPU stands in for the card)."
+    )
+    return _table("Little memory", names, [line(each) for each in chosen(found, "capped")], text)
+
+
+def _started(found: Measured) -> str:
+    rows = [[f"{each['found']['import']:.2f}", f"{each['found']['load']:.2f}"] for each in chosen(found, "start")]
+    return _table("Start", ["import s (torch's own included)", "load the default generator and its fit s"], rows)
