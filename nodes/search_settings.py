@@ -20,10 +20,8 @@ _SETTINGS = (
     "trial_steps",
     "patience",
     "fine_falloff",
-    "whole_every",
-    "settled",
-    "recompute",
 )
+_APPENDED = ("whole_every", "settled", "recompute")
 
 
 class PULSESearchSettingsNode(io.ComfyNode):
@@ -37,7 +35,10 @@ class PULSESearchSettingsNode(io.ComfyNode):
             category=sockets.CATEGORY,
             description="How PULSE Search keeps faces natural, how it begins, and how long it goes on. These values "
             "are the recommended ones.",
-            inputs=sockets.widgets(SearchConfig, _SETTINGS),
+            inputs=[
+                *sockets.widgets(SearchConfig, _SETTINGS),
+                *(sockets.widget(SearchConfig, name, optional=True) for name in _APPENDED),
+            ],
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
             ],

@@ -62,7 +62,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
 
 
 def devices_of(args: argparse.Namespace) -> list[str]:
-    """Those that share the inputs; none or one where nothing is to be shared."""
+    """Those that share the inputs; none where this process does all."""
     if args.devices:
         return list(args.devices)
     if args.device is not None or torch.cuda.device_count() < 2:
@@ -72,7 +72,7 @@ def devices_of(args: argparse.Namespace) -> list[str]:
 
 def is_fleet(args: argparse.Namespace) -> bool:
     """Whether the inputs go to workers."""
-    return args.ray is not None or len(devices_of(args)) > 1
+    return args.ray is not None or bool(devices_of(args))
 
 
 def outcomes(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -163,7 +163,8 @@ def _on_ray(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> It
     try:
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0))
-        devices = list(args.devices or [None] * (gpus or sum(node["Alive"] for node in ray.nodes())))
+        count = len(args.devices) if args.devices else gpus or sum(node["Alive"] for node in ray.nodes())
+        devices = [None] * count if gpus or not args.devices else args.devices  # each worker sees its own GPU alone
         cores = max(1, int(has.get("CPU", 1)) // len(devices))
         options = {"num_cpus": cores, "num_gpus": 1 if gpus else 0}
         actor = ray.remote(max_restarts=-1, max_task_retries=_RETRIES, **options)(Worker)

@@ -115,6 +115,8 @@ class SynthesisNetwork(nn.Module):
     def recomputing(self, on: bool) -> Iterator[None]:
         """While entered (and on), a gradient computes what lies inside the blocks again instead of keeping it.
 
+        The gradient is to be taken inside, too: it is then that parts of parts are not kept.
+
         The same result to the last bit, for up to a half more time, in a part of the memory (Chen et al. 2016,
         arXiv 1604.06174).
         """

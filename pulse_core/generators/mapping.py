@@ -143,9 +143,9 @@ class DenseMapping(MappingNetwork):
         if z_dim < 1:
             raise _no_mapping("has no room for a latent beside the class", "a first layer wider than the label")
         super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
-        self.weights = nn.ParameterList([weight for weight, _ in layers])
-        self.biases = nn.ParameterList([bias for _, bias in layers])
-        self.gain, self.label = gain, label
+        self.weights = nn.ParameterList([weight * gain for weight, _ in layers])  # positive: it may as well come first
+        self.biases = nn.ParameterList([bias * gain for _, bias in layers])
+        self.label = label
 
     def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
         if self.label is None:
@@ -153,7 +153,7 @@ class DenseMapping(MappingNetwork):
         else:
             x = self.label(z, self._checked(c, z))
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = F.leaky_relu(F.linear(x, weight, bias), SLOPE) * self.gain
+            x = F.leaky_relu_(F.linear(x, weight, bias), SLOPE)
         return x
 
     def _checked(self, c: Tensor | None, z: Tensor) -> Tensor:

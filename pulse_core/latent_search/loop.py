@@ -142,7 +142,7 @@ class _Loop:
         while len(runs) > 1:
             for run in runs:
                 self.advance(run, self.config.trial_steps)
-            runs = sorted(runs, key=lambda run: run.objective)[: len(runs) // 2]
+            runs = sorted(runs, key=lambda run: float(run.objective))[: len(runs) // 2]
         return runs[0]
 
     def advance(self, run: Run, steps: int | None = None) -> None:

@@ -80,7 +80,7 @@ class Run:
         self.best = _Best(len(jobs), target)
         self.coarse = CoarseLook(generator, degradation, (target.shape[-2], target.shape[-1]))
         self._shown, self._penalties = target, list[Tensor]()
-        self.objective = torch.inf  # the last one's mean
+        self.objective = torch.tensor(torch.inf)  # the mean of the last one
 
     def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
         """Latents and noise of each job: the given ones, or from its own random generator."""
@@ -130,10 +130,13 @@ class Run:
     @property
     def finished(self) -> bool:
         """All steps are taken, or every image is found and its prior has settled, or all planned ones are taken."""
-        found = bool((self.best.l2 <= self.enough).all())
         if self.step < self.config.steps:
-            return found and self._settled
-        return found or self.step >= self.config.most_steps
+            return self._settled and self._found
+        return self.step >= self.config.most_steps or self._found
+
+    @property
+    def _found(self) -> bool:
+        return bool((self.best.l2 <= self.enough).all())
 
     @property
     def _settled(self) -> bool:
@@ -173,7 +176,7 @@ class Run:
             else:
                 l2 = mean_squared_error(measured, self.target, self.trust)
         self._penalties.append(penalty.detach())
-        self.objective = float(objective.detach().mean())
+        self.objective = objective.detach().mean()
         return Evaluation(terms, objective, l2, self._shown)
 
     def _may_be_coarse(self) -> bool:
@@ -197,7 +200,8 @@ class Run:
 
     def move(self, objective: Tensor) -> None:
         """One step down."""
-        gradients = torch.autograd.grad(objective.sum(), self.optimizer.values, allow_unused=True)
+        with self.generator.synthesis.recomputing(self.recompute):
+            gradients = torch.autograd.grad(objective.sum(), self.optimizer.values, allow_unused=True)
         self.optimizer.step(gradients, self.learning_rate, self.step / self.config.steps)
         self.step += 1
 
