@@ -164,7 +164,7 @@ def capped(case: str, gigabytes: float, lr: int = LR) -> dict[str, Any]:
         tried.append(on)
         return keeps(on)
 
-    generator.synthesis.recomputing = watched  # type: ignore[method-assign]
+    generator.synthesis.recomputing = watched
     search(generator, target, FLAT, config)
     taken = time.perf_counter() - begun
     return {"seconds": taken, "recomputed": tried[-1], "peak_mb": peak_mb(torch.device("cpu"))}

