@@ -8,6 +8,7 @@ latents are white (II2S, Zhu et al. 2020, arXiv 2012.09036).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -53,6 +54,14 @@ class LatentGaussian:
         covariance = None if self.covariance is None else change(self.covariance)
         start = self.start and replace(self.start, mean=change(self.start.mean), weight=change(self.start.weight))
         return LatentGaussian(change(self.mean), change(self.std), covariance, start)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its tensors."""
+        digest = hashlib.sha256()
+        for tensor in self.tensors().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def axes(self) -> tuple[Tensor, Tensor]:

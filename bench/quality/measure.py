@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.memory import forget_peak, peak_mb
 from bench.scorers.identity import Identity
 from bench.scorers.niqe import niqe
 from pulse_core.degradations import through
@@ -58,7 +57,8 @@ def measure(
     """
     given, clean = observe(target, case.spoiling, case.lr)
     spoiled_by = degradation(case.spoiling, case.lr)
-    _forget_peak()
+    device = next(generator.synthesis.parameters()).device
+    forget_peak(device)
     started = time.perf_counter()
     own: dict[str, Any] = {}
     if config is None:
@@ -67,7 +67,7 @@ def measure(
         (found,) = search(generator, given, gaussian, config, seed=case.seed, degradation=spoiled_by)
         image = found.image
         own = {"l2": found.search_l2, "distance": found.distance, "steps": found.steps}
-    own |= {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb()}
+    own |= {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(device)}
     if spoiled_by is not None:
         own["floor"] = float(spoiled_by.noise_variance(given))
     yield _scores(case, target, image, clean, identity) | own, image
@@ -97,17 +97,3 @@ def _niqe(image: Tensor, target: Target) -> float | None:
         return niqe(image)
     except ImageError:
         return None
-
-
-def _forget_peak() -> None:
-    """Linux only: lets the process's peak of memory begin anew."""
-    if sys.platform.startswith("linux"):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb() -> float | None:
-    """The peak of the process's memory since `_forget_peak`."""
-    if not sys.platform.startswith("linux"):
-        return None
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))

@@ -6,7 +6,6 @@ JSON names one of MEASURES and its arguments. What it measured is the last line 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from bench.quality.targets import faces, observe  # noqa: E402
 from pulse_core.degradations import through  # noqa: E402
 from pulse_core.gaussian import LatentGaussian, fit_gaussian  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
-from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig  # noqa: E402
+from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED  # noqa: E402
 from pulse_core.latent_search.loop import search  # noqa: E402
 from pulse_core.latent_search.run import Run  # noqa: E402
 from pulse_core.latent_search.solution import Job, StepState  # noqa: E402
@@ -80,11 +79,11 @@ def _prepared(row: str, case: str, target: Tensor, reference: str) -> Callable[[
     return PlainSearch(synthesis_of(tensors), FLAT, num_ws, shapes, target).step
 
 
-def _ours(generator: Generator, target: Tensor, config: SearchConfig = PUBLISHED) -> Callable[[], None]:
+def _ours(generator: Generator, target: Tensor) -> Callable[[], None]:
     degradation = through(None, (target.shape[-2], target.shape[-1]), generator.size)
     jobs = tuple(Job(row, row) for row in range(len(target)))
     gaussian = FLAT.each(lambda tensor: tensor.to(target))
-    run = Run(generator, target, gaussian, config, degradation, jobs, recompute=config.recompute == "always")
+    run = Run(generator, target, gaussian, PUBLISHED, degradation, jobs)
 
     def one_step() -> None:
         run.move(run.evaluate(gradient=True).objective)
@@ -150,10 +149,12 @@ def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
     return results
 
 
-def capped(case: str, gigabytes: float, lr: int = LR) -> dict[str, Any]:
-    """Two steps where the process may take no more memory; "kept" tells whether the layers were recomputed (Linux)."""
+def capped(case: str, gigabytes: float) -> dict[str, Any]:
+    """A search of one step where the process may take no more memory, and whether it recomputed the layers (Linux)."""
+    import resource  # not on every system
+
     generator = build(case)
-    target = torch.rand(1, 3, lr, lr)
+    target = torch.rand(1, 3, LR, LR)
     resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
     config = replace(RECOMMENDED, steps=1, patience=1.0, whole_every=1)
     tried = []

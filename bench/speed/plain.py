@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -171,6 +172,14 @@ def downscale_kernel(factor: int) -> Tensor:
     return weights / weights.sum()
 
 
+def rate(step: int, steps: int) -> float:
+    """Of the learning rate: up from a tenth and back in nine tenths of the steps, then down to a thousandth."""
+    run = 0.9 * steps
+    if step < run:
+        return (9 * (1 - abs(step / run - 0.5) * 2) + 1) / 10
+    return 0.1 + (step - run) / (0.1 * steps) * (0.001 - 0.1)
+
+
 class PlainSearch:
     """The published loop: spherical latents and noise, 100 * L2 + 0.05 * GEOCROSS, Adam, linear1cycledrop.
 
@@ -194,7 +203,7 @@ class PlainSearch:
         def draw(*shape: int) -> Tensor:
             return torch.randn(shape, generator=random).to(target)
 
-        self.synthesis, self.target, self.steps = synthesis, target, steps
+        self.synthesis, self.target = synthesis, target
         self.mean, self.std = gaussian.mean.to(target), gaussian.std.to(target)
         self.latent = draw(len(target), num_ws, self.mean.numel()).requires_grad_()
         self.noise = [draw(len(target), 1, *shape) for shape in noise_shapes]
@@ -202,7 +211,7 @@ class PlainSearch:
         self.moving = [self.latent, *(noise.requires_grad_() for noise in self.noise[:5])]
         self.radii = [_norms(value.detach()) for value in self.moving]
         self.adam = torch.optim.Adam(self.moving, lr=0.4)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, self._rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, partial(rate, steps=steps))
 
     def step(self) -> Tensor:
         """One step; the squared error [B] before it."""
@@ -218,13 +227,6 @@ class PlainSearch:
                 value.mul_(radius / _norms(value))
         self.schedule.step()
         return l2.detach()
-
-    def _rate(self, step: int) -> float:
-        """Up from a tenth and back in nine tenths of the steps, then down to a thousandth."""
-        run = 0.9 * self.steps
-        if step < run:
-            return (9 * (1 - abs(step / run - 0.5) * 2) + 1) / 10
-        return 0.1 + (step - run) / (0.1 * self.steps) * (0.001 - 0.1)
 
     def _downscale(self, image: Tensor) -> Tensor:
         factor = image.shape[-1] // self.target.shape[-1]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pulse_core.gaussian import LatentGaussian
 
-from .plain import EPS
+from .plain import EPS, rate
 
 
 class PublishedSearch:
@@ -47,7 +47,7 @@ class PublishedSearch:
         self.noise[17].zero_()
         moving = [self.latent, *(noise.requires_grad_() for noise in self.noise[:5])]
         self.optimizer = optimizer.SphericalOptimizer(torch.optim.Adam, moving, lr=0.4)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.opt, functools.partial(_rate, steps=steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.opt, functools.partial(rate, steps=steps))
         self.loss = loss.LossBuilder(target, "100*L2+0.05*GEOCROSS", EPS).to(target.device)
         self.rectify = torch.nn.LeakyReLU(0.2)
 
@@ -61,13 +61,6 @@ class PublishedSearch:
         self.optimizer.step()
         self.schedule.step()
         return terms["L2"].detach()
-
-
-def _rate(step: int, steps: int) -> float:
-    run = 0.9 * steps
-    if step < run:
-        return (9 * (1 - abs(step / run - 0.5) * 2) + 1) / 10
-    return 0.1 + (step - run) / (0.1 * steps) * (0.001 - 0.1)
 
 
 def _modules(checkout: Path) -> list[Any]:

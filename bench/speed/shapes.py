@@ -30,13 +30,18 @@ def _channels(side: int, base: int) -> int:
     return min(512, base // side)
 
 
+def _mapping(draw: _Draw, layer: str, layers: int) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for number in range(layers):
+        tensors[f"mapping.{layer}{number}.weight"] = draw(W_DIM, W_DIM, scale=100)
+        tensors[f"mapping.{layer}{number}.bias"] = draw(W_DIM)
+    return tensors
+
+
 def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
     """As PULSE's synthesis.pt and mapping.pt: 16,384 / side channels, at most 512, and eight mapping layers."""
     draw = _Draw()
-    tensors: dict[str, Tensor] = {}
-    for number in range(8):
-        tensors |= {f"mapping.dense{number}.weight": draw(W_DIM, W_DIM, scale=100)}
-        tensors |= {f"mapping.dense{number}.bias": draw(W_DIM)}
+    tensors = _mapping(draw, "dense", 8)
     width = _channels(4, 16384)
     for power in range(2, int(math.log2(size)) + 1):
         side = 2**power
@@ -60,10 +65,7 @@ def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
 def stylegan2_tensors(size: int = SIZE) -> dict[str, Tensor]:
     """Config-f of StyleGAN2-ADA, skip: 32,768 / side channels, at most 512, and eight mapping layers."""
     draw = _Draw()
-    tensors: dict[str, Tensor] = {}
-    for number in range(8):
-        tensors |= {f"mapping.fc{number}.weight": draw(W_DIM, W_DIM, scale=100)}
-        tensors |= {f"mapping.fc{number}.bias": draw(W_DIM)}
+    tensors = _mapping(draw, "fc", 8)
     tensors["mapping.w_avg"] = torch.zeros(W_DIM)
     tensors["synthesis.resample_filter"] = _FILTER[:, None] * _FILTER / 64
     width = _channels(4, 32768)
@@ -94,10 +96,7 @@ _T1024 = (
 def stylegan3_tensors() -> dict[str, Tensor]:
     """StyleGAN3-T at 1024; its filters, six taps a factor, average."""
     draw = _Draw()
-    tensors: dict[str, Tensor] = {}
-    for number in range(2):
-        tensors |= {f"mapping.fc{number}.weight": draw(W_DIM, W_DIM, scale=100)}
-        tensors |= {f"mapping.fc{number}.bias": draw(W_DIM)}
+    tensors = _mapping(draw, "fc", 2)
     tensors["mapping.w_avg"] = torch.zeros(W_DIM)
     tensors |= {"synthesis.input.weight": draw(512, 512), "synthesis.input.transform": torch.eye(3)}
     tensors |= {"synthesis.input.freqs": draw(512, 2), "synthesis.input.phases": draw(512)}

@@ -28,7 +28,7 @@ _NVLABS_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image. A family implements `render`; the choice of noise is the same for all.
+    """ws -> image. A family implements `render` or `render_coarse`; the choice of noise is the same for all.
 
     Args:
         w_dim, num_ws: length and number of the style vectors.
@@ -39,7 +39,7 @@ class SynthesisNetwork(nn.Module):
             that it doubles every two, up to the image's.
 
     Attributes:
-        has_coarse: whether the family defines `render_coarse`, too.
+        has_coarse: whether the family defines `render_coarse`, whose largest side is then what `render` gives.
         recomputes: see `recomputing`.
     """
 
@@ -68,7 +68,9 @@ class SynthesisNetwork(nn.Module):
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
-        raise TypeError(f"{type(self).__name__} must define render")
+        if not self.has_coarse:
+            raise TypeError(f"{type(self).__name__} must define render")
+        return self.render_coarse(ws, noise, self.img_resolution)
 
     def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """About what `render` gives, with a longer side of `side` pixels, a power of two, at a part of the cost.

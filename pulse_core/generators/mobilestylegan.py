@@ -184,9 +184,6 @@ class MobileSynthesis(SynthesisNetwork):
         self.to_image_weight = nn.Parameter(channels_last(weight[order] / 2))
         self.to_image_bias = nn.Parameter(bag.take("synthesis.to_image.bias", 12)[order] / 2)
 
-    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
-        return self.render_coarse(ws, noise, self.img_resolution)
-
     def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         styles = ws.unbind(1)

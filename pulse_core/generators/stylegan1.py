@@ -152,9 +152,6 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         self.torgb_weight = nn.Parameter(channels_last(weight))
         self.torgb_bias = nn.Parameter(bag.take("synthesis.torgb.bias", channels))
 
-    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
-        return self.render_coarse(ws, noise, self.img_resolution)
-
     def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         styles = ws.unbind(1)

@@ -203,9 +203,6 @@ class StyleGAN2Synthesis(SynthesisNetwork):
             self.blocks.append(block)
             channels = block.out_channels
 
-    def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
-        return self.render_coarse(ws, noise, self.img_resolution)
-
     def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         styles = ws.unbind(1)
@@ -227,11 +224,6 @@ def _check_architecture(bag: TensorBag, sides: Sequence[int]) -> None:
         names = [f"synthesis.b{side}.{part}.weight" for side in wanting]
         for name in names if any(name in bag for name in names) else []:
             bag.shape(name, 4)
-
-
-def limited(x: Tensor, limit: float | None) -> Tensor:
-    """x within plus and minus the limit, if there is one."""
-    return x.clamp(-limit, limit) if limit is not None else x
 
 
 def _twice(x: Tensor, kernel: Tensor) -> Tensor:

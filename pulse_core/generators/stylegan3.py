@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 from .base import Generator, SynthesisNetwork, channels_last
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
-from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, limited, nvlabs_mapping, squared_norms
+from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .tensors import TensorBag
 
 BARE = 2  # layers at the end, the image included, that have no margin
@@ -187,7 +187,7 @@ class Layer(nn.Module):
         style = self.affine(w)
         if self.is_rgb:
             x = F.conv2d(x * style[:, :, None, None], self.weight) * self.input_gain + self.bias[:, None, None]
-            return limited(x, self.limit)
+            return _limited(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
         x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.side - 1)
         # the activation's gain comes here already: the image has twice the sides behind the upsampling
@@ -200,8 +200,13 @@ class Layer(nn.Module):
 
     def _filtered(self, x: Tensor) -> Tensor:
         """The nonlinearity, channel by channel: its pictures between the filters are the largest of the network."""
-        x = limited(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
+        x = _limited(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
         return firdown(x, self.down_filter, self.down)
+
+
+def _limited(x: Tensor, limit: float | None) -> Tensor:
+    """x within plus and minus the limit, if there is one."""
+    return x.clamp(-limit, limit) if limit is not None else x
 
 
 def _at_once(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, 
 def looks(tiny, monkeypatch):
     """How often the generator rendered its picture, and how often a coarse one."""
     count = {"whole": 0, "coarse": 0}
-    render, render_coarse = tiny.synthesis.render, tiny.synthesis.render_coarse
+    render_coarse = tiny.synthesis.render_coarse
 
     def counted(ws, noise):
         count["whole"] += 1
@@ -107,7 +107,6 @@ def looks(tiny, monkeypatch):
         count["coarse"] += 1
         return render_coarse(ws, noise, side)
 
-    assert render is not None
     monkeypatch.setattr(tiny.synthesis, "render", counted)
     monkeypatch.setattr(tiny.synthesis, "render_coarse", counted_coarse)
     return count
