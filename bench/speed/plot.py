@@ -25,7 +25,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         time = step_time(_whole(found, case=f"stylegan2-{size}", batch=1, row="ours", device="cpu"))
         points += [(size, time)] if time else []
     sizes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["ours"])
-    sizes.set(title="a step of StyleGAN2", xlabel="pixels a side", ylabel="seconds", xscale="log", yscale="log")
+    sizes.set(title="a step of StyleGAN2", xlabel="pixels a side", ylabel="seconds", xscale="log", ylim=(0, None))
     sizes.set_xticks([size for size, _ in points], [str(size) for size, _ in points])
     sizes.minorticks_off()
     for row in ("published", "recommended"):
