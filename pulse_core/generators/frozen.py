@@ -89,6 +89,8 @@ class Layer:
     filters: L, the first one first. Where there is a demodulation, those behind the first treat all channels alike.
     bias: [C], or None. strength: of the noise, one number or [1, C, 1, 1]; None takes no noise.
     slope: of the leaky rectifier, below 0; 1 is none. limit: of the result; None for none.
+    overwrites: the gradient of the result, to spare memory. Not where the result is added to something: autograd
+        hands the other summand the same tensor.
     """
 
     filters: Sequence[Filter]
@@ -96,6 +98,7 @@ class Layer:
     strength: Tensor | None = None
     slope: float = 1.0
     limit: float | None = None
+    overwrites: bool = False
 
     def __call__(
         self, x: Tensor, noise: Tensor | None = None, style: Tensor | None = None, demod: Tensor | None = None
@@ -148,11 +151,9 @@ class Layer:
         return x, sizes
 
     def adjoint(self, grad: Tensor, demod: Tensor | None, sizes: Sequence[Size]) -> Tensor:
-        """L's, behind the demodulation's."""
+        """Of demod * L, whose filters are at least one."""
         for each, size in zip(self.filters[:0:-1], sizes[:0:-1], strict=True):
             grad = each.adjoint(grad, size)
-        if not self.filters:
-            return grad
         first = self.filters[0]
         if len(grad) == 1 and demod is not None and first.weight.numel() <= grad.numel():
             first, demod = first.scaled(None, demod), None
@@ -186,38 +187,49 @@ class _Applied(torch.autograd.Function):
         layer: Layer = ctx.layer
         x, y, noise, style, demod = ctx.saved_tensors
         wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
-        grad = channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
+        given, grad = grad, channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
         if layer.limit is not None:
             grad = grad.masked_fill(y.abs() >= layer.limit, 0)
-        before = grad
-        if layer.slope != 1:  # y has the sign of what was rectified
-            grad = torch.ops.aten.leaky_relu_backward(grad, y, layer.slope, True)
+        is_ours = layer.overwrites or grad is not given  # what is not may be somebody's else, too
+        with_y = _dot(grad, y) if wants_demod else None
+        if layer.slope != 1:
+            grad, is_ours = _behind_leaky(grad, y, layer.slope, in_place=is_ours), True
         for_noise = for_style = for_demod = None
         if wants_noise and layer.strength is not None:
             for_noise = (grad * layer.strength).sum(1, keepdim=True)
             for_noise = for_noise if len(noise) == len(grad) else for_noise.sum(0, keepdim=True)
-        if wants_demod:
-            for_demod = _for_demod(before, grad, y, noise, layer) / demod
-        del before
-        if wants_x or wants_style:
-            grad = layer.adjoint(grad, demod, ctx.sizes)
+        if with_y is not None:
+            for_demod = _for_demod(with_y, grad, noise, layer) / demod
+        if (wants_x or wants_style) and layer.filters:
+            grad, is_ours = layer.adjoint(grad, demod, ctx.sizes), True
         if wants_style:
             for_style = _dot(grad, x)
         if wants_x and style is not None:
-            grad.mul_(style)
+            grad = grad.mul_(style) if is_ours else grad * style
         return (grad if wants_x else None), for_noise, for_style, for_demod, None
 
 
-def _for_demod(before: Tensor, grad: Tensor, y: Tensor, noise: Tensor | None, layer: Layer) -> Tensor:
+def _behind_leaky(grad: Tensor, y: Tensor, slope: float, *, in_place: bool) -> Tensor:
+    """The gradient of what was rectified; y, the result, has its sign."""
+    backward = torch.ops.aten.leaky_relu_backward
+    if in_place:
+        backward.grad_input(grad, y, slope, True, grad_input=grad)
+        return grad
+    result: Tensor = backward(grad, y, slope, True)
+    return result
+
+
+def _for_demod(with_y: Tensor, grad: Tensor, noise: Tensor | None, layer: Layer) -> Tensor:
     """[B, C, 1, 1]: sum(grad * u) for u = demod * L(x * style), which is not kept.
 
-    As leaky'(v) v = leaky(v) = y, the sum over grad * v, v = u + noise * strength + bias, is that over before * y.
+    As leaky'(v) v = leaky(v) = y, the sum over grad * v, v = u + noise * strength + bias, is with_y: that over y
+    times the gradient of y.
     """
-    total = _dot(before, y)
+    total = with_y
     if layer.bias is not None:
-        total -= grad.sum((2, 3), keepdim=True) * layer.bias[:, None, None]
+        total = total - grad.sum((2, 3), keepdim=True) * layer.bias[:, None, None]
     if noise is not None and layer.strength is not None:
-        total -= (_flat(grad).mT @ _flat(noise)).unsqueeze(-1) * layer.strength
+        total = total - (_flat(grad).mT @ _flat(noise)).unsqueeze(-1) * layer.strength
     return total
 
 

@@ -127,7 +127,7 @@ class StyledConv(nn.Module):
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False) -> Tensor:
-        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE)
+        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
         return (layer.flat() if flat else layer)(x, noise, self.affine(w))
 
 
@@ -144,7 +144,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
         """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse."""
-        x = _grown(x * self.up(ws[0]), flat)
+        x = _grown(Layer((), overwrites=True)(x, style=self.up(ws[0])), flat)
         x = self.conv0(x, ws[0], noise[0], flat)
         return self.conv1(x, ws[1], noise[1], flat)
 

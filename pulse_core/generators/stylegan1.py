@@ -56,7 +56,7 @@ class Epilogue(nn.Module):
         self.style_bias = nn.Parameter(bag.take(f"{prefix}.style_mod.lin.bias", 2 * channels))
 
     def forward(self, x: Tensor, convolution: Layer, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
-        layer = replace(convolution, strength=self.noise_weight, slope=SLOPE)
+        layer = replace(convolution, strength=self.noise_weight, slope=SLOPE, overwrites=True)
         x = (layer.flat() if flat else layer)(x, noise)
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, dim=1)
         return normalised(x, scale + 1, shift, self.norm_eps)

@@ -78,6 +78,7 @@ class StyledConv(nn.Module):
         super().__init__()
         in_channels, out_channels = channels
         weight = bag.take(f"{prefix}.weight", out_channels, in_channels, 3, 3)
+        self.is_added = gain != 1
         self.gain, self.limit = ACT_GAIN * gain, clamp * gain if clamp is not None else None
         self.affine = Affine(bag, prefix, in_channels, w_dim)
         self.register_buffer("wsq", squared_norms(weight))
@@ -99,7 +100,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
         style = self.affine(w)
         demod = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
-        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, self.limit)
+        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, self.limit, overwrites=not self.is_added)
         return (layer.flat() if flat else layer)(x, noise, style[:, :, None, None], demod[:, :, None, None])
 
 
