@@ -186,7 +186,7 @@ class Run:
     def _whole_look(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
         """The picture [B, C, H, W], about 0..1, and its measurement."""
         with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
-            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1) / 2)
+            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1).div_(2))
             return image, self.degradation.measure(image)
 
     def _weight(self, place: int) -> Tensor | float:
@@ -258,12 +258,13 @@ class _Best:
     ) -> None:
         """Keeps what is better. A score that is not finite never is."""
         sooner = (found & ~self._found) | ((found == self._found) & (score < self._score))
-        better = sooner & score.isfinite()
-        if not bool(better.any()):
+        rows = (sooner & score.isfinite()).nonzero().flatten().tolist()
+        if not rows:
             return
         if self.image.numel() == 0:
             self.image, self.ws, self.noise = image.clone(), ws.clone(), [n.detach().clone() for n in noise]
         kept_new = ((self.l2, l2), (self._score, score), (self._found, found), (self.image, image), (self.ws, ws))
         for kept, new in (*kept_new, *zip(self.noise, noise, strict=True)):
-            kept[better] = new[better]
-        self.step[better.cpu()] = step
+            for row in rows:
+                kept[row] = new[row]
+        self.step[rows] = step
