@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -191,19 +191,33 @@ def _mean(results: Measured, name: str) -> float:
 
 
 def _leads(found: Measured) -> str:
-    rows = []
-    for lead in LEADS:
-        for without in chosen(found, "step", without=lead):
-            case = without["order"]["case"]
-            mine = [each for each in _at(found, (case, 1, "cpu"), "ours") if "without" not in each["order"]]
-            slower = _ratio(step_time([without]), step_time(mine))
-            memory = _ratio(_peak([without]), _peak(mine))
-            rows.append([f"`{lead}`", case, _text(slower, ".2f"), _text(memory, ".2f")])
+    without = chosen(found, "step", without=LEADS[0])
+    rows = [row for lead in (None, *LEADS) for each in without for row in _lead(found, lead, each["order"]["case"])]
+    names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
+    names += ["faster than published (plain)", "share of its memory"]
     text = (
-        f"A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all. "
-        f"The leads that are settings ({', '.join(list(CHANGES)[1:])}) are in the table above."
+        f"A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all, and "
+        f"against the published code, or the plain loop where that was not measured. In ComfyUI, whose process is not "
+        f"ours, `memory` is always left out. The leads that are settings ({', '.join(list(CHANGES)[1:])}) are in the "
+        f"table above."
     )
-    return _table("What each lead gives", ["without", "generator", "times slower", "times the memory"], rows, text)
+    return _table("What each lead gives", names, rows, text)
+
+
+def _lead(found: Measured, lead: str | None, case: str) -> Iterator[list[str]]:
+    """The row of a step without it; None: with all."""
+    key = (case, 1, "cpu")
+    all_on, without = (
+        [each for each in _at(found, key, "ours") if each["order"].get("without") == left] for left in (None, lead)
+    )
+    slow = _at(found, key, "published") or _at(found, key, "plain")
+    times, peaks = ([measure(each) for each in (without, all_on, slow)] for measure in (step_time, _peak))
+    if times[0] is None:
+        return
+    ratios = (_ratio(times[0], times[1]), _ratio(peaks[0], peaks[1]), _ratio(times[2], times[0]))
+    name = "nothing" if lead is None else f"`{lead}`"
+    numbers = (_text(each, ".2f") for each in (*ratios, _ratio(peaks[0], peaks[2])))
+    yield [name, case, _text(times[0], ".2f"), _text(peaks[0], ".0f"), *numbers]
 
 
 def _fits(found: Measured) -> str:
