@@ -196,10 +196,10 @@ def _leads(found: Measured) -> str:
     names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
     names += ["faster than published (plain)", "share of its memory"]
     text = (
-        f"A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all, and "
-        f"against the published code, or the plain loop where that was not measured. In ComfyUI, whose process is not "
-        f"ours, `memory` is always left out. The leads that are settings ({', '.join(list(CHANGES)[1:])}) are in the "
-        f"table above."
+        "A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all, "
+        "and against the published code, or the plain loop where that was not measured. In ComfyUI, whose process is "
+        "not ours, `memory` is always left out. The leads that are settings "
+        f"({', '.join(list(CHANGES)[1:])}) are in the table above."
     )
     return _table("What each lead gives", names, rows, text)
 

@@ -190,7 +190,7 @@ class _Applied(torch.autograd.Function):
         given, grad = grad, channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
         if layer.limit is not None:
             grad = grad.masked_fill(y.abs() >= layer.limit, 0)
-        is_ours = layer.overwrites or grad is not given  # what is not may be somebody's else, too
+        is_ours = layer.overwrites or grad is not given  # else it may be somebody else's, too
         with_y = _dot(grad, y) if wants_demod else None
         if layer.slope != 1:
             grad, is_ours = _behind_leaky(grad, y, layer.slope, in_place=is_ours), True

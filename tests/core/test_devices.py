@@ -64,7 +64,9 @@ def test_steps_of_a_search(name, preset):
     assert all(value.is_meta for value in run.optimizer.values)
 
 
-@pytest.mark.parametrize("text", ["bicubic(16, 16)", "motion(5, 30)+area(16, 16)+noise(0.1)", "lanczos(16, 16)+jpeg(40)", "blur(2)+grey"])
+@pytest.mark.parametrize(
+    "text", ["bicubic(16, 16)", "motion(5, 30)+area(16, 16)+noise(0.1)", "lanczos(16, 16)+jpeg(40)", "blur(2)+grey"]
+)
 def test_degradations(text):
     degradation = parse_degradation(text)
     with OneDevice():

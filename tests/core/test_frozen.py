@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from zoo import ZOO
 
 from pulse_core.generators.frozen import Filter, Layer
 from pulse_core.generators.stylegan1 import normalised
+from pulse_core.loading import generator_from
 
 DOUBLE = torch.float64
 
@@ -58,6 +60,7 @@ def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, pa
         strength,
         1.0 if parts == "linear" else 0.2,
         4.0 if parts == "limited" else None,
+        overwrites=parts in ("all", "linear"),
     )
     x = drawn(images, 4, side, side, seed=3)
     shape = plain(layer, x, None, None, None).shape
@@ -102,6 +105,30 @@ def test_neither_what_goes_in_nor_its_gradient_is_changed():
     layer(x, style=style).backward(upstream)
     assert torch.equal(x, before)
     assert torch.equal(upstream, kept)
+
+
+@pytest.mark.parametrize("slope", [0.2, 1.0])
+def test_the_gradient_that_another_summand_gets_is_left_alone(slope):
+    x, other, style = (
+        drawn(1, 4, *size, seed=seed).requires_grad_() for seed, size in enumerate([(8, 8)] * 2 + [(1, 1)])
+    )
+    weight = drawn(1, 4, 8, 8, seed=3)
+    _, for_other = torch.autograd.grad(((Layer((), slope=slope)(x, style=style) + other) * weight).sum(), (x, other))
+    torch.testing.assert_close(for_other, weight)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
+    animal = ZOO[name]()
+    generator = generator_from(animal.tensors, animal.facts, name=name).double()
+    ws = drawn(2, generator.num_ws, generator.w_dim).requires_grad_()
+    noise = [drawn(2, 1, *shape).requires_grad_() for shape in generator.noise_shapes]
+    found = []
+    for without in ("", "layers"):
+        monkeypatch.setenv("PULSE_WITHOUT", without)
+        image = generator.synthesis(ws, noise=noise)
+        found.append(torch.autograd.grad((image * drawn(*image.shape, seed=1)).sum(), [ws, *noise], allow_unused=True))
+    torch.testing.assert_close(*found)
 
 
 def test_the_features_between_two_layers_are_kept_once():
