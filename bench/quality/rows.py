@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 
-STEPS = 100  # as many evaluations of the generator are as good as the same time
+STEPS = 100
 BICUBIC, MAIN = "bicubic", ("published", "recommended")
 EXACT = "recommended, exact"  # the same searches with the remaining error taken off: consistency 1
 SHORT = "recommended, 100 steps"  # recommended goes on where a face is not found

@@ -24,8 +24,9 @@ INTRODUCTION = """# How good the faces are
 {notice}
 
 Written by `make quality` on {date} with torch {torch} on {machine} ({threads} threads). Searches take {steps}
-steps of the default generator, which cost the same in every row, where its name says nothing else; **recommended** goes
-on where a face is not found, up to twice as long ("{short}" does not). Means, and behind ± the half width of a
+steps of the default generator, where the name says nothing else. But for **published** most of them look at a coarse
+picture, at a part of the cost, and stop early where the face is found and has settled; **recommended** goes on where it
+is not found, up to twice as long ("{short}" does not). Means, and behind ± the half width of a
 95 % interval over the targets. The scores are those of `bench/scorers` and no search looks at them. Cell by cell:
 `QUALITY.json`.
 
