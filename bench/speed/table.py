@@ -191,8 +191,9 @@ def _mean(results: Measured, name: str) -> float:
 
 
 def _leads(found: Measured) -> str:
-    without = chosen(found, "step", without=LEADS[0])
-    rows = [row for lead in (None, *LEADS) for each in without for row in _lead(found, lead, each["order"]["case"])]
+    orders = [each["order"] for each in chosen(found, "step")]
+    cases = dict.fromkeys(order["case"] for order in orders if "without" in order)
+    rows = [row for lead in (None, *LEADS) for case in cases for row in _lead(found, lead, case)]
     names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
     names += ["faster than published (plain)", "share of its memory"]
     text = (

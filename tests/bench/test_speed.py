@@ -97,7 +97,9 @@ def test_the_tables_say_what_was_measured_and_what_failed_is_left_out(tmp_path, 
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.strip() == capsys.readouterr().out.strip()
     assert "| ffhq-mobile | 1 | cpu | 0.40 | 2.00 | - | 5.0 | - | 25% | 1000 | 2000 | - |" in text
-    assert "| `memory` | ffhq-mobile | 2.00 | 1.00 |" in text
+    assert "| nothing | ffhq-mobile | 0.40 | 1000 | 1.00 | 1.00 | 5.00 | 0.50 |" in text
+    assert "| `memory` | ffhq-mobile | 0.80 | 1000 | 2.00 | 1.00 | 2.50 | 0.50 |" in text
+    assert "`layers` |" not in text
     assert (
         "| recommended | cpu | 1 | 1 of 1 | 1 of 1 | 4.0 | 2.0 (1) | 90 | 0.00090 | 1.00 | 50.0 (50.0 to 50.0) |"
         in text
