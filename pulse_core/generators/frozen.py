@@ -5,7 +5,7 @@ sum between two of them is a pass over the features of its own, forward and back
 
     y = limit(leaky(demod * L(x * style) + noise * strength + bias)),    L a chain of convolutions,
 
-keeps x and y alone, from which its gradients follow (and y is the next layer's x): a part of the memory and time.
+keeps x and y at most, from which its gradients follow (and y is the next layer's x): a part of the memory and time.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class _Applied(torch.autograd.Function):
         if layer.limit is not None:
             y.clamp_(-layer.limit, layer.limit)
         ctx.layer = layer
-        ctx.save_for_backward(x if style is not None else None, y, noise, style, demod)
+        needs_y = layer.slope != 1 or layer.limit is not None or demod is not None
+        ctx.save_for_backward(None if style is None else x, y if needs_y else None, noise, style, demod)
         return y
 
     @staticmethod
