@@ -56,6 +56,11 @@ def from_pil(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def to_picture(image: Tensor) -> Tensor:
+    """What a generator makes, [..., C, H, W] of about -1..1, as RGB of about 0..1, not clamped; see `to_rgb`."""
+    return to_rgb((image + 1).div_(2))
+
+
 def to_rgb(image: Tensor) -> Tensor:
     """[..., C, H, W] with C of 1 (grey), 2 (grey and alpha), 3 or 4 (alpha) -> [..., 3, H, W], alpha on white.
 

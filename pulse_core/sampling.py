@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .generators import Generator
 from .generators.mapping import draw_labels
-from .images import to_rgb
+from .images import to_picture
 
 if TYPE_CHECKING:
     from .saved_latents import Latent
@@ -41,7 +41,7 @@ def sample(
         c = draw_labels(1, generator.c_dim, class_index, random)
         with torch.no_grad():
             ws = generator.mapping(z.to(like), c, truncation_psi=truncation_psi)
-            image = to_rgb((generator.synthesis(ws, noise_mode="const") + 1) / 2)
+            image = to_picture(generator.synthesis(ws, noise_mode="const"))
         yield image[0].clamp(0, 1), ws[0]
 
 
@@ -62,4 +62,4 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
         maps = one.noise if noise == "kept" and one.noise else None
         with torch.no_grad():
             image = generator.synthesis(one.ws, noise_mode="none" if noise == "none" else "const", noise=maps)
-            yield to_rgb((image[0] + 1) / 2).clamp(0, 1)
+            yield to_picture(image[0]).clamp(0, 1)

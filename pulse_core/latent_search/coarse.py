@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..degradations import Degradation
 from ..generators import Generator
-from ..images import to_rgb
+from ..images import to_picture
 
 _TIMES = 2  # the target's size, at least
 _WORTH = 4  # times smaller than the whole picture, at least: else it saves nothing
@@ -53,7 +53,7 @@ class CoarseLook:
             whole: the measurement of the whole picture of these very ws and noise, where that was looked at; the
                 first time it must be.
         """
-        image = to_rgb((self._generator.synthesis.render_coarse(ws, noise, self._side) + 1) / 2)
+        image = to_picture(self._generator.synthesis.render_coarse(ws, noise, self._side))
         if not self._degradation.takes_any_size:
             image = F.interpolate(image, self._generator.size)
         measured = self._degradation.measure(image)

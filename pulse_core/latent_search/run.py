@@ -13,7 +13,7 @@ from ..degradations import Degradation
 from ..errors import SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import to_rgb
+from ..images import to_picture
 from ..latents import SEEDS, draw_noise, layer_numbers
 from ..losses import LossInputs, mean_squared_error, parse_loss
 from .coarse import CoarseLook
@@ -186,7 +186,7 @@ class Run:
     def _whole_look(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
         """The picture [B, C, H, W], about 0..1, and its measurement."""
         with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
-            image = to_rgb((self.generator.synthesis(ws, noise=self.noise) + 1).div_(2))
+            image = to_picture(self.generator.synthesis(ws, noise=self.noise))
             return image, self.degradation.measure(image)
 
     def _weight(self, place: int) -> Tensor | float:
