@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,16 +23,17 @@ from torch import Tensor
 
 from . import catalogue
 from .checkpoints import read_checkpoint, safetensors_format
+from .encoder import Encoder, encoder_path, fit_encoder
 from .errors import CheckpointError, SettingError
 from .generators import Generator
 from .generators.mapping import SLOPE, draw_labels
-from .starts import StartRegression, fit_starts
 
 DEFAULT_SAMPLES = 1_000_000
 FIT_SUFFIX = ".gaussian.safetensors"
 PULSE_FIT = "gaussian_fit.pt"  # the published code's file
 _BATCH = 4096
-_PARTS = {"mean", "std", "covariance", "start.mean", "start.weight"}
+_PARTS = {"mean", "std", "covariance"}
+_PAST = {"start.mean", "start.weight"}  # a regression that fits once had instead of an encoder
 _FLATTEST = 1e-6  # of the largest variance
 
 log = logging.getLogger(__name__)
@@ -41,25 +44,26 @@ class LatentGaussian:
     """What W looks like before the last LeakyReLU.
 
     mean, std: [w_dim] each. covariance: [w_dim, w_dim]; None, as in PULSE's own file, takes the dimensions as
-    independent. start: guesses a latent from a picture; None where none was fitted.
+    independent. start: guesses a latent from a picture; None where none was trained.
     """
 
     mean: Tensor
     std: Tensor
     covariance: Tensor | None = None
-    start: StartRegression | None = None
+    start: Encoder | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> LatentGaussian:
         """With all its tensors changed, for example moved to a device."""
         covariance = None if self.covariance is None else change(self.covariance)
-        start = self.start and replace(self.start, mean=change(self.start.mean), weight=change(self.start.weight))
+        start = None if self.start is None else self.start.each(change)
         return LatentGaussian(change(self.mean), change(self.std), covariance, start)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its tensors."""
+        """SHA-256 of its tensors, and of its encoder's."""
         digest = hashlib.sha256()
-        for tensor in self.tensors().values():
+        encoder = {} if self.start is None else self.start.tensors()
+        for tensor in (*self.tensors().values(), *encoder.values()):
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -74,6 +78,12 @@ class LatentGaussian:
         values, vectors = torch.linalg.eigh(self.covariance.double().cpu())
         spread = values.clamp(min=_FLATTEST * float(values.max())).sqrt().flip(0)
         return vectors.flip(1).to(self.mean), spread.to(self.mean)
+
+    @property
+    def signs(self) -> Tensor:
+        """[w_dim], 1 or -1: the sign of the largest number of each principal axis, which is left to chance."""
+        axes = self.axes[0].cpu()
+        return axes.gather(0, axes.abs().argmax(0, keepdim=True))[0].sign().to(torch.int8)
 
     def whiten(self, ws: Tensor) -> Tensor:
         """Style vectors [..., w_dim] -> white latents: standard normal for those that the generator draws."""
@@ -101,28 +111,28 @@ class LatentGaussian:
         return (F.leaky_relu(ws, 1 / SLOPE) - self.mean.to(ws)) / self.std.to(ws)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All there is, by the names that a file has for it."""
+        """All there is but the encoder, by the names that a file has for it."""
         tensors = {"mean": self.mean, "std": self.std}
         if self.covariance is not None:
             tensors["covariance"] = self.covariance
-        if self.start is not None:
-            height, width = self.start.size
-            tensors |= {"start.mean": self.start.mean.reshape(-1, height, width), "start.weight": self.start.weight}
         return tensors
 
     def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
-        """Writes all there is as a safetensors file, whole or not at all."""
+        """Writes all there is as a safetensors file, whole or not at all; the encoder as another one beside it."""
         tensors = {name: tensor.float().cpu().contiguous() for name, tensor in self.tensors().items()}
+        if self.start is not None:  # first: a fit without its encoder is usable, and completed when it is asked for
+            self.start.save(encoder_path(path), metadata)
         safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
     def load(path: Path | str) -> LatentGaussian:
-        """Reads what `save` wrote, or PULSE's gaussian_fit.pt.
+        """Reads what `save` wrote, with the encoder beside it where there is one, or PULSE's gaussian_fit.pt.
 
         Raises:
-            CheckpointError: not a fit.
+            CheckpointError: not a fit, or the encoder is not one, or not this generator's.
         """
-        tensors = {name: tensor.read().float() for name, tensor in read_checkpoint(path).tensors.items()}
+        checkpoint = read_checkpoint(path)
+        tensors = {name: tensor.read().float() for name, tensor in checkpoint.tensors.items() if name not in _PAST}
         mean, std, covariance = (tensors.get(name) for name in ("mean", "std", "covariance"))
         if mean is None or std is None or not _fits(mean, std, covariance) or set(tensors) - _PARTS:
             raise CheckpointError(
@@ -130,7 +140,9 @@ class LatentGaussian:
                 "a latent Gaussian fit: the tensors mean and std, one number each a dimension of W.",
                 "make one with `python -m pulse_core fit GENERATOR`.",
             )
-        return LatentGaussian(mean, std, covariance, _start(path, tensors))
+        fit = LatentGaussian(mean, std, covariance)
+        beside = encoder_path(path)
+        return replace(fit, start=_encoder(beside, fit, checkpoint.facts)) if beside.is_file() else fit
 
 
 def _fits(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
@@ -139,17 +151,19 @@ def _fits(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
     return mean.ndim == 1 and std.shape == mean.shape and square
 
 
-def _start(path: Path | str, tensors: dict[str, Tensor]) -> StartRegression | None:
-    mean, weight = tensors.get("start.mean"), tensors.get("start.weight")
-    if mean is None and weight is None:
-        return None
-    if mean is None or weight is None or mean.ndim != 3 or weight.shape != (mean.numel(), tensors["mean"].numel()):
+def _encoder(path: Path, fit: LatentGaussian, facts: Mapping[str, Any]) -> Encoder:
+    """The encoder in a file, which speaks of the axes of this fit."""
+    encoder = Encoder.load(path)
+    other = read_checkpoint(path).facts
+    is_others = any(name in other and other[name] != facts.get(name) for name in ("content_hash", "class"))
+    if is_others or encoder.w_dim != len(fit.mean):
         raise CheckpointError(
-            f"The start regression in {path} is not whole.",
-            "start.mean [C, h, w] and start.weight [C * h * w, w_dim].",
-            "fit again with `python -m pulse_core fit GENERATOR --starts N`.",
+            f"The encoder in {path} is for another generator or class: w_dim {encoder.w_dim}, "
+            f"{other.get('generator', 'of no name')!r}.",
+            f"the encoder of the fit beside it, w_dim {len(fit.mean)}, or none.",
+            "delete it, or make both anew with `python -m pulse_core fit GENERATOR --starts N`.",
         )
-    return StartRegression(mean.flatten(), weight, (mean.shape[1], mean.shape[2]))
+    return encoder.facing(fit.signs)
 
 
 def fit_gaussian(
@@ -231,7 +245,7 @@ def gaussian_for(
     """The fit of a generator: shipped with the pack, cached beside its checkpoint, or made and cached now.
 
     Args:
-        start_pairs: where the fit has no start regression, make it from so many rendered images; 0: leave it.
+        start_pairs: where the fit has no encoder, train it with so many rendered images; 0: leave it.
 
     For the other arguments and errors see `fit_gaussian`.
     """
@@ -245,14 +259,23 @@ def gaussian_for(
     else:
         fit = known
     if start_pairs and fit.start is None:
-        start = fit_starts(generator, fit, start_pairs, class_index=class_index, on_progress=on_progress)
+        folder = None if cache is None else training_path(cache)
+        start = fit_encoder(generator, fit, start_pairs, class_index=class_index, cache=folder, on_progress=on_progress)
         fit = replace(fit, start=start)
     if cache is not None and fit is not known:
         try:
             fit.save(cache, fit_metadata(generator, samples, seed, class_index))
         except OSError as error:
             log.warning("The latent Gaussian fit could not be cached at %s (%s); it will be made again.", cache, error)
+        else:
+            shutil.rmtree(training_path(cache), ignore_errors=True)
     return fit
+
+
+def training_path(fit: Path) -> Path:
+    """The folder in which the training of a fit's encoder keeps its pairs, until it is done."""
+    path = encoder_path(fit)
+    return path.with_name(path.name.removesuffix(path.suffix) + ".training")
 
 
 def cache_path(generator: Generator, samples: int, seed: int, class_index: int | None = None) -> Path | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata
+from ..encoder import DEFAULT_PAIRS, encoder_path, fit_encoder
+from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata, training_path
 from ..loading import load_generator
 from ..pipeline import best_device
-from ..starts import DEFAULT_PAIRS, fit_starts
 from .options import add_class, add_loading, add_seed
 
 NAME = "fit"
@@ -28,8 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help=f"also learn to guess latents from pictures, from N rendered images ({DEFAULT_PAIRS} serve well): "
-        "searches then begin closer",
+        nargs="?",
+        const=DEFAULT_PAIRS,
+        help=f"also train an encoder that guesses latents from pictures, with N rendered images ({DEFAULT_PAIRS} "
+        "unless said otherwise: about an hour on two cores, minutes on a GPU): searches then begin nearly there. "
+        "A stopped one goes on",
     )
     add_class(parser)
     add_seed(parser, "of the samples")
@@ -42,25 +46,44 @@ def run(args: argparse.Namespace) -> int:
     """Writes the fit."""
     generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
     label = args.class_index
-    with _Bar(args.samples, "samples") as bar:
-        fit = fit_gaussian(generator, args.samples, args.seed, class_index=label, on_progress=bar.count)
-    if args.starts:
-        with _Bar(args.starts, "images") as bar:
-            fit = replace(fit, start=fit_starts(generator, fit, args.starts, class_index=label, on_progress=bar.count))
-    output = args.output or cache_path(generator, args.samples, args.seed, args.class_index)
+    with _Bars("samples") as bars:
+        fit = fit_gaussian(generator, args.samples, args.seed, class_index=label, on_progress=bars.count)
+    output = args.output or cache_path(generator, args.samples, args.seed, label)
     assert output is not None  # a loaded generator has a file
-    fit.save(output, fit_metadata(generator, args.samples, args.seed, args.class_index))
-    guess = f", and a guess of latents from {args.starts} images" if args.starts else ""
-    print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples{guess}")
+    if args.starts:
+        with _Bars("images", "steps") as bars:
+            start = fit_encoder(
+                generator,
+                fit,
+                args.starts,
+                class_index=label,
+                cache=training_path(output),
+                on_progress=bars.count,
+            )
+        fit = replace(fit, start=start)
+    fit.save(output, fit_metadata(generator, args.samples, args.seed, label))
+    shutil.rmtree(training_path(output), ignore_errors=True)
+    print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples")
+    if args.starts:
+        print(f"{encoder_path(output)}: a guess of latents from {args.starts} images")
     return 0
 
 
-class _Bar(tqdm):
-    """A progress bar for what is counted."""
+class _Bars:
+    """A progress bar for each thing that is counted, one after another."""
 
-    def __init__(self, total: int, unit: str):
-        super().__init__(total=total, unit=unit, unit_scale=True)
+    def __init__(self, *units: str):
+        self._units, self._bar = list(units), tqdm(disable=True)
 
     def count(self, done: int, total: int) -> None:
-        """So many are done."""
-        self.update(done - self.n)
+        """So many of the present thing are done; the next one begins where the last has all."""
+        if self._bar.disable or self._bar.n >= self._bar.total:
+            self._bar.close()
+            self._bar = tqdm(total=total, unit=self._units.pop(0), unit_scale=True)
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

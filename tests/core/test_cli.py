@@ -109,6 +109,8 @@ def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
     assert run("fit", tiny_file, *words) == 0
     assert "a guess of latents from 100 images" in capsys.readouterr().out
     assert LatentGaussian.load(out).start is not None
+    assert (tmp_path / "fit.encoder.safetensors").is_file()
+    assert not list(tmp_path.glob("*.training"))
 
 
 def test_ctrl_c_keeps_what_is_finished_and_nothing_half(tiny_file, faces, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from tiny import save_tiny
 
 from pulse_core import catalogue, gaussian
 from pulse_core.degradations.bicubic import downsample
+from pulse_core.encoder import encoder_path
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
 from pulse_core.generators import build_generator
@@ -117,6 +118,7 @@ def test_known_generators_bring_their_fit():
         fit = LatentGaussian.load(path)
         assert fit.std.min() > 0
         assert fit.covariance is not None
+        assert encoder_path(path).stat().st_size < 8_000_000
         assert fit.start is not None
 
 
@@ -130,9 +132,13 @@ def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
 
 
 @pytest.mark.weights
-def test_the_shipped_guess_knows_what_pictures_show(ffhq_mobile):
+@pytest.mark.parametrize(("side", "unknown"), [(16, 0.7), (32, 0.6)])
+def test_the_shipped_guess_knows_what_pictures_show(ffhq_mobile, side, unknown):
     shipped = gaussian_for(ffhq_mobile)
     images, ws = zip(*sample(ffhq_mobile, range(6)), strict=True)
-    guess = shipped.start.guess(downsample(torch.stack(images), size=(32, 32)))[:, :10]
-    truth = shipped.whiten(torch.stack(ws)[:, 0])[:, :10]
-    assert float((guess - truth).square().sum()) < 0.85 * float(truth.square().sum())
+    mean, std = shipped.start.posterior(downsample(torch.stack(images), size=(side, side)))
+    truth = shipped.whiten(torch.stack(ws)[:, 0])
+    variance = shipped.axes[1].square()
+    error = (mean - truth).square()
+    assert float((error * variance).sum()) < unknown * float((truth.square() * variance).sum())
+    assert 0.7 < float((error / std.square()).mean()) < 1.4

@@ -1,0 +1,300 @@
+"""The encoder: a latent, and how sure it is, from a small picture."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pulse_core.degradations.bicubic import downsample
+from pulse_core.encoder import Encoder, encoder_path, fit_encoder, training
+from pulse_core.encoder.augmentation import augmented, before_strange_backgrounds
+from pulse_core.encoder.network import canonical_size
+from pulse_core.encoder.pairs import SHARD, draw_pairs
+from pulse_core.errors import CheckpointError, SettingError
+from pulse_core.gaussian import LatentGaussian, gaussian_for, training_path
+from pulse_core.latent_search.config import RECOMMENDED
+from pulse_core.latent_search.loop import search
+from pulse_core.loading import load_generator
+from pulse_core.sampling import sample
+
+
+@pytest.fixture(scope="module")
+def start(tiny, tiny_fit):
+    return fit_encoder(tiny, tiny_fit, 400)
+
+
+@pytest.fixture(scope="module")
+def unlearned():
+    """Of the tiny generator's shape, with random weights all over."""
+    encoder = Encoder(16, (32, 32)).filled(torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(encoder.head.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    return encoder.each(lambda tensor: tensor)
+
+
+def faces(tiny, tiny_fit, side):
+    images, ws = zip(*sample(tiny, range(50)), strict=True)
+    return downsample(torch.stack(images), size=(side, side)), tiny_fit.whiten(torch.stack(ws)[:, 0])
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_a_guess_is_closer_than_the_mean_and_knows_how_close(tiny, tiny_fit, start, side):
+    pictures, truth = faces(tiny, tiny_fit, side)
+    mean, std = start.posterior(pictures)
+    assert torch.equal(mean, start.guess(pictures))
+    error = (mean - truth).square()
+    assert float(error.mean()) < 0.9 * float(truth.square().mean())
+    assert 0.7 < float((error / std.square()).mean()) < 1.4
+
+
+def test_a_search_begins_with_the_guess(tiny, tiny_fit, start):
+    image, _ = next(sample(tiny, [7]))
+    target = downsample(image[None], size=(8, 8))
+    first = {}
+    for name, fit in (("guess", replace(tiny_fit, start=start)), ("prior", tiny_fit)):
+        search(
+            tiny,
+            target,
+            fit,
+            replace(RECOMMENDED, steps=1),
+            on_step=lambda s, n=name: first.setdefault(n, s.l2.clone()) is None,
+        )
+    assert float(first["guess"]) < float(first["prior"])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 16), (33, 40), (20, 64), (128, 128)])
+def test_pictures_of_any_size_are_guessed(unlearned, size):
+    mean, std = unlearned.posterior(torch.rand(2, 3, *size))
+    assert mean.shape == std.shape == (2, 16)
+    assert mean.isfinite().all()
+    assert (std > 0).all()
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (512, 256), (384, 512), (32, 32), (16, 1024)])
+def test_it_looks_at_pictures_of_the_generators_shape(size):
+    height, width = canonical_size(size)
+    assert max(height, width) == min(64, max(size))
+    assert height % 16 == width % 16 == 0
+    assert abs(height / max(height, width) - size[0] / max(size)) <= 16 / max(height, width)
+    encoder = Encoder(8, (height, width)).filled(torch.Generator().manual_seed(0))
+    assert encoder.guess(torch.rand(1, 3, height // 2, width // 2)).shape == (1, 8)
+
+
+def test_a_picture_is_guessed_alike_alone_and_in_a_batch(unlearned):
+    pictures = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    together = unlearned.posterior(pictures)
+    for row, picture in enumerate(pictures.split(1)):
+        for alone, all_of_them in zip(unlearned.posterior(picture), together, strict=True):
+            torch.testing.assert_close(alone[0], all_of_them[row], rtol=1e-5, atol=1e-5)
+
+
+def test_an_untrained_one_says_the_prior():
+    encoder = Encoder(16, (32, 32)).filled(torch.Generator().manual_seed(0))
+    mean, std = encoder.posterior(torch.rand(3, 3, 16, 16))
+    assert torch.equal(mean, torch.zeros(3, 16))
+    assert torch.equal(std, torch.ones(3, 16))
+
+
+def test_the_large_one_stays_small():
+    encoder = Encoder(512, canonical_size((1024, 1024)))
+    assert sum(weight.numel() for weight in encoder.parameters()) < 4_000_000
+
+
+def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
+    pictures = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    fit = replace(tiny_fit, start=unlearned).each(lambda tensor: tensor.double())
+    assert fit.start.head.weight.dtype == torch.float64
+    assert fit.start.guess(pictures).dtype == unlearned.guess(pictures).dtype == torch.float64
+    torch.testing.assert_close(fit.start.guess(pictures), unlearned.guess(pictures), rtol=0, atol=1e-4)
+    assert replace(tiny_fit, start=unlearned).each(lambda tensor: tensor.to("meta")).start.head.weight.is_meta
+
+
+def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
+    signs = torch.ones(16, dtype=torch.int8)
+    signs[::2] = -1
+    pictures = torch.rand(2, 3, 16, 16)
+    mean, std = unlearned.posterior(pictures)
+    turned_mean, turned_std = unlearned.facing(signs).posterior(pictures)
+    torch.testing.assert_close(turned_mean, mean * signs)
+    torch.testing.assert_close(turned_std, std)
+    torch.testing.assert_close(unlearned.facing(signs).facing(unlearned.signs).guess(pictures), mean)
+
+
+def test_the_axes_of_another_machine_are_allowed_for(tmp_path, tiny_fit, unlearned):
+    own = unlearned.facing(tiny_fit.signs)
+    replace(tiny_fit, start=own).save(tmp_path / "a.safetensors")
+    own.facing(-tiny_fit.signs).save(encoder_path(tmp_path / "a.safetensors"))
+    pictures = torch.rand(2, 3, 16, 16)
+    loaded = LatentGaussian.load(tmp_path / "a.safetensors").start
+    torch.testing.assert_close(loaded.guess(pictures), own.guess(pictures), rtol=1e-2, atol=1e-2)
+
+
+def test_a_fit_keeps_it_in_a_file_of_its_own(tmp_path, tiny_fit, start):
+    path = tmp_path / "a.gaussian.safetensors"
+    fit = replace(tiny_fit, start=start)
+    fit.save(path, {"content_hash": "1234"})
+    assert encoder_path(path) == tmp_path / "a.encoder.safetensors"
+    assert load_file(encoder_path(path))["stem.weight"].dtype == torch.float16
+    again = LatentGaussian.load(path)
+    for name, tensor in start.tensors().items():
+        assert torch.equal(again.start.tensors()[name], tensor), name
+    assert again.digest == fit.digest != tiny_fit.digest
+    encoder_path(path).unlink()
+    assert LatentGaussian.load(path).start is None
+
+
+def test_a_regression_of_earlier_files_is_ignored(tmp_path, tiny_fit):
+    past = {"start.mean": torch.zeros(3, 2, 2), "start.weight": torch.zeros(12, 16)}
+    save_file(tiny_fit.tensors() | past, tmp_path / "a.safetensors")
+    fit = LatentGaussian.load(tmp_path / "a.safetensors")
+    assert fit.start is None
+    assert torch.equal(fit.covariance, tiny_fit.covariance)
+
+
+def broken(tensors):
+    yield {name: tensor for name, tensor in tensors.items() if name != "size"}
+    yield {name: tensor for name, tensor in tensors.items() if name != "body.1.norm.weight"}
+    yield tensors | {"more": torch.zeros(1)}
+    yield tensors | {"size": torch.tensor([32, 30])}
+    yield tensors | {"size": torch.tensor([2**40, 2**40])}
+    yield tensors | {"size": torch.zeros(2, 2, dtype=torch.int64)}
+    yield tensors | {"size": torch.full((2,), float("nan"))}
+    yield tensors | {"signs": torch.ones((), dtype=torch.int8)}
+    yield tensors | {"signs": torch.ones(17, dtype=torch.int8)}
+    yield tensors | {"signs": torch.ones(0, dtype=torch.int8)}
+    yield tensors | {"signs": torch.ones(10_000_000, dtype=torch.int8)}
+    yield tensors | {"signs": torch.zeros(16, dtype=torch.int8)}
+    yield tensors | {"stem.weight": torch.zeros(8, 12, 1, 1)}
+    yield tensors | {"head.bias": torch.full((32,), float("nan"))}
+
+
+@pytest.mark.parametrize("case", range(14))
+def test_a_broken_file_is_told(tmp_path, unlearned, case):
+    path = tmp_path / "a.encoder.safetensors"
+    unlearned.save(path)
+    save_file(list(broken(load_file(path)))[case], path)
+    with pytest.raises(CheckpointError) as told:
+        Encoder.load(path)
+    assert str(path) in told.value.found
+    assert told.value.accepted.startswith("an encoder as this pack writes it")
+    assert "--starts" in told.value.remedy
+
+
+def test_the_encoder_of_another_generator_is_refused(tmp_path, tiny_fit, start):
+    path = tmp_path / "a.gaussian.safetensors"
+    replace(tiny_fit, start=start).save(path, {"content_hash": "1234", "class": "all"})
+    tiny_fit.save(path, {"content_hash": "5678", "class": "all"})
+    with pytest.raises(CheckpointError, match=r"The encoder in .* is for another generator or class"):
+        LatentGaussian.load(path)
+    Encoder(8, (32, 32)).filled(torch.Generator().manual_seed(0)).save(encoder_path(path))
+    with pytest.raises(CheckpointError, match="w_dim 8"):
+        LatentGaussian.load(path)
+
+
+def test_pairs_are_the_same_with_and_without_a_folder_and_after_a_stop(tiny, tiny_fit, tmp_path, monkeypatch):
+    monkeypatch.setattr("pulse_core.encoder.pairs.SHARD", 32)
+    pictures, white = draw_pairs(tiny, tiny_fit, 70)
+    assert pictures.shape == (70, 3, 32, 32)
+    assert pictures.dtype == torch.uint8
+    assert white.shape == (70, 16)
+    assert white.dtype == torch.float16
+    seen = []
+
+    def stop(done, total):
+        seen.append(done)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_pairs(tiny, tiny_fit, 70, folder=tmp_path, on_progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs-0000-32.safetensors"]
+    seen.clear()
+    again = draw_pairs(tiny, tiny_fit, 70, folder=tmp_path, on_progress=lambda done, _: seen.append(done))
+    assert seen == [32, 48, 64, 70]
+    assert torch.equal(again[0], pictures)
+    assert torch.equal(again[1], white)
+    assert SHARD % 16 == 0
+
+
+def test_a_damaged_shard_is_drawn_again(tiny, tiny_fit, tmp_path):
+    pictures, _ = draw_pairs(tiny, tiny_fit, 20, folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert torch.equal(draw_pairs(tiny, tiny_fit, 20, folder=tmp_path)[0], pictures)
+    save_file({"pictures": torch.zeros(20, 3, 8, 8), "white": torch.zeros(20, 16)}, file)
+    assert torch.equal(draw_pairs(tiny, tiny_fit, 20, folder=tmp_path)[0], pictures)
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(tiny, tiny_fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_FEWEST_STEPS", 12)
+    monkeypatch.setattr(training, "_EPOCHS", 1)
+    monkeypatch.setattr(training, "_KEEP_EVERY", 5)
+    before = torch.get_rng_state()
+    whole = fit_encoder(tiny, tiny_fit, 100)
+    assert torch.equal(torch.get_rng_state(), before)
+
+    def stop(done, total):
+        if (done, total) == (8, 12):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_encoder(tiny, tiny_fit, 100, cache=tmp_path, on_progress=stop)
+    seen = []
+    resumed = fit_encoder(tiny, tiny_fit, 100, cache=tmp_path, on_progress=lambda *at: seen.append(at))
+    assert seen == [(100, 100), *((step, 12) for step in range(6, 13))]
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(resumed.tensors()[name], tensor), name
+    (tmp_path / "training.safetensors").write_bytes(b"nothing")
+    seen.clear()
+    fit_encoder(tiny, tiny_fit, 100, cache=tmp_path, on_progress=lambda *at: seen.append(at))
+    assert seen[1] == (1, 12)
+
+
+def test_what_pictures_suffer_stays_a_picture_and_is_seeded():
+    pictures = torch.rand(16, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    for seed in range(20):
+        first, again = (augmented(pictures, torch.Generator().manual_seed(seed)) for _ in range(2))
+        assert torch.equal(first, again)
+        assert first.shape == pictures.shape
+        assert first.min() >= 0
+        assert first.max() <= 1
+        assert not torch.equal(first, augmented(pictures, torch.Generator().manual_seed(seed + 100)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_strange_backgrounds_leave_the_face():
+    pictures = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    changed = (before_strange_backgrounds(pictures, torch.Generator().manual_seed(1)) - pictures).abs()
+    assert changed[..., 26:42, 26:38].max() < 0.02
+    has_another = changed[..., :3, :3].flatten(1).amax(1) > 0.1
+    assert 8 < int(has_another.sum()) < 32
+    assert changed[~has_another].max() < 1e-6
+
+
+def test_too_few_pairs_are_told(tiny, tiny_fit):
+    with pytest.raises(SettingError, match="10 pairs were asked for"):
+        fit_encoder(tiny, tiny_fit, 10)
+
+
+def test_the_cache_is_completed_not_repeated(tiny_file):
+    generator = load_generator(tiny_file)
+    first = gaussian_for(generator, samples=500)
+    cache = next(tiny_file.parent.glob("*.gaussian.safetensors"))
+    LatentGaussian(first.mean, first.std).save(cache)  # an old one
+    seen = []
+    again = gaussian_for(generator, samples=500, start_pairs=100, on_progress=lambda done, total: seen.append(total))
+    assert again.covariance is not None
+    assert again.start is not None
+    assert set(seen) == {500, 100}
+    assert encoder_path(cache).is_file()
+    assert not training_path(cache).exists()
+    kept = hashlib.sha256(encoder_path(cache).read_bytes()).hexdigest()
+    seen.clear()
+    last = gaussian_for(generator, samples=500, start_pairs=100, on_progress=lambda *_: seen.append(1))
+    assert last.digest == again.digest
+    assert not seen
+    assert hashlib.sha256(encoder_path(cache).read_bytes()).hexdigest() == kept
