@@ -121,6 +121,6 @@ def how_to_get(row: Entry) -> str:
 
 
 def shipped_fit(content_hash: str) -> Path | None:
-    """The Gaussian fit that ships with the pack for this generator, if there is one."""
+    """The Gaussian fit that ships with the pack for this generator, if there is one; its encoder lies beside it."""
     path = _PACK_WEIGHTS / "gaussian" / f"{content_hash[:16]}.gaussian.safetensors"
     return path if path.is_file() else None

@@ -39,7 +39,7 @@ _STEEPEST = 1.0  # the norm of a gradient
 _HELD_OUT = (5, 1000)  # one of so many pairs judges, up to so many
 _LOOKS = 4  # at each of them
 _BATCHES = (64, 16)  # of a wide encoder, and of a narrow one, for which few pairs must do
-_KEEP_EVERY = 250  # steps
+_KEEP_EVERY = 100  # steps: under a minute
 _JUDGED_AT = (8, 16, 32, 64)  # pixels
 
 log = logging.getLogger(__name__)
