@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -19,74 +18,67 @@ from pulse_core.images import read_image, save_image
 from pulse_core.memory import keep_freed_memory
 from pulse_core.pipeline import load_with_fit
 
+from .blind import PREFERENCES, preferences
+from .cases import SIZES, cases
 from .measure import Case, measure
-from .rows import BICUBIC, EXACT, MAIN, ROWS, SHORT, SPREAD, STEPS, settings
-from .sheets import write_sheets
+from .rows import BICUBIC, ROWS, settings
+from .sheets import write_full, write_sheets
 from .table import Cell, write_table
-from .targets import SPOILED, Target, faces
+from .targets import faces
 
 HERE = Path(__file__).resolve().parent.parent
 CACHE = HERE.parent / "out" / "quality"
-THUMB = 512  # pixels of the pictures that are kept for the sheets
+KEPT = Path(__file__).with_name("earlier.json")  # cells of a search that is no more
+THUMB = 512  # pixels at which the pictures of two seeds are compared
 
 
-def cases(targets: list[Target], *, quick: bool) -> Iterator[Case]:
-    """The most telling first, so that a stopped run has them."""
-    names = [target.name for target in targets]
-    main = (BICUBIC, *MAIN)
-    for name in names[:2] if quick else names:
-        yield from (Case(name, 32, "clean", row, 0) for row in main)
-    if quick:
-        return
-    photograph, face, *rest = few = [names[0], *names[2:4]]
-    others = [row for row in ROWS if row not in (*main, EXACT, SHORT)]
-    yield from (Case(photograph, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
-    yield from (Case(name, 32, "clean", row, 1) for name in few[:2] for row in MAIN)  # the spread between seeds
-    yield from (Case(name, 32, "clean", SHORT, 0) for name in names)
-    yield from (Case(name, lr, "clean", row, 0) for lr in (64, 16, 128) for name in few for row in main)
-    yield from (Case(photograph, 32, "clean", row, seed) for row in others for seed in _seeds(row))
-    yield from (Case(face, 32, spoiling, row, 0) for spoiling in SPOILED for row in main)
-    yield from (Case(face, 32, "clean", row, seed) for row in others for seed in _seeds(row))
-    yield from (Case(name, 32, spoiling, row, 0) for spoiling in SPOILED for name in rest for row in main)
-    yield from (Case(name, 32, "clean", row, 0) for name in rest for row in others)
-
-
-def _seeds(row: str) -> tuple[int, ...]:
-    return (0, 1) if row in SPREAD else (0,)
+def arguments() -> argparse.Namespace:
+    """What the shell says."""
+    parser = argparse.ArgumentParser(prog="make quality ARGS=...", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three portraits, three rows, no files but the JSON")
+    parser.add_argument("--json", type=Path, help="cells in it are not measured again (bench/QUALITY.json)")
+    parser.add_argument("--generated", type=int, default=6, metavar="N", help="generated targets")
+    parser.add_argument("--only", metavar="ROW", help="only this row")
+    parser.add_argument("--targets", nargs="+", metavar="NAME", help="only these targets")
+    parser.add_argument("--sizes", nargs="+", type=int, metavar="LR", help="only inputs of these sizes")
+    parser.add_argument("--clean", action="store_true", help="only inputs that are not degraded")
+    parser.add_argument("--no-search", action="store_true", help="write table and sheets of what is there")
+    parser.add_argument("--full", action="store_true", help="also write every target at full size into out/sheets")
+    args = parser.parse_args()
+    args.json = args.json or (CACHE / "cells.json" if args.quick else HERE / "QUALITY.json")
+    return args
 
 
 def main() -> None:
     """Runs what is missing."""
-    parser = argparse.ArgumentParser(prog="make quality ARGS=...", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two targets, three rows, no files but the JSON")
-    parser.add_argument(
-        "--json", type=Path, default=CACHE / "cells.json", help="kept between runs: cells are not repeated"
-    )
-    parser.add_argument("--generated", type=int, default=6, metavar="N", help="generated targets")
-    parser.add_argument("--only", metavar="ROW", help="only this row")
-    args = parser.parse_args()
+    args = arguments()
     keep_freed_memory()
     if not ASSETS.is_dir():
         fetch()
     identity, (generator, gaussian) = Identity.load(), load_with_fit(DEFAULT_GENERATOR)
-    targets = list(faces(generator, args.generated))
+    known = {target.name: target for target in faces(generator, args.generated)}
     cells: dict[str, Cell] = json.loads(args.json.read_text()) if args.json.is_file() else {}
-    known = {target.name: target for target in targets}
-    wanted = [case for case in cases(targets, quick=args.quick) if args.only in (None, case.row)]
-    for case in tqdm([case for case in wanted if _stale(case, cells)]):
-        if same := _already(case, cells):
-            cells[case.key] = same
-        else:
-            for scores, image in measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity):
-                _keep(image, scores["key"])
-                cells[scores["key"]] = scores | _apart(replace(case, row=scores["row"]), image)
-        _write(args.json, cells)
-    for target in targets:
+    for target in known.values():
         _keep(target.truth, target.name)
+    wanted = [case for case in cases(list(known.values()), quick=args.quick) if _asked_for(case, args)]
+    for case in tqdm([] if args.no_search else [case for case in wanted if _stale(case, cells)]):
+        scores, image = measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity)
+        _keep(image, case.key)
+        cells[case.key] = scores | _apart(case, image)
+        _write(args.json, cells)
     if not args.quick:
-        write_sheets(HERE / "sheets", CACHE, targets)
-        write_table(HERE / "QUALITY.md", list(cells.values()))
-        _write(HERE / "QUALITY.json", cells)
+        write_sheets(HERE / "sheets", CACHE, list(known.values()), SIZES)
+        shown = [cell for cell in cells.values() if cell["row"] in ROWS and cell["settings"] == settings(cell["row"])]
+        kept = json.loads(KEPT.read_text()).values()
+        write_table(HERE / "QUALITY.md", [*shown, *kept], preferences(PREFERENCES))
+    if args.full:
+        write_full(CACHE.parent / "sheets", CACHE, list(known.values()), SIZES)
+
+
+def _asked_for(case: Case, args: argparse.Namespace) -> bool:
+    row, named = args.only in (None, case.row), args.targets is None or case.target in args.targets
+    size = args.sizes is None or case.lr in args.sizes
+    return row and named and size and (not args.clean or case.spoiling == "clean")
 
 
 def _stale(case: Case, cells: dict[str, Cell]) -> bool:
@@ -101,29 +93,23 @@ def _write(path: Path, cells: dict[str, Cell]) -> None:
         file.write_text(json.dumps(cells, indent=1) + "\n")
 
 
-def _already(case: Case, cells: dict[str, Cell]) -> Cell | None:
-    """The cell of a short search, where the one that may go on did not: the same steps need not be taken twice."""
-    longer = cells.get(replace(case, row="recommended").key)
-    if case.row != SHORT or longer is None or longer["steps"] > STEPS:
-        return None
-    return longer | asdict(case) | {"key": case.key, "settings": settings(case.row)}
-
-
 def _apart(case: Case, image: Tensor) -> dict[str, float]:
     """How far the picture is from the one of the seed before, where that was made: root mean square, of 255."""
     before = CACHE / f"{replace(case, seed=case.seed - 1).key}.png"
     if case.seed == 0 or not before.is_file():
         return {}
-    error = _thumb(image) - read_image(before)[:3]
+    error = _thumb(image) - _thumb(read_image(before)[:3])
     return {"apart": 255 * float(error.square().mean().sqrt())}
 
 
 def _keep(image: Tensor, name: str) -> None:
-    save_image(_thumb(image), CACHE / f"{name}.png")
+    """As the user gets it, for sheets and blind pairs; pictures of targets by their name, results by their key."""
+    save_image(image, CACHE / f"{name}.png")
 
 
 def _thumb(image: Tensor) -> Tensor:
-    return downsample(image, size=(THUMB, THUMB)).clamp(0, 1)
+    side = min(THUMB, image.shape[-1])
+    return downsample(image, size=(side, side)).clamp(0, 1)
 
 
 if __name__ == "__main__":

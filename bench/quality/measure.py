@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,17 +12,19 @@ from torch import Tensor
 from bench.memory import forget_peak, peak_mb
 from bench.scorers.identity import Identity
 from bench.scorers.niqe import niqe
+from bench.scorers.realism import judge
 from pulse_core.degradations import through
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import SearchConfig
-from pulse_core.latent_search.consistency import correct
 from pulse_core.latent_search.loop import search
 
-from .rows import EXACT, settings
+from .rows import settings
 from .targets import Target, degradation, observe
+
+RESIDUALS = ("residual_face", "residual_all")  # root mean squares that a solution may tell, colours in 0..1
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def measure(
     generator: Generator,
     gaussian: LatentGaussian,
     identity: Identity | None,
-) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Scores and picture [3, H, W] of the case; of a recommended search also with its error taken off (EXACT).
+) -> tuple[dict[str, Any], Tensor]:
+    """The scores of one case and its picture, [3, H, W] in 0..1.
 
-    Without a config it is the bicubic enlargement. l2 and distance are the search's own; consistency is told
-    against the clean small image.
+    l2 is what the search was after: the error against what it was given, in the light of the degradation, before any
+    correction; clean_l2 is the returned picture's against the clean small image.
     """
     given, clean = observe(target, case.spoiling, case.lr)
     spoiled_by = degradation(case.spoiling, case.lr)
@@ -67,33 +68,63 @@ def measure(
         (found,) = search(generator, given, gaussian, config, seed=case.seed, degradation=spoiled_by)
         image = found.image
         own = {"l2": found.search_l2, "distance": found.distance, "steps": found.steps}
+        own |= {name: float(share) for name in RESIDUALS if (share := getattr(found, name, None)) is not None}
     own |= {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(device)}
     if spoiled_by is not None:
         own["floor"] = float(spoiled_by.noise_variance(given))
-    yield _scores(case, target, image, clean, identity) | own, image
-    if case.row == "recommended":
-        operator = through(spoiled_by, (case.lr, case.lr), generator.size)
-        seen = operator.observe(given)
-        exact = correct(image[None], seen, operator, 1.0, operator.trust(seen))[0]
-        yield _scores(replace(case, row=EXACT), target, exact, clean, identity) | own, exact
+    return scores(case, target, image, given, clean, identity) | own | {"settings": settings(case.row)}, image
 
 
-def _scores(case: Case, target: Target, image: Tensor, clean: Tensor, identity: Identity | None) -> dict[str, Any]:
-    """What does not depend on how the picture was made."""
+def scores(
+    case: Case, target: Target, image: Tensor, given: Tensor, clean: Tensor, identity: Identity | None
+) -> dict[str, Any]:
+    """What does not depend on how the picture [3, H, W] was made."""
     error = downsample(image[None], size=(case.lr, case.lr)) - clean
-    scores: dict[str, Any] = {**asdict(case), "key": case.key, "settings": settings(case.row), "kind": target.kind}
-    scores |= {"clean_l2": float(error.square().mean())}
-    scores |= {"niqe": _niqe(image, target), "true_niqe": _niqe(target.truth, target)}
+    found: dict[str, Any] = {**asdict(case), "key": case.key, "kind": target.kind}
+    found |= {"clean_l2": float(error.square().mean()), "worst": worst(case, image, given)}
+    found |= {"niqe": _niqe(image, target), "true_niqe": _niqe(target.truth, target)}
+    for prefix, picture in (("", image), ("true_", target.truth)):
+        seen = _realism(picture, target)
+        if seen is not None:
+            found |= {f"{prefix}natural": seen[0], f"{prefix}features": " ".join(f"{x:.3f}" for x in seen[1].tolist())}
     if identity is not None:
-        scores["identity"] = Identity.distance(identity.descriptor(image), identity.descriptor(target.truth))
-    return scores
+        found["identity"] = Identity.distance(identity.descriptor(image), identity.descriptor(target.truth))
+    return found
+
+
+def worst(case: Case, image: Tensor, given: Tensor) -> float | None:
+    """How far the written 8-bit picture [3, H, W], made small, is from the input [1, 3, lr, lr], of 255, where it is
+    farthest: any pixel that counts, any colour. None where the input is noisy, and should not be agreed with.
+    """
+    spoiled_by = degradation(case.spoiling, case.lr)
+    operator = through(spoiled_by, (case.lr, case.lr), (image.shape[-2], image.shape[-1]))
+    seen = operator.observe(given)
+    if bool((operator.noise_variance(seen) > 0).any()):
+        return None
+    written = (image[None].clamp(0, 1) * 255).round() / 255
+    error = (operator.measure(written) - seen).abs()
+    trust = operator.trust(seen)
+    return 255 * float((error if trust is None else error * (trust > 0)).max())
 
 
 def _niqe(image: Tensor, target: Target) -> float | None:
-    """At the size that the truth has in its file; None for a picture that is too smooth to be judged."""
-    if image.shape[-1] != target.side:
-        image = downsample(image, size=(target.side, target.side)).clamp(0, 1)
+    """None for a picture that is too small or too smooth to be judged."""
     try:
-        return niqe(image)
+        return niqe(_as_in_the_file(image, target))
     except ImageError:
         return None
+
+
+def _realism(image: Tensor, target: Target) -> tuple[float, Tensor] | None:
+    """None for a picture that is too small to be judged."""
+    try:
+        return judge().look(_as_in_the_file(image, target))
+    except ImageError:
+        return None
+
+
+def _as_in_the_file(image: Tensor, target: Target) -> Tensor:
+    """At the size that the truth has in its file, so that neither is judged by pixels that were made up."""
+    if image.shape[-1] == target.side:
+        return image
+    return downsample(image, size=(target.side, target.side)).clamp(0, 1)

@@ -19,9 +19,14 @@ from pulse_core.images import read_image
 from pulse_core.sampling import sample
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+PORTRAITS = Path(__file__).resolve().parents[1] / "photographs"
 FIRST_SEED = 900_000  # of the generated faces; nobody's fit or start has seen these
 TRUNCATION = 0.8
 PHOTOGRAPHS = {"Collins": "eileen_collins.jpg", "Hopper": "grace_hopper.jpg"}
+
+# Settings may be chosen by the first twelve portraits, never by those that are kept apart.
+APART = ("p13", "p14", "p15", "p16")
+PORTRAIT, KEPT_APART, PHOTOGRAPH, GENERATED = KINDS = ("portrait", "portrait kept apart", "photograph", "generated")
 
 # In pixels of the small image, but for the motion blur, which PULSE tried with 100 of 1024.
 SPOILED = {
@@ -36,7 +41,7 @@ SPOILED = {
 
 @dataclass(frozen=True)
 class Target:
-    """truth: [3, H, W] in 0..1. kind: generated or photograph. side: pixels that it has in its file."""
+    """truth: [3, H, W] in 0..1. kind: one of KINDS. side: pixels that it has in its file."""
 
     name: str
     kind: str
@@ -45,16 +50,20 @@ class Target:
 
 
 def faces(generator: Generator, generated: int) -> Iterator[Target]:
-    """The photographs, aligned, and so many faces from seeds of their own."""
+    """The portraits as their files have them, the photographs, aligned, and so many faces from seeds of their own."""
+    for path in sorted(PORTRAITS.glob("p*.jpg")):
+        picture = read_image(path)
+        kind = KEPT_APART if path.stem in APART else PORTRAIT
+        yield Target(path.stem, kind, picture, picture.shape[-1])
     for name, file in PHOTOGRAPHS.items():
         picture = read_image(SAMPLES / file)
         found = find_faces([picture], FindSettings(max_faces=1))
         (aligned,) = align([picture], found, generator.size[1])
         side = min(generator.size[1], round(next(iter(found)).side))
-        yield Target(name, "photograph", aligned[:3], side)
+        yield Target(name, PHOTOGRAPH, aligned[:3], side)
     seeds = range(FIRST_SEED, FIRST_SEED + generated)
     for number, (image, _) in enumerate(sample(generator, seeds, TRUNCATION), 1):
-        yield Target(f"face {number}", "generated", image, image.shape[-1])
+        yield Target(f"face {number}", GENERATED, image, image.shape[-1])
 
 
 def degradation(name: str, lr: int) -> Degradation | None:
