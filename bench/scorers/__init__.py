@@ -1,1 +1,1 @@
-"""What a picture is worth: `niqe` judges it alone, `identity` compares it with another."""
+"""What a picture is worth: `niqe` and `realism` judge it alone, `identity` compares it with another."""

@@ -150,7 +150,7 @@ def main() -> None:
     """Makes what is missing, trains, and writes the weights."""
     parser = argparse.ArgumentParser(prog="python -m bench.scorers.realism", description=__doc__)
     parser.add_argument("--families", type=int, default=160, help="natural draws, each with two spoiled pictures")
-    parser.add_argument("--steps", type=int, default=800, help="of the training")
+    parser.add_argument("--steps", type=int, default=1600, help="of the training")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     keep_freed_memory()

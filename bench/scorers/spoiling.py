@@ -102,13 +102,13 @@ def fitted(
     generator: Generator, fit: LatentGaussian, ws: Tensor, noise: list[Tensor], random: Random
 ) -> tuple[Tensor, list[Tensor]]:
     """Styles and small noise maps that were fitted, without any prior, to what the generator cannot draw."""
-    target = clutter(_FIT_SIDE // 2, random)
     white = fit.whiten(ws).clone().requires_grad_()
     maps = [each.clone().requires_grad_(each.shape[-1] <= _FIT_SIDE) for each in noise]
+    own = _coarse(generator, fit, white, maps).detach()
+    target = clutter(own.shape[-1], random)
     moving = [white, *(each for each in maps if each.requires_grad)]
     optimizer = torch.optim.Adam(moving, lr=uniform(random, 0.5, 1.5) * _FIT_RATE)
-    own = _coarse(generator, fit, white, maps).detach()
-    shown = 1 - uniform(random, 0.2, 0.8) * (1 - face_mask(_FIT_SIDE // 2, uniform(random, 0.5, 1.1)))
+    shown = 1 - uniform(random, 0.2, 0.8) * (1 - face_mask(own.shape[-1], uniform(random, 0.5, 1.1)))
     target = own * shown + target * (1 - shown)
     for _ in range(_FIT_STEPS[0] + pick(random, _FIT_STEPS[1] - _FIT_STEPS[0])):
         loss = (_coarse(generator, fit, white, maps) - target).square().mean()
@@ -120,7 +120,7 @@ def fitted(
 
 
 def _coarse(generator: Generator, fit: LatentGaussian, white: Tensor, noise: Sequence[Tensor]) -> Tensor:
-    """[1, 3, 32, 32] in about 0..1."""
+    """[1, 3, S, S] in about 0..1, S half of _FIT_SIDE or of the generator's own side."""
     image = to_picture(generator.synthesis.render_coarse(fit.colour(white), noise, _FIT_SIDE))
     return F.avg_pool2d(image, 2)
 

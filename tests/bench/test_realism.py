@@ -97,7 +97,8 @@ def test_the_same_seed_spoils_in_the_same_way(tiny, tiny_fit):
 def test_training_tells_stripes_from_none(tmp_path, monkeypatch):
     """The whole way: pictures are made once, cut up and learned from."""
     monkeypatch.setattr(realism_training, "CACHE", tmp_path)
-    monkeypatch.setattr(realism_training, "BATCH", 8)
+    monkeypatch.setattr(realism_training, "NATURAL", 6)
+    monkeypatch.setattr(realism_training, "PAINTED", 1)
     made = []
 
     def stripes(generator, fit, seed):
