@@ -190,3 +190,34 @@ def test_sheets_show_what_is_there(tmp_path):
     with Image.open(tmp_path / "full" / "face 1_8.jpg") as sheet:
         assert sheet.size[0] == 5 * 1024
     assert len(list((tmp_path / "full").iterdir())) == 1
+
+
+def test_the_command_searches_once_and_writes_everything(tiny, tiny_fit, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def searched(case, *args):
+        made.append(case.key)
+        scores = cell(case.row, 1e-4, target=case.target, lr=case.lr, seed=case.seed, kind=PORTRAIT)
+        scores |= {"key": case.key, "settings": settings(case.row), "spoiling": case.spoiling}
+        return scores, torch.rand(3, 32, 32)
+
+    target = Target("p01", PORTRAIT, torch.rand(3, 64, 64), 64)
+    (tmp_path / "earlier.json").write_text("{}")
+    monkeypatch.setattr(quality, "HERE", tmp_path)
+    monkeypatch.setattr(quality, "CACHE", tmp_path / "out" / "quality")
+    monkeypatch.setattr(quality, "KEPT", tmp_path / "earlier.json")
+    monkeypatch.setattr(quality, "PREFERENCES", tmp_path / "none.json")
+    monkeypatch.setattr(quality, "ASSETS", tmp_path)
+    monkeypatch.setattr(quality.Identity, "load", staticmethod(lambda: None))
+    monkeypatch.setattr(quality, "load_with_fit", lambda name: (tiny, tiny_fit))
+    monkeypatch.setattr(quality, "faces", lambda generator, generated: iter([target]))
+    monkeypatch.setattr(quality, "measure", searched)
+    arguments = ["quality", "--sizes", "16", "32", "--clean", "--full"]
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", arguments)
+        quality.main()
+    assert sorted(made) == sorted(f"p01|{lr}|clean|{row}|0" for lr in (16, 32) for row in (BICUBIC, *MAIN))
+    assert "## Portrait, 16x16" in (tmp_path / "QUALITY.md").read_text()
+    names = {path.name for path in (tmp_path / "sheets").iterdir()}
+    assert names == {"portraits_16_1.jpg", "portraits_32_1.jpg"}
+    assert {path.name for path in (tmp_path / "out" / "sheets").iterdir()} == {"p01_16.jpg", "p01_32.jpg"}
