@@ -20,11 +20,11 @@ from pulse_core.pipeline import load_with_fit
 
 from .blind import PREFERENCES, preferences
 from .cases import SIZES, cases
-from .measure import Case, measure
+from .measure import Case, measure, scores
 from .rows import BICUBIC, ROWS, settings
 from .sheets import write_full, write_sheets
 from .table import Cell, write_table
-from .targets import faces
+from .targets import Target, faces, observe
 
 HERE = Path(__file__).resolve().parent.parent
 CACHE = HERE.parent / "out" / "quality"
@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", type=int, metavar="LR", help="only inputs of these sizes")
     parser.add_argument("--clean", action="store_true", help="only inputs that are not degraded")
     parser.add_argument("--no-search", action="store_true", help="write table and sheets of what is there")
+    parser.add_argument("--rescore", action="store_true", help="judge the pictures in out/quality again, and no more")
     parser.add_argument("--full", action="store_true", help="also write every target at full size into out/sheets")
     args = parser.parse_args()
     args.json = args.json or (CACHE / "cells.json" if args.quick else HERE / "QUALITY.json")
@@ -60,11 +61,15 @@ def main() -> None:
     cells: dict[str, Cell] = json.loads(args.json.read_text()) if args.json.is_file() else {}
     for target in known.values():
         _keep(target.truth, target.name)
+    if args.rescore:
+        for path in (args.json, KEPT):
+            _rescore(path, known, identity)
+        return
     wanted = [case for case in cases(list(known.values()), quick=args.quick) if _asked_for(case, args)]
     for case in tqdm([] if args.no_search else [case for case in wanted if _stale(case, cells)]):
-        scores, image = measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity)
+        found, image = measure(case, known[case.target], ROWS[case.row], generator, gaussian, identity)
         _keep(image, case.key)
-        cells[case.key] = scores | _apart(case, image)
+        cells[case.key] = found | _apart(case, image)
         _write(args.json, cells)
     if not args.quick:
         write_sheets(HERE / "sheets", CACHE, list(known.values()), SIZES)
@@ -79,6 +84,19 @@ def _asked_for(case: Case, args: argparse.Namespace) -> bool:
     row, named = args.only in (None, case.row), args.targets is None or case.target in args.targets
     size = args.sizes is None or case.lr in args.sizes
     return row and named and size and (not args.clean or case.spoiling == "clean")
+
+
+def _rescore(path: Path, known: dict[str, Target], identity: Identity) -> None:
+    """What does not depend on how a picture was made, again: after a scorer has changed."""
+    cells: dict[str, Cell] = json.loads(path.read_text())
+    for key, cell in tqdm(cells.items(), desc=path.name):
+        picture, target = CACHE / f"{key}.png", known.get(cell["target"])
+        if target is not None and picture.is_file():
+            case = Case(*(cell[name] for name in ("target", "lr", "spoiling", "row", "seed")))
+            given, clean = observe(target, case.spoiling, case.lr)
+            again = scores(case, target, read_image(picture)[:3], given, clean, identity)
+            cells[key] = cell | again | {"clean_l2": cell["clean_l2"]}  # before it was rounded
+    _write(path, cells)
 
 
 def _stale(case: Case, cells: dict[str, Cell]) -> bool:

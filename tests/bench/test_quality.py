@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -221,3 +222,8 @@ def test_the_command_searches_once_and_writes_everything(tiny, tiny_fit, tmp_pat
     names = {path.name for path in (tmp_path / "sheets").iterdir()}
     assert names == {"portraits_16_1.jpg", "portraits_32_1.jpg"}
     assert {path.name for path in (tmp_path / "out" / "sheets").iterdir()} == {"p01_16.jpg", "p01_32.jpg"}
+    monkeypatch.setattr("sys.argv", ["quality", "--rescore"])
+    monkeypatch.setattr(quality, "scores", lambda *args: {"natural": 0.7, "clean_l2": 9.0})
+    quality.main()
+    cells = json.loads((tmp_path / "QUALITY.json").read_text())
+    assert {(found["natural"], found["clean_l2"]) for found in cells.values()} == {(0.7, 1e-4)}
