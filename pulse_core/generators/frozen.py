@@ -128,8 +128,28 @@ class Layer:
         return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
     def flat(self) -> Layer:
-        """Its work on the averages of squares; without noise, whose average is nothing."""
-        return replace(self, filters=[each.flat() for each in self.filters], strength=None)
+        """Its work on the averages of squares; without noise, whose average is nothing.
+
+        There a depthwise filter is one factor a channel, and goes into the weights of its neighbour.
+        """
+        filters: list[Filter] = []
+        factors: Tensor | None = None
+        for each in (one.flat() for one in self.filters):
+            if not each.depthwise:
+                filters.append(each.scaled(factors, None))
+                factors = None
+            elif filters:
+                filters[-1] = filters[-1].scaled(None, each.weight.view(1, -1, 1, 1))
+            else:
+                factors = each.weight.view(1, -1, 1, 1)
+        return replace(self, filters=filters, strength=None)
+
+    def low(self) -> Layer:
+        """Only the first quarter of its output channels: the averages of an inverse Haar's squares."""
+        count = self.filters[-1].weight.shape[0] // 4
+        last = replace(self.filters[-1], weight=channels_last(self.filters[-1].weight[:count]))
+        bias = None if self.bias is None else self.bias[:count]
+        return replace(self, filters=[*self.filters[:-1], last], bias=bias)
 
     def convolve(self, x: Tensor, style: Tensor | None, demod: Tensor | None) -> tuple[Tensor, list[Size]]:
         """demod * L(x * style) + bias, and the size of what went into each filter."""

@@ -67,12 +67,6 @@ def _empty_like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def _grown(bands: Tensor, flat: bool) -> Tensor:
-    """The image of these bands; flat, the averages over its squares of four pixels, which are one of the bands."""
-    image: Tensor = bands.chunk(4, dim=1)[0] if flat else InverseHaar.apply(bands)
-    return image
-
-
 def band_order(channels: int) -> Tensor:
     """Where the bands of an inverse Haar stand in a checkpoint: all ll first, then (lh, hl, hh) channel by channel."""
     details = channels + 3 * torch.arange(channels)
@@ -126,8 +120,10 @@ class StyledConv(nn.Module):
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False, low: bool = False) -> Tensor:
+        """flat: on averages. low: only the channels that a flat block reads, the averages of its inverse Haar."""
         layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
+        layer = layer.low() if low else layer
         return (layer.flat() if flat else layer)(x, noise, self.affine(w))
 
 
@@ -142,11 +138,26 @@ class Block(nn.Module):
         self.conv0 = StyledConv(bag, f"{prefix}.conv0", in_channels // 4, inner, w_dim)
         self.conv1 = StyledConv(bag, f"{prefix}.conv1", inner, out_channels, w_dim)
 
-    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
-        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse."""
-        x = _grown(Layer((), overwrites=True)(x, style=self.up(ws[0])), flat)
+    def forward(
+        self,
+        x: Tensor,
+        ws: Sequence[Tensor],
+        noise: Sequence[Tensor | None],
+        flat: bool = False,
+        low: bool = False,
+    ) -> Tensor:
+        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse. low: the next block is flat.
+
+        x: a flat block takes all bands, or those alone that it reads.
+        """
+        style = self.up(ws[0])
+        if flat:
+            seen = self.conv0.in_channels
+            x = Layer((), overwrites=True)(x[:, :seen], style=style[:, :seen])
+        else:
+            x = InverseHaar.apply(Layer((), overwrites=True)(x, style=style))
         x = self.conv0(x, ws[0], noise[0], flat)
-        return self.conv1(x, ws[1], noise[1], flat)
+        return self.conv1(x, ws[1], noise[1], flat, low)
 
 
 class MobileSynthesis(SynthesisNetwork):
@@ -191,10 +202,12 @@ class MobileSynthesis(SynthesisNetwork):
         for index, block in enumerate(self.blocks):
             first = 2 * index + 1
             own = styles[first : first + 2], noise[first : first + 2]
-            x = self.part(block, x, *own, self.style_sides[first] > side)
+            flat, low = (sides > side for sides in self.style_sides[first : first + 3 : 2])
+            x = self.part(block, x, *own, flat, low and index + 1 < len(self.blocks))
         last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
         bands = last(x, style=self.to_image_affine(styles[-1]))
-        return _grown(bands, self.img_resolution > side).contiguous()
+        image: Tensor = bands[:, : self.img_channels] if self.img_resolution > side else InverseHaar.apply(bands)
+        return image.contiguous()
 
 
 class MobileStyleGAN(Generator):
