@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .errors import SettingError
 
+CAUCHY_SCALE = 0.1  # colours in 0..1: skin that is drawn well stays below it, a flag behind the head does not
+
 
 @dataclass(frozen=True)
 class LossInputs:
@@ -24,6 +26,7 @@ class LossInputs:
     ws: [B, num_ws, w_dim], the style vectors after the LeakyReLU, repeated where one serves all.
     eps: the L2 from which an image counts as found, mean squared error in (0..1)^2.
     trust: [B, 1, h, w] in 0..1, how much each pixel of the target counts; None is all fully.
+    noise_variance: [B], of the target; None is none.
     """
 
     measured: Tensor
@@ -31,6 +34,7 @@ class LossInputs:
     ws: Tensor
     eps: float
     trust: Tensor | None = None
+    noise_variance: Tensor | None = None
 
 
 def mean_squared_error(measured: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
@@ -60,6 +64,20 @@ def l1(inputs: LossInputs) -> Tensor:
     return 10 * _mean((inputs.measured - inputs.target).abs(), inputs.trust)
 
 
+def cauchy(inputs: LossInputs) -> Tensor:
+    """c^2 log(1 + e^2 / c^2) of each pixel's mean squared error e^2, c^2 = 0.1^2 + the noise's variance.
+
+    As the mean squared error where that is small; an object that the generator cannot draw pulls little (the Cauchy
+    likelihood, a heavy-tailed prior on what is left).
+    """
+    scale = inputs.target.new_full((len(inputs.target),), CAUCHY_SCALE**2)
+    if inputs.noise_variance is not None:
+        scale = scale + inputs.noise_variance
+    scale = scale[:, None, None, None]
+    errors = (inputs.measured - inputs.target).square().mean(1, keepdim=True)
+    return _mean(scale * torch.log1p(errors / scale), inputs.trust)
+
+
 def geocross(inputs: LossInputs) -> Tensor:
     """The cross loss: how far apart the style vectors of one image point (PULSE, eq. 4, on the sphere).
 
@@ -82,7 +100,7 @@ class Term:
     compute: Callable[[LossInputs], Tensor]
 
 
-TERMS = (Term("MSE", mse), Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
+TERMS = (Term("MSE", mse), Term("CAUCHY", cauchy), Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
 
 _PART = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\*([A-Za-z][A-Za-z0-9_]*)")
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from .separable import Downsample, centred_matrix, kernel_matrix
+from .separable import Downsample, both_axes, centred_matrix, kernel_matrix
 from .separable import mirrored as mirrored
 
 
@@ -45,6 +45,13 @@ def size_matrix(length: int, out: int) -> np.ndarray:
     return centred_matrix(keys_cubic, 2, length, out, length / out, np.float32)
 
 
+@lru_cache(maxsize=16)
+def enlarging_matrix(length: int, out: int) -> np.ndarray:
+    """[out, length] for out >= length: Keys' cubic interpolation, on the lattice of `size_matrix`."""
+    centre = (np.arange(out) + 0.5) * length / out - 0.5
+    return kernel_matrix(keys_cubic, np.floor(centre).astype(np.int64) - 1, centre, 4, 1.0, length, np.float32)
+
+
 class BicubicDownsample(Downsample):
     """Downscales by an integer factor or to a size with Keys' cubic."""
 
@@ -60,3 +67,8 @@ def downsample(x: Tensor, *, factor: int | None = None, size: tuple[int, int] | 
     """`BicubicDownsample(factor=..., size=...)` applied once: [B, C, H, W] or [C, H, W], any range, same dtype."""
     operator = BicubicDownsample(factor=factor, size=size)
     return operator.measure(x) if x.ndim == 4 else operator.measure(x[None])[0]
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic interpolation to a size not below its own: [..., h, w], any range, same dtype."""
+    return both_axes(enlarging_matrix(x.shape[-2], size[0]), x, enlarging_matrix(x.shape[-1], size[1]))

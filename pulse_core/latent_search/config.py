@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 from ..errors import SettingError
 from ..latents import LATENT_SPACES, NOISE_MODES
-from ..losses import parse_loss
+from ..losses import TERMS, parse_loss
 from ..settings import Settings, option
 from .optimizers import OPTIMIZERS
 from .priors import PRIORS
 from .schedules import SCHEDULES
 
-# guess: what the generator's start regression makes of the picture, where it has one. prior: no look at the picture.
-BEGINNINGS = ("guess", "prior")
-
-
+# encoder: what the generator's encoder makes of the picture, where it has one. prior: without looking at it.
+INITS = ("encoder", "prior")
 RECOMPUTE = ("auto", "always", "never")
 
 
@@ -27,16 +25,23 @@ class SearchConfig(Settings):
         SettingError: a value outside its range or choices, or values that do not go together.
     """
 
-    steps: int = option(100, "gradient steps; more find a closer match", unit="steps", low=1, high=100_000)
+    steps: int = option(
+        50,
+        "gradient steps; more draw more of the picture by the generator. 0: what the encoder makes of it, at once",
+        unit="steps",
+        low=0,
+        high=100_000,
+    )
     eps: float = option(
-        1e-3,
-        "an image counts as found when its downscaling is this close to the input; the L2 loss pulls no further",
+        4e-3,
+        "an image counts as found when the face that the generator draws is this close to the input, before the "
+        "residual is taken off; the L2 loss pulls no further",
         unit="mean squared error, colours in 0..1",
         low=0.0,
         high=1.0,
     )
     loss: str = option(
-        "1*MSE", "what is minimised: weight*TERM+weight*TERM; terms MSE, L2 (pulls no further than eps), L1, GEOCROSS"
+        "1*CAUCHY", f"what is minimised: weight*TERM+weight*TERM; terms {', '.join(term.name for term in TERMS)}"
     )
     optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS))
     learning_rate: float = option(0.1, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0)
@@ -63,79 +68,58 @@ class SearchConfig(Settings):
         "(shell), or a sphere of independent dimensions, as published (sphere)",
         choices=tuple(PRIORS),
     )
-    beginning: str = option(
-        "guess", "begin with what the picture suggests (guess), or without looking at it (prior)", choices=BEGINNINGS
+    init: str = option(
+        "encoder", "start from the encoder's mean for the picture, or without looking at it (prior)", choices=INITS
     )
-    layer_freedom: float = option(
-        1.2,
-        "how far each layer's style may leave the common one; not for the sphere",
-        unit="standard deviations",
+    offset_std: float = option(
+        1.0,
+        "how far each layer's style may leave the common one; less for layers finer than the input, whose details it "
+        "cannot show; not for the sphere",
+        unit="standard deviations of W",
         low=0.0,
         high=10.0,
     )
-    fine_falloff: float = option(
+    prior_sample_scale: float = option(
         1.0,
-        "how quickly that freedom falls for layers finer than the input, whose details it cannot show: with this power "
-        "of the ratio of their sizes; 0 is not at all",
-        unit="power",
-        low=0.0,
-        high=10.0,
-    )
-    variety: float = option(
-        1.0,
-        "how far each seed is drawn to a face of its own; 1: as far as faces differ, 0: the likeliest face, smoother "
-        "than natural ones; not for the sphere",
-        unit="standard deviations",
+        "each seed is drawn towards a random face of its own, scaled by this; 1: as far as faces differ, 0: the "
+        "likeliest face; not for the sphere",
+        unit="standard deviations of W",
         low=0.0,
         high=2.0,
     )
-    first_tolerance: float = option(
+    sigma_start: float = option(
         0.3,
-        "the error that is tolerated at first, so that the face is natural before it is exact; not for the sphere",
-        unit="standard deviation, colours in 0..1",
+        "standard deviation of the error that is allowed at first, so that the face is natural before it is close; "
+        "not for the sphere",
+        unit="colours in 0..1",
         low=1e-4,
         high=10.0,
     )
-    last_tolerance: float = option(
-        0.015,
-        "the error that is tolerated from seven tenths of the steps on; never below the noise of the degradation",
-        unit="standard deviation, colours in 0..1",
+    sigma_end: float = option(
+        0.02,
+        "the same from seven tenths of the steps on; never below the noise of the degradation",
+        unit="colours in 0..1",
         low=1e-4,
         high=10.0,
     )
-    noise_rate: float = option(
-        0.3,
-        "learning rate of the noise maps, less where the input is noisy",
-        unit="of the latents'",
+    background_weight: float = option(
+        0.1,
+        "how much pixels around the face count; the generator knows few backgrounds, and would bend the face for one; "
+        "1: as much as the face, for pictures that are no faces; not for the sphere",
         low=0.0,
-        high=100.0,
+        high=1.0,
     )
     candidates: int = option(
         1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
     )
     trial_steps: int = option(10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000)
-    patience: float = option(
-        2.0,
-        "while an image is not found, go on up to so many times the steps; 1 stops after steps",
-        unit="times the steps",
-        low=1.0,
-        high=100.0,
-    )
-    whole_every: int = option(
-        8,
-        "every so many steps the whole picture is looked at, and in the last fifth at each; between them a coarse one, "
-        "corrected by it, which takes a part of the time; 1: at each",
+    full_every: int = option(
+        12,
+        "the whole picture is rendered every so many steps, and at the end; between them a small one, corrected by it, "
+        "which takes a part of the time; 1: always the whole picture",
         unit="steps",
         low=1,
         high=1000,
-    )
-    settled: float = option(
-        0.02,
-        "stop early when every image is found and its prior changed by less than this share in a tenth of the steps, "
-        "once the tolerance has fallen; 0: never",
-        unit="share",
-        low=0.0,
-        high=1.0,
     )
     recompute: str = option(
         "auto",
@@ -144,8 +128,9 @@ class SearchConfig(Settings):
         choices=RECOMPUTE,
     )
     consistency: float = option(
-        0.0,
-        "how much of the remaining error is taken off the picture itself; 1: it scales down to the input exactly",
+        1.0,
+        "how much of the residual, what the generator could not draw, goes into the picture; 1: it scales down to the "
+        "input exactly, 0: the generator's own picture",
         low=0.0,
         high=1.0,
     )
@@ -160,35 +145,30 @@ class SearchConfig(Settings):
                 "choose W+, or another prior.",
             )
 
-    @property
-    def most_steps(self) -> int:
-        """Of one solution."""
-        return round(self.steps * self.patience)
 
-
-# What presets leave alone: how much, how many and how close, not how.
+# What the preset on a node leaves to the node's own widgets: how many, how much and how close, not how.
 FREE = (
     "steps",
     "eps",
     "starts",
     "batch_size",
-    "variety",
+    "prior_sample_scale",
     "candidates",
     "trial_steps",
     "recompute",
-    "consistency",
 )
 RECOMMENDED = SearchConfig()
 PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
+    steps=100,
+    eps=1e-3,
     loss="100*L2+0.05*GEOCROSS",
     learning_rate=0.4,
     schedule="linear1cycledrop",
     trainable_noise_layers=5,
     prior="sphere",
-    beginning="prior",
-    noise_rate=1.0,
-    patience=1.0,
-    whole_every=1,
-    settled=0.0,
+    init="prior",
+    background_weight=1.0,
+    full_every=1,
+    consistency=0.0,
 )
 PRESETS = {"recommended": RECOMMENDED, "published": PUBLISHED}

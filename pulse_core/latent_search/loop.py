@@ -149,7 +149,7 @@ class _Loop:
         """So many steps, or to the end, whose last update is evaluated too. A stop keeps what was found so far."""
         until = None if steps is None else run.step + steps
         while not self.stopped:
-            seen = run.evaluate(gradient=run.step < self.config.most_steps)
+            seen = run.evaluate(gradient=not run.finished)
             self.made += 1
             if self.on_step is not None:
                 self.stopped = bool(self.on_step(self._state(run, seen)))
@@ -160,13 +160,12 @@ class _Loop:
                 return
 
     def _state(self, run: Run, seen: Evaluation) -> StepState:
-        steps = self.config.steps if run.step <= self.config.steps else self.config.most_steps
         return StepState(
             jobs=run.jobs,
             done=self.done,
             total=self.total,
             step=run.step,
-            steps=steps,
+            steps=self.config.steps,
             made=self.made,
             planned=self.planned,
             learning_rate=run.learning_rate,

@@ -50,11 +50,7 @@ class SphericalOptimizer:
             open_ = progress >= variable.opens
             group["lr"] = learning_rate * variable.rate
             variable.value.grad = gradient if open_ else None  # without a gradient its moments rest as well
-        before = [None if variable.share is None else variable.value.detach().clone() for variable in self._variables]
         self._inner.step()
-        for variable, radii, old in zip(self._variables, self._radii, before, strict=True):
-            if old is not None and variable.share is not None:
-                share = variable.share.view(-1, *[1] * (old.ndim - 1))
-                variable.value.data.copy_(torch.lerp(old, variable.value.data, share))
+        for variable, radii in zip(self._variables, self._radii, strict=True):
             if variable.on_sphere:
                 project_to_sphere(variable.value, radii)

@@ -25,14 +25,12 @@ class Variable:
 
     value: [B, L, ...], a leaf. on_sphere: each value[b, l] keeps its first norm.
     rate: times the learning rate. opens: the share of the steps that it rests at first.
-    share: [B], how much of each of its steps an image takes; None is all.
     """
 
     value: Tensor
     on_sphere: bool = True
     rate: float = 1.0
     opens: float = 0.0
-    share: Tensor | None = None
 
 
 class Walk(ABC):
@@ -42,17 +40,17 @@ class Walk(ABC):
         gaussian: on the device and of the type of the search.
         num_ws: style vectors of the generator.
         space: of latents.LATENT_SPACES.
-        freedom: [num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
-        variety: how far a random latent draws each search to itself, in standard deviations.
+        offset_std: [num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
+        sample_scale: of the random latent that each search is drawn to, in standard deviations.
     """
 
     name: ClassVar[str]
     is_density: ClassVar[bool] = True  # whether the loss is weighed against a penalty, or the walk alone confines it
     variables: list[Variable]
 
-    def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, freedom: Tensor, variety: float):
+    def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, offset_std: Tensor, sample_scale: float):
         self.gaussian, self.num_ws, self.space = gaussian, num_ws, space
-        self.freedom, self.variety = freedom, variety
+        self.offset_std, self.sample_scale = offset_std, sample_scale
 
     @abstractmethod
     def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
@@ -98,8 +96,8 @@ class Sphere(Walk):
 class Whitened(Walk):
     """A common style in the principal axes of W, and small departures from it for each layer.
 
-    w_l = colour(trunk + freedom * branch_l), trunk and branches standard normal a priori: the natural faces
-    first, the layers apart only as far as the picture asks. The trunk is drawn to `variety` times a random
+    w_l = colour(trunk + offset_std * branch_l), trunk and branches standard normal a priori: the natural faces
+    first, the layers apart only as far as the picture asks. The trunk is drawn to a random
     latent instead of to the mean face: then the minimum is close to a draw from the posterior (randomised maximum
     a posteriori, Wang, Bui-Thanh, Ghattas 2018), and another seed gives another face.
     """
@@ -109,7 +107,7 @@ class Whitened(Walk):
     def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
         width = self.gaussian.mean.numel()
         drawn = torch.stack([torch.randn(1, width, generator=random) for random in randoms])
-        self.aim = self.variety * drawn.to(self.gaussian.mean)
+        self.aim = self.sample_scale * drawn.to(self.gaussian.mean)
         self._set_out(self.aim if guess is None else guess[:, None])
 
     def begin_at(self, ws: Tensor) -> None:
@@ -129,7 +127,7 @@ class Whitened(Walk):
             self.variables.append(Variable(self.branches, on_sphere=False, opens=opens))
 
     def ws(self) -> Tensor:
-        white = self.trunk + self.freedom * self.branches
+        white = self.trunk + self.offset_std * self.branches
         return self.gaussian.colour(white if self.apart is None else white + self.apart)
 
     def penalty(self) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,26 +14,29 @@ from ..generators import Generator
 from ..images import to_picture
 from ..latents import SEEDS, draw_noise, layer_numbers
 from ..losses import LossInputs, mean_squared_error, parse_loss
-from .coarse import CoarseLook
+from .best import Best
 from .config import SearchConfig
-from .consistency import correct
+from .low_resolution import LowResolution
 from .optimizers import SphericalOptimizer
 from .priors import PRIORS, STAGES, Variable, Walk
-from .schedules import HOLD, SCHEDULES
+from .residual import complete
+from .schedules import SCHEDULES
 from .solution import Job, Solution
+from .weights import face_map, weight_map
 
 if TYPE_CHECKING:
     from ..saved_latents import Latent
 
-_ANNEALED = 0.7  # the share of the steps in which the tolerance falls
-_COARSE = 0.8  # the share of the steps in which coarse looks will do
+_ANNEALED = 0.7  # the share of the steps in which sigma falls
+_NOISE_RATE = 0.3  # of the noise maps under a prior, times the learning rate of the latents
+_NOISE_PRIOR = 0.3  # what the noise maps' prior counts: less than 1, as a map's scale is not known well
 _APART = 2**32  # between the seeds of a job's candidates
 
 
 class Evaluation(NamedTuple):
     """What one step saw: [B] each; objective is what is minimised at this step.
 
-    shown: [B, C, H, W] in 0..1, of the last whole look. l2: its own; of a coarse look an estimate.
+    shown: [B, C, H, W] in 0..1, the last full picture. l2: its own; at low resolution an estimate.
     """
 
     terms: dict[str, Tensor]
@@ -75,22 +76,30 @@ class Run:
         self.enough = self.noise_variance.clamp(min=config.eps)
         self.step = 0
         self.walk, self.noise = self._begin(candidate, start if candidate == 0 else None)
-        variables = self.walk.variables + self._moving_noise()
-        self.optimizer = SphericalOptimizer(config.optimizer, variables, config.learning_rate)
-        self.best = _Best(len(jobs), target)
-        self.coarse = CoarseLook(generator, degradation, (target.shape[-2], target.shape[-1]))
-        self._shown, self._penalties = target, list[Tensor]()
+        self.face = face_map(generator, target)
+        self.weight, self.judged = self.trust, self.trust  # of the loss, and of what counts as found
+        if self.walk.is_density:
+            self.weight = weight_map(self.face, config.background_weight, self.trust)
+            self.judged = weight_map(self.face, 0.0, self.trust) if config.background_weight < 1 else self.trust
+        self._moving = self._moving_noise()
+        self._drawn = [variable.value.detach().clone() for variable in self._moving]
+        self.optimizer = SphericalOptimizer(config.optimizer, self.walk.variables + self._moving, config.learning_rate)
+        self.best = Best(len(jobs), target)
+        self.low = LowResolution(generator, degradation, (target.shape[-2], target.shape[-1]))
+        self._shown = target
         self.objective = torch.tensor(torch.inf)  # the mean of the last one
 
     def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
         """Latents and noise of each job: the given ones, or from its own random generator."""
         config, num_ws = self.config, self.generator.num_ws
-        walk = PRIORS[config.prior](self.gaussian, num_ws, config.latent_space, self._freedom(), config.variety)
+        walk = PRIORS[config.prior](
+            self.gaussian, num_ws, config.latent_space, self._offset_std(), config.prior_sample_scale
+        )
         if start is not None:
             walk.begin_at(start.ws)
             return walk, self._kept_noise(start)
         randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
-        guesses = self.gaussian.start if candidate == 0 and config.beginning == "guess" else None
+        guesses = self.gaussian.start if candidate == 0 and config.init == "encoder" else None
         walk.begin(randoms, None if guesses is None else guesses.guess(self.target))
         maps = [draw_noise(random, self.generator.noise_shapes, self._zero_layers()) for random in randoms]
         return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
@@ -102,11 +111,10 @@ class Run:
         maps = start.noise or self.generator.synthesis.const_noise()
         return [noise.expand(len(self.jobs), -1, -1, -1).clone() for noise in maps]
 
-    def _freedom(self) -> Tensor:
+    def _offset_std(self) -> Tensor:
         """[num_ws, 1]: of each layer's style; less for finer ones, whose details the target does not show."""
         sides = self.target.new_tensor(self.generator.style_sides)
-        seen = (max(self.target.shape[-2:]) / sides).clamp(max=1) ** self.config.fine_falloff
-        return self.config.layer_freedom * seen[:, None]
+        return self.config.offset_std * (max(self.target.shape[-2:]) / sides).clamp(max=1)[:, None]
 
     def _zero_layers(self) -> set[int]:
         layers = len(self.generator.noise_shapes)
@@ -116,86 +124,76 @@ class Run:
         searched = min(self.config.trainable_noise_layers, len(self.noise)) if self.config.noise == "trainable" else 0
         opens = STAGES[1] if self.config.latent_space == "staged" else 0.0
         moving = [self.noise[layer] for layer in range(searched) if layer not in self._zero_layers()]
-        rate, tolerance, share = self.config.noise_rate, self.config.last_tolerance, None
-        if self.walk.is_density:  # the maps would draw the noise of a noisy target first
-            share = (tolerance / self.noise_variance.sqrt().clamp(min=tolerance)).sqrt()
-        return [Variable(noise.requires_grad_(), rate=rate, opens=opens, share=share) for noise in moving]
+        rate = _NOISE_RATE if self.walk.is_density else 1.0
+        return [
+            Variable(noise.requires_grad_(), on_sphere=not self.walk.is_density, rate=rate, opens=opens)
+            for noise in moving
+        ]
 
     @property
     def learning_rate(self) -> float:
         """Of the coming step."""
         config = self.config
-        return config.learning_rate * SCHEDULES[config.schedule](self._place(), config.steps)
+        return config.learning_rate * SCHEDULES[config.schedule](self.step, max(config.steps, 1))
 
     @property
     def finished(self) -> bool:
-        """All steps are taken, or every image is found and its prior has settled, or all planned ones are taken."""
-        if self.step < self.config.steps:
-            return self._settled and self._found
-        return self.step >= self.config.most_steps or self._found
-
-    @property
-    def _found(self) -> bool:
-        return bool((self.best.l2 <= self.enough).all())
-
-    @property
-    def _settled(self) -> bool:
-        """Whether a tenth of the steps changed the prior of no image by more than a little."""
-        back = math.ceil(self.config.steps / 10)
-        if not self.config.settled or self.step < _ANNEALED * self.config.steps or self.step < back:
-            return False
-        before, now = self._penalties[self.step - back], self._penalties[self.step]
-        return bool(((now - before).abs() <= self.config.settled * now.abs()).all())
-
-    def _place(self) -> int:
-        """Where the schedules are: beyond the planned steps they fall once more, over all that may follow."""
-        steps, hold = self.config.steps, int(HOLD * self.config.steps)
-        if self.step <= steps:
-            return self.step
-        return hold + (self.step - steps) * (steps - hold) // (self.config.most_steps - steps)
+        """All steps are taken."""
+        return self.step >= self.config.steps
 
     def evaluate(self, *, gradient: bool) -> Evaluation:
         """Renders and measures where the variables are, and remembers what is better than before."""
-        config, coarse = self.config, gradient and self._may_be_coarse()
-        whole = not coarse or self.step % config.whole_every == 0
+        config = self.config
+        low = gradient and config.full_every > 1 and self.low.is_worth_it
+        changed = low and self.low.choose(self.step / config.steps)
+        if changed:
+            self.low.forget()
+        full = changed or not low or self.step % config.full_every == 0
         with torch.set_grad_enabled(gradient):
             ws = self.walk.ws()
-            if whole:
-                image, measured = self._whole_look(ws, gradient=not coarse)
-            if coarse:
-                measured = self.coarse.measure(ws, self.noise, measured if whole else None)
-            terms = self.loss.terms(LossInputs(measured, self.target, ws, config.eps, self.trust))
-            data, penalty = self.loss.total(terms), self.walk.penalty()
-            objective = self._weight(self._place()) * data + penalty
+            if full:
+                image, measured = self._full(ws, gradient=not low)
+            if low:
+                measured = self.low.measure(ws, self.noise, measured if full else None)
+            terms = self.loss.terms(LossInputs(measured, self.target, ws, config.eps, self.weight, self.noise_variance))
+            data, penalty = self.loss.total(terms), self.walk.penalty() + self._noise_penalty()
+            objective = self._likelihood(self.step) * data + penalty
         with torch.no_grad():
-            if whole:
+            if full:
                 self._shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
-                l2 = mean_squared_error(self.degradation.measure(self._shown), self.target, self.trust)
-                score = self._weight(config.steps) * data + penalty  # at the last tolerance, to compare steps by
+                l2 = mean_squared_error(self.degradation.measure(self._shown), self.target, self.judged)
+                score = self._likelihood(config.steps) * data + penalty  # at the last sigma, to compare steps by
                 self.best.offer(self.step, score, l2, l2 <= self.enough, self._shown, ws, self.noise)
             else:
-                l2 = mean_squared_error(measured, self.target, self.trust)
-        self._penalties.append(penalty.detach())
+                l2 = mean_squared_error(measured, self.target, self.judged)
         self.objective = objective.detach().mean()
         return Evaluation(terms, objective, l2, self._shown)
 
-    def _may_be_coarse(self) -> bool:
-        config = self.config
-        return config.whole_every > 1 and self._place() < _COARSE * config.steps and self.coarse.is_worth_it
-
-    def _whole_look(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
+    def _full(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
         """The picture [B, C, H, W], about 0..1, and its measurement."""
         with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
             image = to_picture(self.generator.synthesis(ws, noise=self.noise))
             return image, self.degradation.measure(image)
 
-    def _weight(self, place: int) -> Tensor | float:
+    def _noise_penalty(self) -> Tensor:
+        """[B]: minus the logarithm of the density of the noise maps about their draw.
+
+        On spheres, as published, it is none: but there seven maps of up to 32x32 explain what is left of the target.
+        """
+        total = self.target.new_zeros(len(self.jobs))
+        if not self.walk.is_density:
+            return total
+        for variable, drawn in zip(self._moving, self._drawn, strict=True):
+            total = total + (variable.value - drawn).square().flatten(1).sum(1)
+        return _NOISE_PRIOR / 2 * total
+
+    def _likelihood(self, step: int) -> Tensor | float:
         """[B]: what the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
         config = self.config
         if not self.walk.is_density:
             return 1.0
-        fallen = min(1.0, place / (_ANNEALED * config.steps))
-        sigma = config.first_tolerance * (config.last_tolerance / config.first_tolerance) ** fallen
+        fallen = min(1.0, step / (_ANNEALED * max(config.steps, 1)))
+        sigma = config.sigma_start * (config.sigma_end / config.sigma_start) ** fallen
         return self.target[0].numel() / (2 * self.noise_variance.clamp(min=sigma**2))
 
     def move(self, objective: Tensor) -> None:
@@ -217,23 +215,25 @@ class Run:
                 "settings that keep the image finite.",
                 "lower the learning rate; if even the first step fails, the generator's weights are damaged.",
             )
-        image, target = best.image[row : row + 1].clone(), self.target[row : row + 1]
-        trust = None if self.trust is None else self.trust[row : row + 1]
-        if self.config.consistency > 0:
-            image = correct(image, target, self.degradation, self.config.consistency, trust)
+        one = slice(row, row + 1)
+        target, trust = self.target[one], None if self.trust is None else self.trust[one]
+        done = complete(best.image[one], target, self.degradation, self.face, trust, self.config.consistency)
         with torch.no_grad():
-            downscaled = self.degradation.measure(image)
+            downscaled = self.degradation.measure(done.picture)
             l2 = float(mean_squared_error(downscaled, target, trust))
-        search_l2 = float(best.l2[row])
         return Solution(
             index=job.index,
             seed=job.seed,
-            image=image[0],
+            image=done.picture[0],
             downscaled=downscaled[0],
+            residual=done.residual[0],
             ws=best.ws[row].clone(),
             noise=tuple(noise[row].clone() for noise in best.noise),
             l2=l2,
-            search_l2=search_l2,
+            search_l2=float(best.l2[row]),
+            worst=_worst(done.picture, target, self.degradation, trust),
+            residual_face=_rms(done.residual, weight_map(self.face, 0.0, trust)),
+            residual_all=_rms(done.residual, trust),
             enough=float(self.enough[row]),
             converged=bool(best.l2[row] <= self.enough[row]),
             distance=float(self.gaussian.distance(best.ws[row])),
@@ -242,29 +242,12 @@ class Run:
         )
 
 
-class _Best:
-    """The best iterate of each image so far: within eps before outside, then the smaller score."""
+def _rms(residual: Tensor, weight: Tensor | None) -> float:
+    return float(mean_squared_error(residual, torch.zeros_like(residual), weight)) ** 0.5
 
-    def __init__(self, images: int, like: Tensor):
-        self.step = torch.full((images,), -1)
-        self.l2 = like.new_full((images,), torch.inf)
-        self._score = like.new_full((images,), torch.inf)
-        self._found = torch.zeros(images, dtype=torch.bool, device=like.device)
-        self.image = self.ws = like.new_empty(0)
-        self.noise: list[Tensor] = []
 
-    def offer(
-        self, step: int, score: Tensor, l2: Tensor, found: Tensor, image: Tensor, ws: Tensor, noise: Sequence[Tensor]
-    ) -> None:
-        """Keeps what is better. A score that is not finite never is."""
-        sooner = (found & ~self._found) | ((found == self._found) & (score < self._score))
-        rows = (sooner & score.isfinite()).nonzero().flatten().tolist()
-        if not rows:
-            return
-        if self.image.numel() == 0:
-            self.image, self.ws, self.noise = image.clone(), ws.clone(), [n.detach().clone() for n in noise]
-        kept_new = ((self.l2, l2), (self._score, score), (self._found, found), (self.image, image), (self.ws, ws))
-        for kept, new in (*kept_new, *zip(self.noise, noise, strict=True)):
-            for row in rows:
-                kept[row] = new[row]
-        self.step[rows] = step
+@torch.no_grad()
+def _worst(picture: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None) -> float:
+    """The largest error of a pixel of the 8-bit picture's degradation, in 8-bit steps."""
+    error = degradation.measure((picture * 255).round() / 255) - target
+    return 255 * float((error if trust is None else error * trust).abs().max())

@@ -24,9 +24,12 @@ class Solution:
     """What one job found: its best iterate, found or not.
 
     image: [C, H, W] in 0..1. downscaled: this very image, degraded, [C, h, w].
-    ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render `image` again, but for what
-        `consistency` changed in it.
-    l2: mean squared error of `downscaled` against the target. search_l2: before `consistency` took its part off.
+    residual: [C, h, w], what the generator's own image lacks of the target; `consistency` puts it into `image`.
+    ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render the generator's own image.
+    l2: mean squared error of `downscaled` against the target. worst: the largest error of a pixel, in steps of 8 bits,
+        of the picture as it is written; at most 1 is exact.
+    search_l2: mean squared error of the generator's own image, in the face.
+    residual_face, residual_all: root mean square of the residual in the face and everywhere, colours in 0..1.
     enough: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
     converged: search_l2 <= enough.
     distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
@@ -37,10 +40,14 @@ class Solution:
     seed: int
     image: Tensor
     downscaled: Tensor
+    residual: Tensor
     ws: Tensor
     noise: tuple[Tensor, ...]
     l2: float
     search_l2: float
+    worst: float
+    residual_face: float
+    residual_all: float
     enough: float
     converged: bool
     distance: float
@@ -59,9 +66,9 @@ class Solution:
     @property
     def score(self) -> float:
         """What several solutions of one image are ranked by, smaller first: how unlike the generator's own images
-        it is (`distance`), and, where it is not found, how many times `enough` it is off.
+        it is (`distance`), and how much of the face is residual, in times of `enough`.
         """
-        return self.distance if self.converged else self.distance + self.search_l2 / max(self.enough, 1e-12)
+        return self.distance + self.search_l2 / max(self.enough, 1e-12)
 
     def facts(self, eps: float) -> dict[str, Any]:
         """What every report says of a result."""
@@ -71,6 +78,9 @@ class Solution:
             "search_l2": self.search_l2,
             "eps": eps,
             "converged": self.converged,
+            "worst_pixel": round(self.worst, 3),
+            "residual_face": round(self.residual_face, 4),
+            "residual_all": round(self.residual_all, 4),
             "distance": round(self.distance, 3),
             "far_from_the_generator": self.far,
             "search_score": round(self.score, 3),

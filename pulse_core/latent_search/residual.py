@@ -1,0 +1,161 @@
+"""What the generator could not draw: y = A(G(w, n) + U r) + e.
+
+A search leaves an error r = y - A(G(w, n)): a flag behind the head, a collar, the frame of glasses. Three steps take
+it off the picture:
+
+1. U r, r enlarged smoothly, is added.
+2. Where r is large the generator drew something else, and so are its fine details. There the picture keeps only what
+   the input shows, enlarged: G's details count by the weights of a Cauchy likelihood, 1 / (1 + r^2 / tau^2), with a
+   wide tau in the face and a tight one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
+3. What is left goes off exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for some
+   v as small as y, and Newton's method on A clamp(x + A^T v) = y finds it in a few steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..degradations import Degradation
+from ..degradations.bicubic import downsample, enlarge
+from ..degradations.blur import GaussianBlur
+from ..losses import mean_squared_error
+
+TAU_FACE, TAU_AROUND = 0.4, 0.1  # of the error at which half of the details go, colours in 0..1
+_SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
+_SMOOTH_ROUNDS = 2  # of step 1: U is no exact inverse of A
+_NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
+_EXACT = 5e-4  # the largest error of a pixel that is left, colours in 0..1; an 8-bit step is 4e-3
+_HALVINGS = 5  # of a Newton step that does not help
+
+
+@dataclass(frozen=True)
+class Completed:
+    """picture: [B, C, H, W] in 0..1. residual: [B, C, h, w], y - A(G): what the generator did not draw."""
+
+    picture: Tensor
+    residual: Tensor
+
+
+def complete(
+    image: Tensor,
+    target: Tensor,
+    degradation: Degradation,
+    face: Tensor,
+    trust: Tensor | None = None,
+    amount: float = 1.0,
+) -> Completed:
+    """The generator's image with `amount` of the residual in it.
+
+    Noise of the degradation is no part of the picture and stays in the error. What cannot be corrected (a degradation
+    that is not linear, values that no colours scale down to) gets as close as it can.
+
+    Args:
+        image: [B, C, H, W] in 0..1, G's. target: [B, C, h, w], y.
+        face: [1 or B, 1, h, w] in 0..1, 1 in the face, where G's details are kept longer.
+        trust: [B, 1, h, w] in 0..1, as the degradation says it; 0 corrects nothing.
+        amount: 0 (G's image) to 1 (the picture's degradation is the target).
+    """
+    with torch.no_grad():
+        residual = target - degradation.measure(image)
+    goal = target - residual * (1 - _signal(residual, target, degradation, trust) * amount)
+    x = _smoothed(image, goal, degradation, face, trust) if amount > 0 else image
+    return Completed(project(x, goal, degradation, trust), residual)
+
+
+def _signal(residual: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None) -> Tensor:
+    """[B, 1, 1, 1]: the share of the residual that is not noise (Morozov's discrepancy principle)."""
+    power = mean_squared_error(residual, torch.zeros_like(residual), trust).clamp(min=1e-12)
+    kept = (degradation.noise_variance(target) / power).sqrt().clamp(max=1)
+    return (1 - kept)[:, None, None, None]
+
+
+def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, trust: Tensor | None) -> Tensor:
+    """Steps 1 and 2."""
+    size, full = ((one.shape[-2], one.shape[-1]) for one in (goal, image))
+    with torch.no_grad():
+        error = _trusted(goal - degradation.measure(image), trust)
+        tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
+        details = 1 / (1 + _SOFT.measure(error.square().mean(1, keepdim=True)) / tau.square())
+        details = enlarge(details, full).clamp(0, 1)
+        low = enlarge(downsample(image, size=size), full)
+        x = low + details * (image - low)
+        for _ in range(_SMOOTH_ROUNDS):
+            x = (x + enlarge(_trusted(goal - degradation.measure(x), trust), full)).clamp(0, 1)
+    return x
+
+
+def project(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None = None) -> Tensor:
+    """Step 3: the picture nearest to x whose degradation is the goal, in 0..1, as far as there is one.
+
+    The images of a batch are solved alone.
+    """
+    rows = []
+    for row in range(len(x)):
+        one = slice(row, row + 1)
+        rows.append(_projected(x[one], goal[one], degradation, None if trust is None else trust[one]))
+    return torch.cat(rows)
+
+
+def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None) -> Tensor:
+    with torch.enable_grad():
+        transposed = _transposed(x, goal, degradation)
+    with torch.no_grad():
+        dual = torch.zeros_like(goal)
+        picture = x.clamp(0, 1)
+        error = _trusted(goal - degradation.measure(picture), trust)
+        for _ in range(_NEWTON):
+            if float(error.abs().amax()) <= _EXACT:
+                break
+            moved = x + transposed(dual)
+            free = ((moved > 0) & (moved < 1)).to(x.dtype)  # the pixels that can follow in both directions
+            step = _solve(
+                lambda v, f=free: _trusted(degradation.measure(f * transposed(_trusted(v, trust))), trust), error
+            )
+            step, better = _trusted(step, trust), None
+            for halving in range(_HALVINGS):
+                tried = (x + transposed(dual + step / 2**halving)).clamp(0, 1)
+                left = _trusted(goal - degradation.measure(tried), trust)
+                if left.square().sum() < error.square().sum():
+                    better = dual + step / 2**halving, tried, left
+                    break
+            if better is None:
+                break
+            dual, picture, error = better
+    return picture
+
+
+def _transposed(x: Tensor, goal: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:
+    """A^T at x: [1, C, h, w] -> [1, C, H, W]."""
+    x = x.detach().requires_grad_()
+    measured = degradation.measure(x)
+
+    def transposed(y: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(measured, x, y, retain_graph=True)
+        return gradient
+
+    return transposed
+
+
+def _solve(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+    """Conjugate gradients for operator(v) = b, from 0: the shortest solution where there are several."""
+    v, residual = torch.zeros_like(b), b.clone()
+    direction, power = residual.clone(), residual.square().sum()
+    first = power
+    for _ in range(_GRADIENTS):
+        applied = operator(direction)
+        curvature = (direction * applied).sum()
+        if curvature <= 1e-12 * power or power <= 1e-8 * first:
+            break
+        step = power / curvature
+        v, residual = v + step * direction, residual - step * applied
+        new = residual.square().sum()
+        direction, power = residual + new / power * direction, new
+    return v
+
+
+def _trusted(error: Tensor, trust: Tensor | None) -> Tensor:
+    return error if trust is None else error * trust
