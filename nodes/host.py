@@ -302,8 +302,6 @@ class Progress:
         now = time.monotonic()
         if self._node_id is not None and now - self._told >= _TEXT_EVERY:
             self._told = now
-            found = int((state.best_l2 <= state.enough).sum())
             which = f"{state.done + 1} of {state.total}, " if state.total > 1 else ""
-            near = "found, going on" if found == len(state.jobs) else f"eps {float(state.enough.max()):.4g} not reached"
-            line = f"{which}step {state.step} of {state.steps}, L2 {float(state.best_l2.mean()):.4f}"
-            show_text(self._node_id, f"{line}\n{near}")
+            line = f"{which}step {state.step} of {state.steps}, L2 {float(state.l2.mean()):.4f}"
+            show_text(self._node_id, line)

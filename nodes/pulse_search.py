@@ -18,7 +18,7 @@ from ..pulse_core.faces.sizes import AUTO, to_lr
 from ..pulse_core.faces.sizes import lr_size as size_for
 from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
-from ..pulse_core.latent_search.config import FREE, PRESETS, SearchConfig
+from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
 from ..pulse_core.latent_search.loop import solutions
 from ..pulse_core.latent_search.solution import Solution, ranking
 from ..pulse_core.latents import count_seeds
@@ -41,7 +41,7 @@ _SELDOM = (
     "latent_space",
     "batch_size",
 )
-_LATER = ("variety", "consistency")
+_LATER = ("prior_sample_scale", "consistency")
 _CUSTOM = "custom"
 _SEEDS = ("same", "one each")
 
@@ -81,7 +81,14 @@ class PULSESearchNode(io.ComfyNode):
                     "latent", display_name="latent", tooltip="Style vectors and noise of the results."
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="JSON: L2, converged, steps, seed of each result."
+                    "report",
+                    display_name="report",
+                    tooltip="JSON: L2, residual, converged, steps, seed of each result.",
+                ),
+                io.Image.Output(
+                    "residual",
+                    display_name="residual",
+                    tooltip="What the generator could not draw of each input, around grey; it went into the image.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -112,7 +119,9 @@ class PULSESearchNode(io.ComfyNode):
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")
                 nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
-                return io.NodeOutput(image, image, nothing, json.dumps(_report([], generator, config, degradation)))
+                return io.NodeOutput(
+                    image, image, nothing, json.dumps(_report([], generator, config, degradation)), image
+                )
             fit = _fit(gaussian, generator, class_label, progress)
             options: dict[str, Any] = {
                 "seed": _seeds(seed, seeds, len(targets), config.starts),
@@ -128,9 +137,10 @@ class PULSESearchNode(io.ComfyNode):
         host.show_lines(node, [*_summary(found), *(_line(number, each) for number, each in enumerate(found, 1))])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
         small = host.give_images(_same_size([solution.downscaled for solution in found]))
+        left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
         text = json.dumps(report, indent=2)
         latent = host.give_latent(latent_of(found, generator, reports.facts_of_each(text, len(found))))
-        return io.NodeOutput(images, small, latent, text)
+        return io.NodeOutput(images, small, latent, text, left)
 
 
 def _optional_inputs() -> list[Any]:
@@ -163,8 +173,8 @@ def _optional_inputs() -> list[Any]:
             options=[*PRESETS, _CUSTOM],
             default="recommended",
             optional=True,
-            tooltip="recommended: natural faces first, then close ones. published: as in the paper. Both "
-            f"set how is searched; {', '.join(FREE)} stay as they are here. custom: all as it is here.",
+            tooltip="recommended: natural faces that agree with the image to the pixel. published: the search of the "
+            "paper, with its 100 steps. What you change on this node changes the preset. custom: all as it is here.",
         ),
         *(sockets.widget(SearchConfig, name, optional=True) for name in _LATER),
         sockets.SearchSettings.Input(
@@ -195,11 +205,11 @@ def _optional_inputs() -> list[Any]:
 
 
 def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> SearchConfig:
-    """The preset with the widgets that it leaves alone, or all widgets; the connected settings before both."""
+    """The preset with the widgets that were changed, or all widgets; the connected settings before both."""
     if preset == _CUSTOM:
         return SearchConfig(**{**widgets, **settings})
-    free = {name: value for name, value in widgets.items() if name in FREE}
-    return replace(PRESETS[preset], **{**free, **settings})
+    changed = {name: value for name, value in widgets.items() if value != getattr(RECOMMENDED, name)}
+    return replace(PRESETS[preset], **{**changed, **settings})
 
 
 def _fit(given: LatentGaussian | None, generator: Generator, label: int, progress: host.Progress) -> LatentGaussian:
@@ -254,10 +264,8 @@ def _summary(found: list[Solution]) -> list[str]:
 
 def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
-    state = "found" if solution.converged else "not within eps"
-    far = "; unlike the generator's own faces" if solution.far else ""
     how = f"{solution.steps} steps, seed {solution.seed}, {width}x{height}"
-    return f"{number}: L2 {solution.l2:.4f}, {state}, {how}{far}"
+    return f"{number}: {solution.told}, {how}"
 
 
 def _report(

@@ -11,17 +11,16 @@ from . import sockets
 
 _SETTINGS = (
     "prior",
-    "beginning",
-    "layer_freedom",
-    "first_tolerance",
-    "last_tolerance",
-    "noise_rate",
+    "init",
+    "offset_std",
+    "sigma_start",
+    "sigma_end",
+    "background_weight",
     "candidates",
     "trial_steps",
-    "patience",
-    "fine_falloff",
+    "full_every",
+    "recompute",
 )
-_APPENDED = ("whole_every", "settled", "recompute")
 
 
 class PULSESearchSettingsNode(io.ComfyNode):
@@ -33,12 +32,9 @@ class PULSESearchSettingsNode(io.ComfyNode):
             node_id="PULSESearchSettings",
             display_name="PULSE Search Settings",
             category=sockets.CATEGORY,
-            description="How PULSE Search keeps faces natural, how it begins, and how long it goes on. These values "
+            description="How PULSE Search keeps faces natural, where it starts, and how exactly it works. These values "
             "are the recommended ones.",
-            inputs=[
-                *sockets.widgets(SearchConfig, _SETTINGS),
-                *(sockets.widget(SearchConfig, name, optional=True) for name in _APPENDED),
-            ],
+            inputs=sockets.widgets(SearchConfig, _SETTINGS),
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
             ],

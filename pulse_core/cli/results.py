@@ -62,8 +62,7 @@ def digest(*parts: Any) -> str:
 
 def verdict(row: dict[str, Any]) -> str:
     """One line on how a search ended."""
-    state = "found" if row["converged"] else "not within eps; the best is kept"
-    return f"L2 {row['l2']:.5f} (eps {row['eps']:g}), {state}, seed {row['seed']}, {row['seconds']:.1f} s"
+    return f"{row['told']}, seed {row['seed']}, {row['seconds']:.1f} s"
 
 
 def write_report(path: Path | None, key: str, rows: list[dict[str, Any]]) -> None:

@@ -181,6 +181,11 @@ def _write(path: Path, solution: Solution, target: Tensor, facts: dict[str, Any]
     """The result, and where asked the side-by-side picture."""
     save_image(solution.image, path, facts)
     if compare:
-        found = f"result (invented), L2 {solution.l2:.4f}"
-        panels = {"input": target[0], found: solution.image, "result scaled back down": solution.downscaled}
+        left = f"not the generator's: {solution.residual_face:.3f} in the face, {solution.residual_all:.3f} in all"
+        panels = {
+            "input": target[0],
+            "result (invented)": solution.image,
+            f"result scaled back down, L2 {solution.l2:.5f}": solution.downscaled,
+            left: (0.5 + solution.residual).clamp(0, 1),
+        }
         save_image(side_by_side(panels), path.with_stem(f"{path.stem}_side_by_side"))

@@ -146,17 +146,6 @@ class SearchConfig(Settings):
             )
 
 
-# What the preset on a node leaves to the node's own widgets: how many, how much and how close, not how.
-FREE = (
-    "steps",
-    "eps",
-    "starts",
-    "batch_size",
-    "prior_sample_scale",
-    "candidates",
-    "trial_steps",
-    "recompute",
-)
 RECOMMENDED = SearchConfig()
 PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
     steps=100,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 FAR = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
+MUCH = 0.1  # residual in the face beyond which a result says so: glasses that are not drawn, a statue, a drawing
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ class Solution:
         return self.distance > FAR
 
     @property
+    def told(self) -> str:
+        """How the search ended, in one line."""
+        found = "found" if self.converged else "not found within eps"
+        exact = "exact" if self.worst <= 1 else f"worst pixel off by {self.worst:.1f} of 255"
+        line = f"L2 {self.l2:.5f} ({exact}), {found}, residual {self.residual_face:.3f} in the face, "
+        line += f"{self.residual_all:.3f} in all"
+        line += "; much of the face is not the generator's" if self.residual_face > MUCH else ""
+        return line + ("; unlike the generator's own faces" if self.far else "")
+
+    @property
     def score(self) -> float:
         """What several solutions of one image are ranked by, smaller first: how unlike the generator's own images
         it is (`distance`), and how much of the face is residual, in times of `enough`.
@@ -83,6 +94,8 @@ class Solution:
             "residual_all": round(self.residual_all, 4),
             "distance": round(self.distance, 3),
             "far_from_the_generator": self.far,
+            "much_residual_in_the_face": self.residual_face > MUCH,
+            "told": self.told,
             "search_score": round(self.score, 3),
             "steps": self.steps,
         }

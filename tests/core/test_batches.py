@@ -46,7 +46,7 @@ def memory_for(tiny, monkeypatch):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit, targets, memory_for):
-    config = SearchConfig(steps=3, patience=1.0, batch_size=5, starts=2)
+    config = SearchConfig(steps=3, batch_size=5, starts=2)
     whole = search(tiny, targets, tiny_fit, config)
     tried, freed = memory_for(2), []
     parts = list(solutions(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
@@ -88,7 +88,7 @@ def test_other_errors_pass():
 
 
 def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, targets):
-    config = SearchConfig(steps=10, patience=1.0, starts=6, eps=0.004)
+    config = SearchConfig(steps=10, starts=6, eps=0.004)
     found = search(tiny, targets[:2], tiny_fit, config)
     assert [solution.index for solution in found] == [0] * 6 + [1] * 6
     for rows in (found[:6], found[6:]):
@@ -96,8 +96,7 @@ def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, t
         scores = [solution.score for solution in rows]
         assert scores == sorted(scores)
     for solution in found:
-        excess = 0 if solution.converged else solution.search_l2 / 0.004
-        assert solution.score == pytest.approx(solution.distance + excess)
+        assert solution.score == pytest.approx(solution.distance + solution.search_l2 / 0.004)
 
 
 def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypatch):
@@ -109,7 +108,7 @@ def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypa
             raise torch.OutOfMemoryError(CUDA)
         return render(ws, noise)
 
-    config = SearchConfig(steps=3, patience=1.0, batch_size=2)
+    config = SearchConfig(steps=3, batch_size=2)
     whole = search(tiny, targets[:2], tiny_fit, config)
     monkeypatch.setattr(tiny.synthesis, "render", confined)
     parts = list(solutions(tiny, targets[:2], tiny_fit, config))

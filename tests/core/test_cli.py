@@ -33,7 +33,7 @@ def run(*words):
 
 
 def upscale(tiny_file, faces, out, *more):
-    brief = ("--steps", 3, "--patience", 1, "--device", "cpu")
+    brief = ("--steps", 3, "--device", "cpu")
     return run("upscale", faces, "-o", out, "--generator", tiny_file, *brief, *more)
 
 

@@ -13,8 +13,9 @@ from zoo import ZOO
 
 from pulse_core.degradations import parse_degradation, through
 from pulse_core.gaussian import fit_gaussian
+from pulse_core.latent_search.best import Best
 from pulse_core.latent_search.config import PRESETS
-from pulse_core.latent_search.run import Run, _Best
+from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.loading import generator_from
 
@@ -40,8 +41,8 @@ def loaded(name):
 
 @pytest.fixture
 def keeps_nothing(monkeypatch):
-    """Which iterate is better is decided by numbers, at a whole look."""
-    monkeypatch.setattr(_Best, "offer", lambda *_: None)
+    """Which iterate is better is decided by numbers, at a full evaluation."""
+    monkeypatch.setattr(Best, "offer", lambda *_: None)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -42,7 +42,7 @@ def words(tiny_file, folder, *more):
         "--report",
         folder / "report.json",
     ]
-    return [str(word) for word in (*given, "--patience", 1, *more)]
+    return [str(word) for word in (*given, *more)]
 
 
 def complete(folder, count=COUNT):
@@ -116,7 +116,7 @@ def test_two_processes_share_a_folder(tiny_file, folder, capsys):
 
 
 def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(tiny_file, folder):
-    arguments = words(tiny_file, folder, "--devices", "cpu,cpu", "--steps", 150, "--settled", 0)
+    arguments = words(tiny_file, folder, "--devices", "cpu,cpu", "--steps", 150)
     first = begun(arguments)
     kill_a_worker(first, folder, b"spawn_main")
     output, _ = first.communicate(timeout=120)
@@ -138,7 +138,7 @@ def test_an_input_that_cannot_be_used_is_told_and_the_others_are_done(tiny_file,
 
 def test_a_killed_ray_worker_loses_nothing(tiny_file, folder):
     pytest.importorskip("ray")
-    arguments = words(tiny_file, folder, "--ray", "--devices", "cpu,cpu", "--steps", 150, "--settled", 0)
+    arguments = words(tiny_file, folder, "--ray", "--devices", "cpu,cpu", "--steps", 150)
     process = begun(arguments)
     kill_a_worker(process, folder, b"ray::Worker")
     output, _ = process.communicate(timeout=180)
@@ -178,7 +178,7 @@ def test_photographs_are_shared_too(tiny_file, tmp_path, capsys):
         "--steps",
         3,
     ]
-    arguments = [str(word) for word in (*given, "--patience", 1, "--report", tmp_path / "report.json")]
+    arguments = [str(word) for word in (*given, "--report", tmp_path / "report.json")]
     assert main([*arguments, "--devices", "cpu,cpu"]) == 0
     assert "two.png: 1 face" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "report.json").read_text())["faces"]) == 2

@@ -102,4 +102,4 @@ def test_a_bad_string_says_what_is_wrong_and_what_is_accepted(text, found):
         parse_loss(text)
     message = str(caught.value)
     assert found in message
-    assert "100*L2+0.05*GEOCROSS, made of MSE, L2, L1, GEOCROSS" in message
+    assert "100*L2+0.05*GEOCROSS, made of MSE, CAUCHY, L2, L1, GEOCROSS" in message

@@ -16,7 +16,7 @@ from pulse_core.latent_search.schedules import SCHEDULES
 from pulse_core.latents import radius
 from pulse_core.losses import mean_squared_error
 
-FAST = SearchConfig(steps=12, patience=1.0)
+FAST = SearchConfig(steps=12)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def same(a, b):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, preset):
     seen = []
-    config = dataclasses.replace(PRESETS[preset], steps=60, patience=1.0, variety=1.5)  # a start far from all targets
+    config = dataclasses.replace(PRESETS[preset], steps=60, prior_sample_scale=1.5)  # a start far from all targets
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: seen.append(float(s.l2)))
     assert solution.l2 < 0.5 * seen[0]
     assert len(seen) == 61
@@ -44,7 +44,7 @@ def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, prese
 def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_fit, targets):
     losses = []
     config = SearchConfig(  # far too fast: it jumps about
-        steps=20, patience=1.0, learning_rate=100.0, schedule="fixed", eps=0.0
+        steps=20, learning_rate=100.0, schedule="fixed", eps=0.0, full_every=1, consistency=0.0, sigma_start=0.02
     )
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: losses.append(float(s.loss)))
     assert solution.best_step == min(range(21), key=losses.__getitem__) != 20
@@ -59,7 +59,7 @@ def test_what_was_found_on_the_way_is_found_in_the_end(tiny, tiny_fit, targets):
     def look(state):
         rows.append((float(state.l2), float(state.terms["L2"])))
 
-    config = SearchConfig(steps=60, eps=0.005, loss="100*L2")
+    config = SearchConfig(steps=60, eps=0.005, loss="100*L2", full_every=1, consistency=0.0, background_weight=1.0)
     for seed in range(4):
         rows.clear()
         (solution,) = search(tiny, targets[:1], tiny_fit, config, seed=seed, on_step=look)
@@ -234,7 +234,7 @@ def test_any_target_size_with_a_degradation_of_ones_own(tiny, tiny_fit):
 @pytest.mark.parametrize(
     ("setting", "value", "found"),
     [
-        ("steps", 0, "steps is 0."),
+        ("steps", -1, "steps is -1."),
         ("eps", -1e-3, "eps is -0.001."),
         ("eps", float("nan"), "eps is nan."),
         ("learning_rate", 0.0, "learning_rate is 0.0."),

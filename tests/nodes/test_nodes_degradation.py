@@ -91,11 +91,11 @@ def test_graphs_from_before_presets_search_as_they_say(pack):
 
 
 def test_connected_settings_come_before_the_preset(pack, search):
-    (settings,) = pack.run("PULSESearchSettings", patience=9)
+    (settings,) = pack.run("PULSESearchSettings", candidates=9)
     _, row = search(settings=settings, eps=0.0)
     assert row["steps"] == 36
-    with pytest.raises(ValueError, match="last_tolerance is 0"):
-        pack.run("PULSESearchSettings", last_tolerance=0.0)
+    with pytest.raises(ValueError, match="sigma_end is 0"):
+        pack.run("PULSESearchSettings", sigma_end=0.0)
 
 
 def test_consistency_makes_the_downscaling_exact(search):

@@ -70,7 +70,17 @@ def test_every_widget_has_a_default_that_it_accepts(pack):
 
 def test_only_the_everyday_inputs_are_shown_at_first(pack):
     advanced = {socket.id for socket in pack.schema("PULSESearch").inputs if (socket.extra_dict or {}).get("advanced")}
-    everyday = {"seed", "steps", "starts", "eps", "preview_every", "preset", "variety", "consistency", "seeds"}
+    everyday = {
+        "seed",
+        "steps",
+        "starts",
+        "eps",
+        "preview_every",
+        "preset",
+        "prior_sample_scale",
+        "consistency",
+        "seeds",
+    }
     widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.facts}
     assert widgets - advanced == everyday
 

@@ -1,4 +1,4 @@
-"""Coarse looks: near enough, corrected by whole ones, and given up where they do not tell."""
+"""Low-resolution evaluations: near enough, corrected by full ones, and given up where they do not tell."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pulse_core.degradations import Chain
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.degradations.blur import GaussianBlur
 from pulse_core.images import to_rgb
-from pulse_core.latent_search.coarse import CoarseLook
+from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.low_resolution import LowResolution
 from pulse_core.loading import generator_from
 from pulse_core.sampling import sample
 
@@ -29,7 +30,7 @@ def pictures(generator, ws):
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if "stylegan3" not in name])
-def test_a_coarse_picture_of_the_whole_size_is_the_whole_picture(name):
+def test_a_coarse_picture_of_the_full_size_is_the_full_picture(name):
     animal = ZOO[name]()
     generator = generator_from(animal.tensors, animal.facts, name=name)
     ws = torch.randn(2, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0))
@@ -43,44 +44,47 @@ def test_a_coarse_picture_of_the_whole_size_is_the_whole_picture(name):
 def test_a_family_without_one_says_so():
     animal = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
     generator = generator_from(animal.tensors, animal.facts, name="no coarse picture")
-    assert not CoarseLook(generator, BicubicDownsample(size=(2, 2)), (2, 2)).is_worth_it
+    assert not LowResolution(generator, BicubicDownsample(size=(2, 2)), (2, 2)).is_worth_it
     with pytest.raises(TypeError, match="coarse"):
         generator.synthesis.render_coarse(torch.zeros(1, 1, 1), (), 4)
 
 
 @pytest.mark.weights
-def test_the_gradient_of_a_coarse_look_points_the_way_of_the_true_one(ffhq_mobile):
+def test_the_gradient_at_low_resolution_points_the_way_of_the_true_one(ffhq_mobile):
     ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
     target = downsample(pictures(ffhq_mobile, drawn(ffhq_mobile, range(1, 2))), size=(32, 32))
-    coarse = CoarseLook(ffhq_mobile, BicubicDownsample(size=(32, 32)), (32, 32))
-    assert coarse.is_worth_it
+    low = LowResolution(ffhq_mobile, BicubicDownsample(size=(32, 32)), (32, 32))
+    low.choose(1.0)
+    assert low.is_worth_it
     ws.requires_grad_()
     whole = downsample(to_rgb((ffhq_mobile.synthesis(ws, noise=noise) + 1) / 2), size=(32, 32))
-    near = coarse.measure(ws, noise, whole.detach())
+    near = low.measure(ws, noise, whole.detach())
     torch.testing.assert_close(near, whole)
     true, cheap = (torch.autograd.grad((seen - target).square().sum(), ws)[0].sum(1) for seen in (whole, near))
     assert F.cosine_similarity(true, cheap) > 0.9
 
 
 @pytest.mark.weights
-def test_between_whole_looks_the_change_is_seen(ffhq_mobile):
+def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
     ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
     other = ws.lerp(drawn(ffhq_mobile, range(1, 2)), 0.1)
     measured = [downsample(pictures(ffhq_mobile, each), size=(32, 32)) for each in (ws, other)]
-    coarse = CoarseLook(ffhq_mobile, BicubicDownsample(size=(32, 32)), (32, 32))
-    torch.testing.assert_close(coarse.measure(ws, noise, measured[0]), measured[0])
-    guessed = coarse.measure(other, noise, None)
+    low = LowResolution(ffhq_mobile, BicubicDownsample(size=(32, 32)), (32, 32))
+    low.choose(1.0)
+    torch.testing.assert_close(low.measure(ws, noise, measured[0]), measured[0])
+    guessed = low.measure(other, noise, None)
     assert (guessed - measured[1]).square().sum() < 0.4 * (measured[0] - measured[1]).square().sum()
-    torch.testing.assert_close(coarse.measure(other, noise, measured[1]), measured[1])
-    assert coarse.is_worth_it
+    torch.testing.assert_close(low.measure(other, noise, measured[1]), measured[1])
+    assert low.is_worth_it
 
 
-def test_looks_that_miss_half_of_what_changed_are_given_up(tiny):
+def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
-    coarse = CoarseLook(tiny, BicubicDownsample(size=(4, 4)), (4, 4))
-    coarse.measure(ws, noise, torch.zeros(1, 3, 4, 4))
-    coarse.measure(ws, noise, torch.ones(1, 3, 4, 4))  # the same latents, and another picture
-    assert not coarse.is_worth_it
+    low = LowResolution(tiny, BicubicDownsample(size=(4, 4)), (4, 4))
+    low.choose(1.0)
+    low.measure(ws, noise, torch.zeros(1, 3, 4, 4))
+    low.measure(ws, noise, torch.ones(1, 3, 4, 4))  # the same latents, and another picture
+    assert not low.is_worth_it
 
 
 @pytest.mark.parametrize(
@@ -89,61 +93,67 @@ def test_looks_that_miss_half_of_what_changed_are_given_up(tiny):
 def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, degradation):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
     whole = degradation.measure(pictures(tiny, ws))
-    coarse = CoarseLook(tiny, degradation, (4, 4))
-    torch.testing.assert_close(coarse.measure(ws, noise, whole), whole)
+    low = LowResolution(tiny, degradation, (4, 4))
+    low.choose(1.0)
+    torch.testing.assert_close(low.measure(ws, noise, whole), whole)
+
+
+def test_the_size_grows_once(tiny):
+    low = LowResolution(tiny, BicubicDownsample(size=(4, 4)), (4, 4))
+    assert [low.choose(progress / 10) for progress in range(10)] == [True] + [False] * 4 + [True] + [False] * 4
 
 
 @pytest.fixture
-def looks(tiny, monkeypatch):
-    """How often the generator rendered its picture, and how often a coarse one."""
-    count = {"whole": 0, "coarse": 0}
+def rendered(tiny, monkeypatch):
+    """The sizes of the pictures that the generator rendered."""
+    sides = []
     render_coarse = tiny.synthesis.render_coarse
 
     def counted(ws, noise):
-        count["whole"] += 1
+        sides.append(tiny.img_resolution)
         return render_coarse(ws, noise, tiny.img_resolution)
 
     def counted_coarse(ws, noise, side):
-        count["coarse"] += 1
+        sides.append(side)
         return render_coarse(ws, noise, side)
 
     monkeypatch.setattr(tiny.synthesis, "render", counted)
     monkeypatch.setattr(tiny.synthesis, "render_coarse", counted_coarse)
-    return count
+    return sides
 
 
-def test_the_whole_picture_is_looked_at_as_often_as_the_settings_say(tiny, tiny_fit, looks):
+def test_the_full_picture_is_rendered_as_often_as_the_settings_say(tiny, tiny_fit, rendered, monkeypatch):
+    monkeypatch.setattr(low_resolution, "_MISSED", torch.inf)  # random weights put everything into fine layers
     target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
-    looks.update(whole=0, coarse=0)
-    config = replace(RECOMMENDED, steps=20, eps=0.0, patience=1.0, settled=0.0, whole_every=4)
+    config = replace(RECOMMENDED, steps=20, full_every=4)
+    rendered.clear()
     search(tiny, target, tiny_fit, config)
-    assert looks == {"whole": 4 + 4 + 1, "coarse": 16}  # steps 0, 4, 8, 12; the last fifth; the last result
-    for every_step in (replace(config, whole_every=1), replace(PUBLISHED, steps=20)):
-        looks.update(whole=0, coarse=0)
+    # steps 0, 4, 8, 10 (the size changes), 12, 16, and the last result
+    assert [rendered.count(side) for side in (32, 4, 8)] == [7, 10, 10]
+    for every_step in (replace(config, full_every=1), replace(PUBLISHED, steps=20)):
+        rendered.clear()
         search(tiny, target, tiny_fit, every_step)
-        assert looks == {"whole": 21, "coarse": 0}
+        assert rendered == [32] * 21
 
 
-def test_a_result_is_a_whole_picture_and_its_error_is_true(tiny, tiny_fit):
+def test_no_step_renders_what_the_encoder_makes_of_it_once(tiny, tiny_fit, rendered):
     target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
-    (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, eps=1e-3))
+    rendered.clear()
+    (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=0))
+    assert rendered == [32]
+    assert found.steps == 0
+    assert found.worst <= 1
+
+
+def test_the_generator_s_own_picture_and_its_error_are_true(tiny, tiny_fit):
+    target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
+    (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, consistency=0.0))
     image = pictures_of(tiny, found)
     torch.testing.assert_close(image, found.image)
-    assert float((downsample(image, factor=8) - target[0]).square().mean()) == pytest.approx(found.l2, rel=1e-4)
+    torch.testing.assert_close(target[0] - downsample(image, factor=8), found.residual, atol=1e-6, rtol=0)
+    assert float(found.residual.square().mean()) == pytest.approx(found.l2, rel=1e-4)
 
 
 def pictures_of(generator, found):
     image = generator.synthesis(found.ws[None], noise=[noise[None] for noise in found.noise])
     return to_rgb((image + 1) / 2).clamp(0, 1)[0]
-
-
-def test_a_search_stops_when_all_is_found_and_settled(tiny, tiny_fit):
-    target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
-    config = replace(RECOMMENDED, steps=100, eps=0.1, variety=0.3)
-    (early,) = search(tiny, target, tiny_fit, config)
-    (full,) = search(tiny, target, tiny_fit, replace(config, settled=0.0))
-    assert 70 <= early.steps < full.steps == 100
-    assert early.converged
-    assert early.distance == pytest.approx(full.distance, rel=0.1)
-    (never,) = search(tiny, target, tiny_fit, replace(config, eps=0.0, patience=1.0))
-    assert never.steps == 100  # not found, so not settled

@@ -1,0 +1,153 @@
+"""What the generator could not draw goes into the picture: exactly, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pulse_core.degradations import parse_degradation, through
+from pulse_core.degradations.bicubic import downsample, enlarge
+from pulse_core.degradations.mask import Mask
+from pulse_core.images import from_pil, to_pil
+from pulse_core.latent_search.config import RECOMMENDED
+from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.residual import complete, project
+
+FACE = torch.ones(1, 1, 8, 8)
+
+
+def random(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pair():
+    """A picture, and a target that it nearly scales down to."""
+    image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
+    down = through(None, (8, 8), (64, 64))
+    return image, down.measure(image) + 0.02 * torch.randn(1, 3, 8, 8, generator=random(1)), down
+
+
+def error(image, target, down):
+    return float((down.measure(image) - target).abs().max())
+
+
+def test_all_of_it_is_exact(pair):
+    image, target, down = pair
+    assert error(image, target, down) > 0.02
+    done = complete(image, target, down, FACE)
+    assert error(done.picture, target, down) < 0.2 / 255
+    torch.testing.assert_close(done.residual, target - down.measure(image))
+
+
+def test_half_of_it_is_half(pair):
+    image, target, down = pair
+    after = target - down.measure(complete(image, target, down, FACE, amount=0.5).picture)
+    torch.testing.assert_close(after, (target - down.measure(image)) / 2, atol=6e-4, rtol=0)
+    assert torch.equal(complete(image, target, down, FACE, amount=0.0).picture, image)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_is_exact_wherever_colours_reach_their_limits(seed):
+    """Targets of real pictures of 8 bits, black and white in them, and images that have nothing to do with them."""
+    down = through(None, (8, 8), (64, 64))
+    truth = (0.5 + 1.5 * torch.randn(1, 3, 64, 64, generator=random(seed))).clamp(0, 1)
+    if seed % 2:
+        truth = enlarge(truth[..., :16, :16], (64, 64)).clamp(0, 1).round()
+    target = (down.measure(truth).clamp(0, 1) * 255).round() / 255
+    image = torch.rand(1, 3, 64, 64, generator=random(seed + 100)) ** (1 + seed)
+    picture = complete(image, target, down, FACE).picture
+    written = from_pil(to_pil(picture[0]))[None]
+    assert float(picture.min()) >= 0
+    assert float(picture.max()) <= 1
+    assert error(written, target, down) < 1 / 255
+
+
+def test_the_projection_is_the_nearest_picture(pair):
+    """Against many steps of Dykstra's alternating projections, with colours that clip."""
+    _, _, down = pair
+    truth = torch.rand(1, 3, 64, 64, generator=random(3)).round()
+    goal = down.measure(truth)
+    x = (truth + 0.7 * torch.randn(1, 3, 64, 64, generator=random(4))).clamp(-0.5, 1.5)
+    picture = project(x, goal, down)
+    assert error(picture, goal, down) < 1e-3
+    matrix = torch.func.jacrev(lambda flat: down.measure(flat.reshape(1, 1, 64, 64)).flatten())(torch.zeros(64 * 64))
+    inverse = torch.linalg.pinv(matrix.double())
+    z, left = x.double().reshape(3, -1), torch.zeros(3, 64 * 64, dtype=torch.float64)
+    wanted = goal.double().reshape(3, -1)
+    for _ in range(2000):
+        flat = z + (wanted - z @ matrix.double().T) @ inverse.T
+        z = (flat + left).clamp(0, 1)
+        left = flat + left - z
+    torch.testing.assert_close(picture.double().reshape(3, -1), z, atol=5e-3, rtol=0)
+
+
+def test_what_no_colours_scale_down_to_gets_as_close_as_it_can(pair):
+    _, target, down = pair
+    image, target = torch.ones(1, 3, 64, 64), target.clone()
+    target[..., 0, 0] = 1.5
+    better = complete(image, target, down, FACE).picture
+    assert float(better.max()) <= 1
+    assert (down.measure(better) - target).square().mean() < (down.measure(image) - target).square().mean()
+
+
+def test_noise_is_left_in_the_error(pair):
+    image, target, _ = pair
+    noisy = through(parse_degradation("noise(0.01)"), (8, 8), (64, 64))
+    left = (noisy.measure(complete(image, target, noisy, FACE).picture) - target).square().mean()
+    assert float(left) == pytest.approx(1e-4, rel=0.2)
+    quiet = through(parse_degradation("noise(0.5)"), (8, 8), (64, 64))
+    picture = complete(image, target, quiet, FACE).picture
+    torch.testing.assert_close(quiet.measure(picture), quiet.measure(image), atol=1e-3, rtol=0)
+
+
+def test_hidden_pixels_change_nothing_and_hinder_nothing(pair):
+    image, target, down = pair
+    mask = torch.ones(8, 8)
+    mask[4:] = 0
+    hidden = through(Mask(mask), (8, 8), (64, 64))
+    for spoiled in (target, torch.cat([target[..., :4, :], torch.zeros(1, 3, 4, 8)], 2)):
+        changed = complete(image, spoiled, hidden, FACE, hidden.trust(spoiled)).picture
+        assert (changed - image)[..., 48:, :].abs().max() < 0.02
+        assert (down.measure(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("text", ["grey", "jpeg(60)", "blur(0.5)", "area(8, 8)", "lanczos(8, 8)", "grey + blur(0.4)"])
+def test_every_degradation_without_noise_is_agreed_with(text):
+    """The target is one of a real picture; JPEG's rounding counts as noise and is not."""
+    degradation = through(parse_degradation(text), (8, 8), (64, 64))
+    truth, image = (torch.rand(1, 3, 64, 64, generator=random(seed)) for seed in (0, 1))
+    target = degradation.measure(truth)
+    done = complete(image, target, degradation, FACE)
+    before, after = (float((degradation.measure(x) - target).square().mean()) for x in (image, done.picture))
+    assert after <= max(1e-6, 1.2 * float(degradation.noise_variance(target)))
+    assert after < before
+
+
+def test_an_edge_that_the_generator_drew_elsewhere_leaves_none_of_its_details():
+    """Around the face, where the picture is off by much, the result is the input, softly enlarged."""
+    down = through(None, (8, 8), (64, 64))
+    drawn = torch.zeros(1, 3, 64, 64)
+    drawn[..., ::2] = 1.0  # fine stripes all over
+    target = torch.full((1, 3, 8, 8), 0.5)
+    target[..., 4:] = 1.0  # half of which the input contradicts
+    around = complete(drawn, target, down, torch.zeros(1, 1, 8, 8)).picture
+    face = complete(drawn, target, down, torch.ones(1, 1, 8, 8)).picture
+    assert around[..., :16].std() > 0.3 > 0.1 > around[..., 48:].std()
+    assert face[..., 40:56].std() > around[..., 40:56].std()
+
+
+def test_a_search_tells_both_errors_and_the_residual(tiny, tiny_fit):
+    target = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=random())
+    exact, plain = (
+        search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=10, consistency=amount))[0] for amount in (1.0, 0.0)
+    )
+    assert exact.search_l2 == plain.search_l2
+    assert exact.worst < 0.5 < plain.worst
+    assert exact.converged == plain.converged
+    torch.testing.assert_close(exact.residual, target[0] - downsample(plain.image, size=(8, 8)), atol=1e-6, rtol=0)
+    assert exact.residual_all == pytest.approx(plain.l2**0.5, rel=1e-4)
+    assert "exact" in exact.told
+    assert "worst pixel off by" in plain.told
