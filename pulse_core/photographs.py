@@ -22,7 +22,7 @@ from .faces.alignment import align
 from .faces.face import Faces
 from .faces.finding import FindSettings, find_faces, none_found
 from .faces.pasting import PasteSettings, Patch, paste
-from .faces.sizes import AUTO, lr_size, to_lr
+from .faces.sizes import AUTO, lr_size, to_lr, with_border
 from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
 from .images import read_image
@@ -80,15 +80,21 @@ def restore(
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)
     solutions = tuple(
-        search(generator, target, fit, config, seed=seed, degradation=degradation, on_step=on_step)[0]
-        for target in face_targets(picture, faces, generator, size)
+        search(generator, target, fit, config, seed=seed, degradation=seen, on_step=on_step)[0]
+        for target, seen in face_targets(picture, faces, generator, size, degradation)
     )
     smallest_first = [Patch(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
     pasted = paste(picture, faces.sources[0], smallest_first, pasting)
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 
 
-def face_targets(picture: Tensor, faces: Faces, generator: Generator, size: int = AUTO) -> Iterator[Tensor]:
-    """[3, h, w] for each face of one photograph: what a search of this generator should match."""
+def face_targets(
+    picture: Tensor, faces: Faces, generator: Generator, size: int = AUTO, degradation: Degradation | None = None
+) -> Iterator[tuple[Tensor, Degradation | None]]:
+    """For each face of one photograph, what a search of this generator should match.
+
+    Yields: the target [3, h, w], and its degradation, which hides what lies beyond the photograph's border.
+    """
     for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
-        yield to_lr(aligned, size or lr_size(face.side, generator.size[1]), generator.size)
+        target = to_lr(aligned, size or lr_size(face.side, generator.size[1]), generator.size)
+        yield target, with_border(face, faces.sources[face.picture], degradation)

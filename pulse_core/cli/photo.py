@@ -186,10 +186,10 @@ class _Work:
         bar.expect(path.name, len(faces))
         restored: list[tuple[Face, Path]] = []
         facts: list[dict[str, Any]] = []
-        targets = face_targets(picture, faces, self.generator, self.lr_size)
-        for number, (face, target) in enumerate(zip(faces, targets, strict=True), 1):
+        targets = face_targets(picture, faces, self.generator, self.lr_size, self.through)
+        for number, (face, (target, through)) in enumerate(zip(faces, targets, strict=True), 1):
             file = result.parent / "faces" / f"{result.stem}-{number}.png"
-            facts.append(self._face(face, target, file, searched, bar))
+            facts.append(self._face(face, target, through, file, searched, bar))
             restored.append((face, file))
             bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
         smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
@@ -206,7 +206,9 @@ class _Work:
         begins = fingerprint(path, self.generator, self.gaussian)
         return digest(begins, asdict(self.config), self.degradation, self.seed)
 
-    def _face(self, face: Face, target: Tensor, file: Path, searched: str, bar: _Bar) -> dict[str, Any]:
+    def _face(
+        self, face: Face, target: Tensor, through: Degradation | None, file: Path, searched: str, bar: _Bar
+    ) -> dict[str, Any]:
         """The facts of a restored face, which lies in `file`, now or already."""
         recipe = digest(searched, face.landmarks.tolist(), target.shape[-1])
         known = read_facts(file)
@@ -220,7 +222,7 @@ class _Work:
             self.gaussian,
             self.config,
             seed=self.seed,
-            degradation=self.through,
+            degradation=through,
             on_step=bar.step,
         )
         facts = {

@@ -6,12 +6,16 @@ import math
 
 from torch import Tensor
 
+from ..degradations import Chain, Degradation
 from ..degradations.bicubic import downsample
+from ..degradations.mask import Mask
 from ..errors import ImageError
 from ..images import check_colours
-from .warping import resize
+from .face import Face, Source
+from .warping import resize, share_inside
 
 AUTO = 0  # the size that a caller leaves to us
+_MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside of its photograph
 _SMALLEST = 16  # fewer pixels leave nearly everything open
 
 
@@ -30,6 +34,19 @@ def lr_size(side: float, resolution: int) -> int:
     would ask the generator for a blurred face, a size much below would throw away what is known.
     """
     return min(useful_sizes(resolution), key=lambda size: abs(math.log(size / max(side, 1e-6))))
+
+
+def with_border(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:
+    """The degradation, and behind it a mask of what the alignment invented beyond the photograph's border.
+
+    Args:
+        source: of the photograph in which the face was found.
+    """
+    inside = share_inside(face.quad, source.height, source.width, _MASK_SIDE)
+    if bool((inside == 1).all()) or not bool(inside.any()):
+        return degradation
+    border = Mask(inside)
+    return border if degradation is None else Chain([degradation, border])
 
 
 def to_lr(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from .face import side_of
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom: whole pixels of a picture
 
+_SAMPLES = 4  # a side of a pixel, to tell how much of it lies in a picture
 _REACH = 4  # pixels that the filters look beyond a window
 _BLUR = 0.02  # of what is mirrored outside of a picture, as a share of the square's side
 _BACK_PROJECTIONS = 3  # each halves what the way there and back changes
@@ -85,6 +86,15 @@ def _square_axes(quad: Tensor) -> Tensor:
     """[2, 2]: a vector in pixels -> the same in sides of the square."""
     axes = torch.stack([quad[3] - quad[0], quad[1] - quad[0]])
     return axes / axes.square().sum(1, keepdim=True)
+
+
+def share_inside(quad: Tensor, height: int, width: int, size: int) -> Tensor:
+    """[size, size] in 0..1: how much of each pixel of the square `quad` lies in a picture of this height and width."""
+    steps = (torch.arange(_SAMPLES * size, dtype=torch.float64) + 0.5) / (_SAMPLES * size)
+    right, down = quad[3] - quad[0], quad[1] - quad[0]
+    points = quad[0] + steps[None, :, None] * right + steps[:, None, None] * down
+    inside = (points >= 0).all(-1) & (points[..., 0] <= width) & (points[..., 1] <= height)
+    return F.avg_pool2d(inside.float()[None], _SAMPLES)[0]
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
 
 from ..errors import SettingError
 from ..latents import count_seeds
@@ -49,9 +48,9 @@ def rows_of(start: Latent | None, jobs: Sequence[Job], images: int) -> dict[Job,
     )
 
 
-def batches(jobs: Sequence[Job], targets: Sequence[Tensor], most: int) -> Iterator[tuple[Job, ...]]:
-    """Neighbours whose targets have one size, at most so many at a time."""
-    for _, alike in groupby(jobs, key=lambda job: targets[job.index].shape):
+def batches(jobs: Sequence[Job], kinds: Sequence[Hashable], most: int) -> Iterator[tuple[Job, ...]]:
+    """Neighbours whose images are of one kind (the target's size, the degradation), at most so many at a time."""
+    for _, alike in groupby(jobs, key=lambda job: kinds[job.index]):
         while batch := tuple(islice(alike, most)):
             yield batch
 

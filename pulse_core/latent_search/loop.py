@@ -29,7 +29,7 @@ def search(
     config: SearchConfig | None = None,
     *,
     seed: int | Sequence[int] = 0,
-    degradation: Degradation | None = None,
+    degradation: Degradation | Sequence[Degradation | None] | None = None,
     start: Latent | None = None,
     on_step: OnStep | None = None,
 ) -> list[Solution]:
@@ -45,7 +45,8 @@ def search(
             alpha is laid on white.
         seed: 0..2^64-1, the same for every image, or one for each. The result of an image depends on its
             target, its seed and the settings alone.
-        degradation: how the image becomes the target; None is bicubic downscaling to the target's size.
+        degradation: how the image becomes the target, the same for all or one for each; None is bicubic downscaling
+            to the target's size.
         start: latents of this generator to begin with and to stay near: one for each solution, or one for all
             images; None begins as the settings say.
         on_step: called after each evaluation; returning True ends that search with its best so far. What
@@ -55,8 +56,8 @@ def search(
 
     Raises:
         ImageError: a target that the generator cannot be downscaled to.
-        SettingError: a wrong number of seeds, a fit of another W, a start of another generator, or settings that lead
-            to no finite image.
+        SettingError: a wrong number of seeds or degradations, a fit of another W, a start of another generator, or
+            settings that lead to no finite image.
     """
     found = list(
         solutions(generator, target, gaussian, config, seed=seed, degradation=degradation, start=start, on_step=on_step)
@@ -71,7 +72,7 @@ def solutions(
     config: SearchConfig | None = None,
     *,
     seed: int | Sequence[int] = 0,
-    degradation: Degradation | None = None,
+    degradation: Degradation | Sequence[Degradation | None] | None = None,
     start: Latent | None = None,
     on_step: OnStep | None = None,
     make_room: Callable[[], None] = free_cache,
@@ -90,10 +91,9 @@ def solutions(
         )
     like = next(generator.synthesis.parameters())
     gaussian = gaussian.each(lambda tensor: tensor.to(like))
-    parts = [target] if isinstance(target, Tensor) else target
-    targets = [image.to(like) for part in parts for image in _prepared(part, generator, degradation)]
-    if not targets:
-        raise ImageError("There is no target.", "at least one image.", "give a picture.")
+    images = _images(target)
+    degradations = _for_each(degradation, len(images))
+    targets = [_prepared(image, generator, each).to(like) for image, each in zip(images, degradations, strict=True)]
     if start is not None:
         start.check(generator)
         start = start.each(lambda tensor: tensor.to(like))
@@ -102,7 +102,7 @@ def solutions(
 
     def find(batch: tuple[Job, ...], *, short: bool) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
-        operator = through(degradation, (goal.shape[-2], goal.shape[-1]), generator.size)
+        operator = through(degradations[batch[0].index], (goal.shape[-2], goal.shape[-1]), generator.size)
         common = (generator, operator.observe(goal), gaussian, config, operator, batch)
         begin = None if start is None else start.take([rows[job] for job in batch])
         loop = _Loop(config, on_step, done, len(jobs))
@@ -113,17 +113,39 @@ def solutions(
         return run.solutions()
 
     at_a_time = config.batch_size if config.candidates == 1 else 1  # each solution chooses its own start
-    for batch in batches(jobs, targets, at_a_time):
+    kinds = [(each.shape, id(seen)) for each, seen in zip(targets, degradations, strict=True)]
+    for batch in batches(jobs, kinds, at_a_time):
         for solution in found_in_parts(batch, find, make_room):
             done += 1
             yield solution
 
 
+def _images(target: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """[C, h, w] each."""
+    parts = [target] if isinstance(target, Tensor) else target
+    images = [image for part in parts for image in (part if part.ndim == 4 else [part])]
+    if not images:
+        raise ImageError("There is no target.", "at least one image.", "give a picture.")
+    return images
+
+
+def _for_each(degradation: Degradation | Sequence[Degradation | None] | None, images: int) -> list[Degradation | None]:
+    if degradation is None or isinstance(degradation, Degradation):
+        return [degradation] * images
+    if len(degradation) != images:
+        raise SettingError(
+            f"{len(degradation)} degradations were given for {images} images.",
+            "one for all images, or one for each.",
+            "give as many.",
+        )
+    return list(degradation)
+
+
 def _prepared(image: Tensor, generator: Generator, degradation: Degradation | None) -> Tensor:
-    """[B, C, h, w]; only a degradation that makes this very size of the generator's image may change its shape."""
+    """[C, h, w]; only a degradation that makes this very size of the generator's image may change its shape."""
     size = (image.shape[-2], image.shape[-1])
     own = degradation is not None and degradation.output_size(*generator.size) == size
-    return prepare_target(image, generator, any_size=own)
+    return prepare_target(image, generator, any_size=own)[0]
 
 
 class _Loop:
