@@ -120,18 +120,17 @@ class Encoder(nn.Module):
 
         Principal axes may come out either way round, which is for the machine's linear algebra to choose.
         """
-        turn = signs.cpu() * self.signs.cpu()
-        other = self.rescaled(turn.to(self.head.weight), self.head.weight.new_zeros(()))
+        turn = (signs.cpu() * self.signs.cpu()).to(self.head.weight)
+        other = self.rescaled(turn, torch.ones_like(turn), torch.zeros_like(turn))
         other.signs = signs.cpu().clone()
         return other
 
-    def rescaled(self, scale: Tensor, log_std: Tensor) -> Encoder:
-        """A copy whose means are `scale` [w_dim] times as large, and whose log_std is higher by this much."""
+    def rescaled(self, mean: Tensor, a: Tensor, b: Tensor) -> Encoder:
+        """A copy whose means are `mean` times as large, and whose log_std is a * log_std + b; [w_dim] each."""
         state = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
-        factor = torch.cat([scale, torch.ones_like(scale)])
+        factor = torch.cat([mean, a])
         state["head.weight"] = factor[:, None] * state["head.weight"]
-        state["head.bias"] = factor * state["head.bias"]
-        state["head.bias"][self.w_dim :] += log_std
+        state["head.bias"] = factor * state["head.bias"] + torch.cat([torch.zeros_like(b), b])
         return Encoder(self.w_dim, self.size)._with(state)
 
     def _with(self, state: dict[str, Tensor]) -> Encoder:

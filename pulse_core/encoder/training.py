@@ -38,6 +38,7 @@ _DECAY = 0.05
 _STEEPEST = 1.0  # the norm of a gradient
 _HELD_OUT = (5, 1000)  # one of so many pairs judges, up to so many
 _LOOKS = 4  # at each of them
+_DOUBTS, _NEWTON_STEPS = 50, 20  # of their calibration
 _BATCHES = (64, 16)  # of a wide encoder, and of a narrow one, for which few pairs must do
 _KEEP_EVERY = 100  # steps: under a minute
 _JUDGED_AT = (8, 16, 32, 64)  # pixels
@@ -124,11 +125,29 @@ def _corrected(encoder: Encoder, pictures: Tensor, white: Tensor) -> Encoder:
     for part in pictures.repeat(_LOOKS, 1, 1, 1).split(100):
         mean, log_std = encoder(augmented(part.float() / 255, random))
         means.append(mean)
-        spreads.append(log_std.exp())
-    mean, std = torch.cat(means), torch.cat(spreads)
+        spreads.append(log_std)
+    mean, log_std = torch.cat(means), torch.cat(spreads)
     slope = ((mean * white).sum(0) / mean.square().sum(0).clamp(min=1e-9)).clamp(0, 1)
-    surprise = ((white - slope * mean) / std).square().mean().sqrt()
-    return encoder.rescaled(slope, surprise.log())
+    return encoder.rescaled(slope, *_calibrated((white - slope * mean).square(), log_std, len(pictures)))
+
+
+def _calibrated(error: Tensor, log_std: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(a, b), [w_dim] each, for which a * log_std + b is likeliest where the squared errors are these, [N, w_dim].
+
+    Newton's method on the likelihood's logarithm, which is concave in both. As if `_DOUBTS` of `count` pairs spoke for a = 1, b = 0.
+    """
+    a, b, doubt = torch.ones(log_std.shape[1]), torch.zeros(log_std.shape[1]), _DOUBTS / count
+    for _ in range(_NEWTON_STEPS):
+        surprise = error * (-2 * (a * log_std + b)).exp()
+        slope_a = ((1 - surprise) * log_std).mean(0) + doubt * (a - 1)
+        slope_b = (1 - surprise).mean(0) + doubt * b
+        aa = 2 * (surprise * log_std.square()).mean(0) + doubt
+        ab = 2 * (surprise * log_std).mean(0)
+        bb = 2 * surprise.mean(0) + doubt
+        scale = 1 / (aa * bb - ab.square())
+        a = a - ((bb * slope_a - ab * slope_b) * scale).clamp(-0.2, 0.2)
+        b = b - ((aa * slope_b - ab * slope_a) * scale).clamp(-0.2, 0.2)
+    return a, b
 
 
 @dataclass

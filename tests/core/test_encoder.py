@@ -253,6 +253,16 @@ def test_a_stopped_training_goes_on_to_the_same_end(tiny, tiny_fit, tmp_path, mo
     assert seen[1] == (1, 12)
 
 
+def test_confidence_is_corrected_by_what_was_held_out():
+    random = torch.Generator().manual_seed(0)
+    log_std = 0.5 * torch.randn(20_000, 3, generator=random) - 1
+    truth = torch.tensor([1.0, 0.6, 0.8]) * log_std + torch.tensor([0.0, 0.1, -0.4])
+    error = (truth.exp() * torch.randn(log_std.shape, generator=random)).square()
+    a, b = training._calibrated(error, log_std, 20_000)
+    torch.testing.assert_close(a, torch.tensor([1.0, 0.6, 0.8]), rtol=0, atol=0.05)
+    torch.testing.assert_close(b, torch.tensor([0.0, 0.1, -0.4]), rtol=0, atol=0.05)
+
+
 def test_what_pictures_suffer_stays_a_picture_and_is_seeded():
     pictures = torch.rand(16, 3, 64, 48, generator=torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
