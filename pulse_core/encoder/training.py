@@ -134,7 +134,8 @@ def _corrected(encoder: Encoder, pictures: Tensor, white: Tensor) -> Encoder:
 def _calibrated(error: Tensor, log_std: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """(a, b), [w_dim] each, for which a * log_std + b is likeliest where the squared errors are these, [N, w_dim].
 
-    Newton's method on the likelihood's logarithm, which is concave in both. As if `_DOUBTS` of `count` pairs spoke for a = 1, b = 0.
+    Newton's method on the likelihood's logarithm, which is concave in both. As if `_DOUBTS` pairs, beside the `count`
+    that there are, spoke for a = 1 and b = 0.
     """
     a, b, doubt = torch.ones(log_std.shape[1]), torch.zeros(log_std.shape[1]), _DOUBTS / count
     for _ in range(_NEWTON_STEPS):
