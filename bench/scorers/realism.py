@@ -3,6 +3,12 @@
 A small convolutional network that no search sees looks at patches of 128 pixels, at the picture's size, half and a
 quarter of it. It has learned to tell natural draws of the default generator from pictures that were spoiled on
 purpose (`spoiling.py`); `python -m bench.scorers.realism` trains it again and tells what it reaches.
+
+Measured with the shipped weights, of which no photograph has been seen: held-out draws score 0.63 in the mean, the
+sixteen portraits of `bench/photographs` 0.58. Held-out draws are told from spoiled pictures with an AUC of 0.83 (many
+of those only a little); the portraits from themselves with a fault laid over them with 1.00 (waves), 1.00
+(mottle), 1.00 (blocks), 0.96 (too smooth), 0.92 (rings), 0.86 (blotches), and each of them scores below itself without.
+So compare pictures of the same targets: a row's mean with its truths' mean; a score alone says little.
 """
 
 from __future__ import annotations
