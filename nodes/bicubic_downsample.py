@@ -20,8 +20,8 @@ class BicubicDownsampleNode(io.ComfyNode):
             node_id="BicubicDownsample",
             display_name="Bicubic Downsample",
             category=sockets.CATEGORY,
-            description="Antialiased bicubic downscaling, exactly as PULSE Search looks through it: shrink an image "
-            "to a target, or check that a result scales back down to its input.",
+            description="Antialiased bicubic downscaling, the forward operator of PULSE Search: shrink an image to a "
+            "target, or check that a result scales back down to its input.",
             inputs=[
                 io.Image.Input("image", tooltip="Any size, any number of images."),
                 io.Combo.Input(

@@ -33,8 +33,8 @@ class PULSEDegradationNode(io.ComfyNode):
             display_name="PULSE Degradation",
             category=sockets.CATEGORY,
             description="What happened to a picture besides shrinking: blur, noise, JPEG, hidden parts, lost colours. "
-            "PULSE Search looks through it, so that the invented face is clean. Connect several in a row, in the order "
-            "in which they happened; pixels are those of the tiny image.",
+            "It joins the forward operator of PULSE Search, so that the invented face is clean. Connect several in a "
+            "row, in the order in which they happened; pixels are those of the tiny image.",
             inputs=[
                 io.Combo.Input(
                     "kind",

@@ -1,4 +1,4 @@
-"""PULSEContactSheet, PULSEUncertainty and PULSECompare: the answer is not unique, so look at many."""
+"""PULSEContactSheet, PULSEUncertainty and PULSECompare: the answer is not unique, so they show many."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PULSEContactSheetNode(io.ComfyNode):
                     "captions",
                     default="",
                     multiline=True,
-                    tooltip="One line for each image. Empty: rank, L2 and seed from the report, or numbers.",
+                    tooltip="One line for each image. Empty: rank, residual and seed from the report, or numbers.",
                 ),
                 sockets.report("Of PULSE Search, for the captions."),
             ],
@@ -77,7 +77,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
                     "accept",
                     options=list(_ACCEPTED),
                     default="found",
-                    tooltip="With a report: only the solutions that were found within eps, or all.",
+                    tooltip="With a report: only the solutions whose face was found within eps, or all.",
                 ),
                 io.Float.Input(
                     "full_scale",
@@ -129,12 +129,12 @@ class PULSECompareNode(io.ComfyNode):
             node_id="PULSECompare",
             display_name="PULSE Compare",
             category=sockets.CATEGORY,
-            description="Input, result, the result scaled down, and what is left between them, in one image. " + NOTICE,
+            description="Input, result, the result scaled down, and the error between the two, in one image. " + NOTICE,
             inputs=[
                 io.Image.Input("image", tooltip="The tiny inputs."),
                 io.Image.Input("result", tooltip="Of PULSE Search: as many for each input."),
                 io.Float.Input(
-                    "gain", default=10.0, min=1.0, max=1000.0, step=1.0, tooltip="How many times the rest is enlarged."
+                    "gain", default=10.0, min=1.0, max=1000.0, step=1.0, tooltip="How many times the error is enlarged."
                 ),
                 io.Int.Input("side", default=384, min=64, max=1024, step=32, tooltip="Pixels of height of each part."),
                 sockets.Degradation.Input(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
+from ..pulse_core.encoder import DEFAULT_PAIRS
 from ..pulse_core.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
-from ..pulse_core.starts import DEFAULT_PAIRS
 from . import folders, host, sockets
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ class FitLatentGaussianNode(io.ComfyNode):
             node_id="FitLatentGaussian",
             display_name="Fit Latent Gaussian",
             category=sockets.CATEGORY,
-            description="Measures where a generator's latents lie: the mean and spread of W, which a search starts "
-            "from. Made once and kept beside the checkpoint; known generators bring theirs along.",
+            description="Measures where a generator's latents lie: the mean and covariance of W, the prior of a "
+            "search. It can also train an encoder. Both are made once and kept beside the checkpoint; known "
+            "generators come with theirs.",
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
                 io.Int.Input(
@@ -56,12 +57,17 @@ class FitLatentGaussianNode(io.ComfyNode):
                     max=1_000_000,
                     step=100,
                     optional=True,
-                    tooltip=f"Also learn to guess latents from pictures, from so many rendered images, 100 or more; "
-                    f"{DEFAULT_PAIRS} serve well. Searches then begin closer. Known generators bring that along.",
+                    tooltip="Also train an encoder, with so many pairs of latents and rendered images, 100 or more; "
+                    f"{DEFAULT_PAIRS} take about an hour on two CPU cores, minutes on a GPU. Searches then start close "
+                    "to their input. 0: none. Known generators come with one.",
                 ),
             ],
             outputs=[
-                sockets.LatentGaussian.Output("gaussian", display_name="gaussian", tooltip="Mean and spread of W.")
+                sockets.LatentGaussian.Output(
+                    "gaussian",
+                    display_name="gaussian",
+                    tooltip="Mean and covariance of W, and the encoder if there is one.",
+                )
             ],
         )
 

@@ -125,7 +125,7 @@ class PULSESynthesizeNode(io.ComfyNode):
             node_id="PULSESynthesize",
             display_name="PULSE Synthesize",
             category=sockets.CATEGORY,
-            description="Draws the images of latents. " + NOTICE,
+            description="Draws the images of latents: the generator's own, without a residual. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator that the latents are of."),
                 sockets.StyleGANLatent.Input("latent", tooltip="From PULSE Search, Load Latent, Blend Latents, ..."),
@@ -133,8 +133,9 @@ class PULSESynthesizeNode(io.ComfyNode):
                     "noise",
                     options=list(NOISE_OF_LATENTS),
                     default="kept",
-                    tooltip="kept: the noise that the search found, so that its image is drawn again; where a latent "
-                    "has none, and for const, the generator's own; none: no noise, smoother skin and hair.",
+                    tooltip="kept: the noise that the search found, so that the generator draws the same face again; "
+                    "where a latent has none, and for const, the generator's own; none: no noise, smoother skin "
+                    "and hair.",
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The invented images.")],

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..pulse_core.errors import SettingError
-from ..pulse_core.faces.sizes import AUTO, to_lr
+from ..pulse_core.faces.sizes import AUTO, to_lr, with_border
 from ..pulse_core.faces.sizes import lr_size as size_for
 from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
@@ -55,7 +55,8 @@ class PULSESearchNode(io.ComfyNode):
             node_id="PULSESearch",
             display_name="PULSE Search",
             category=sockets.CATEGORY,
-            description="Searches the generator for images that scale down to the given tiny ones. " + NOTICE,
+            description="Searches the generator for faces like the given tiny ones, and puts in what it cannot draw, "
+            "so that the result scales down to exactly the input. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator to search."),
                 io.Image.Input(
@@ -63,14 +64,14 @@ class PULSESearchNode(io.ComfyNode):
                     tooltip="Tiny aligned faces, for example 32x32, or the aligned ones of PULSE Align Faces, together "
                     "with its faces.",
                 ),
-                sockets.seed("The same seed gives the same solution; another seed another face."),
+                sockets.seed("The same seed gives the same solution; another seed, another face."),
                 *sockets.widgets(SearchConfig, _EVERYDAY, _SELDOM),
                 io.Int.Input(
                     "preview_every",
                     default=5,
                     min=0,
                     max=1000,
-                    tooltip="Show the current image every so many steps; 0 shows none.",
+                    tooltip="Show the latest full-resolution image every so many steps; 0 shows none.",
                 ),
                 *_optional_inputs(),
             ],
@@ -83,12 +84,13 @@ class PULSESearchNode(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="JSON: L2, residual, converged, steps, seed of each result.",
+                    tooltip="JSON: L2, residual, converged, steps and seed of each result.",
                 ),
                 io.Image.Output(
                     "residual",
                     display_name="residual",
-                    tooltip="What the generator could not draw of each input, around grey; it went into the image.",
+                    tooltip="What the generator could not draw of each input; grey is zero. consistency puts it into "
+                    "the image.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -119,13 +121,12 @@ class PULSESearchNode(io.ComfyNode):
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")
                 nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
-                return io.NodeOutput(
-                    image, image, nothing, json.dumps(_report([], generator, config, degradation)), image
-                )
+                report, left = _report([], generator, config, degradation), torch.full_like(image, 0.5)
+                return io.NodeOutput(image, image, nothing, json.dumps(report), left)
             fit = _fit(gaussian, generator, class_label, progress)
             options: dict[str, Any] = {
                 "seed": _seeds(seed, seeds, len(targets), config.starts),
-                "degradation": degradation,
+                "degradation": _degradations(faces, degradation),
                 "start": None if start_latent is None else host.take_latent(start_latent),
                 "on_step": progress.step,
                 "make_room": partial(host.make_room, generator),
@@ -173,19 +174,21 @@ def _optional_inputs() -> list[Any]:
             options=[*PRESETS, _CUSTOM],
             default="recommended",
             optional=True,
-            tooltip="recommended: natural faces that agree with the image to the pixel. published: the search of the "
-            "paper, with its 100 steps. What you change on this node changes the preset. custom: all as it is here.",
+            tooltip="recommended: a natural face, and an exact downscaling. published: the search of the paper, "
+            "with its 100 steps. Values that you change from their defaults on this node override both. custom: all "
+            "values as they are here.",
         ),
         *(sockets.widget(SearchConfig, name, optional=True) for name in _LATER),
         sockets.SearchSettings.Input(
             "settings",
             optional=True,
-            tooltip="From PULSE Search Settings; they come before the preset.",
+            tooltip="From PULSE Search Settings; they override the preset and this node.",
         ),
         sockets.Degradation.Input(
             "degradation",
             optional=True,
-            tooltip="From PULSE Degradation: what else happened to the image; the result is free of it.",
+            tooltip="From PULSE Degradation: what else happened to the image. It joins the forward operator; the "
+            "result is free of it.",
         ),
         sockets.StyleGANLatent.Input(
             "start_latent",
@@ -205,7 +208,7 @@ def _optional_inputs() -> list[Any]:
 
 
 def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> SearchConfig:
-    """The preset with the widgets that were changed, or all widgets; the connected settings before both."""
+    """The preset and the widgets that differ from their defaults, or all widgets; connected settings override both."""
     if preset == _CUSTOM:
         return SearchConfig(**{**widgets, **settings})
     changed = {name: value for name, value in widgets.items() if value != getattr(RECOMMENDED, name)}
@@ -234,6 +237,14 @@ def _targets(image: Tensor, faces: Any, lr_size: int, generator: Generator) -> l
     return [to_lr(frame, size, generator.size) if size else frame for frame, size in pairs]
 
 
+def _degradations(faces: Any, degradation: Degradation | None) -> Degradation | list[Degradation | None] | None:
+    """The same for all images; of faces one each, which hides what lies beyond the border of its photograph."""
+    if faces is None:
+        return degradation
+    known = host.known_faces(faces)
+    return [with_border(face, known.sources[face.picture], degradation) for face in known]
+
+
 def _same_size(images: list[Tensor]) -> list[Tensor]:
     """Smaller ones with each pixel repeated; sizes of faces are powers of two."""
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
@@ -258,14 +269,13 @@ def _collect(found: Iterable[Solution], count: int) -> tuple[Tensor, list[Soluti
 def _summary(found: list[Solution]) -> list[str]:
     """The first line on the node, where there are several."""
     good, steps = sum(solution.converged for solution in found), sum(solution.steps for solution in found)
-    mean = sum(solution.l2 for solution in found) / len(found)
-    return [f"{good} of {len(found)} found in {steps} steps, mean L2 {mean:.4f}"] if len(found) > 1 else []
+    mean = sum(solution.residual_face for solution in found) / len(found)
+    return [f"{good} of {len(found)} found in {steps} steps, mean residual {mean:.3f}"] if len(found) > 1 else []
 
 
 def _line(number: int, solution: Solution) -> str:
     height, width = solution.downscaled.shape[-2:]
-    how = f"{solution.steps} steps, seed {solution.seed}, {width}x{height}"
-    return f"{number}: {solution.told}, {how}"
+    return f"{number}: {solution.told} ({solution.steps} steps, seed {solution.seed}, {width}x{height})"
 
 
 def _report(

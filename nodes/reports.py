@@ -33,7 +33,7 @@ def _read(report: str, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]
 
 
 def captions(report: str, count: int) -> list[str]:
-    """Two lines for each image: its place and L2, its seed; or its number alone."""
+    """Two lines for each image: its rank and its residual in the face, its seed; or its number alone."""
     known, _ = _read(report, count)
     if not known:
         return [str(number) for number in range(1, count + 1)]
@@ -42,7 +42,8 @@ def captions(report: str, count: int) -> list[str]:
     for row in known:
         place[row.get("image")] = place.get(row.get("image"), 0) + 1
         state = "found" if row.get("converged") else "not within eps"
-        lines.append(f"#{place[row.get('image')]}  L2 {row.get('l2', 0):.5f}\nseed {row.get('seed')}, {state}")
+        left = f"residual {row.get('residual_face', 0):.3f}"
+        lines.append(f"#{place[row.get('image')]}  {left}\nseed {row.get('seed')}, {state}")
     return lines
 
 

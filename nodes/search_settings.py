@@ -32,8 +32,8 @@ class PULSESearchSettingsNode(io.ComfyNode):
             node_id="PULSESearchSettings",
             display_name="PULSE Search Settings",
             category=sockets.CATEGORY,
-            description="How PULSE Search keeps faces natural, where it starts, and how exactly it works. These values "
-            "are the recommended ones.",
+            description="The prior of PULSE Search, where it starts, what it weighs, and how it saves time and memory. "
+            "The values are the recommended ones.",
             inputs=sockets.widgets(SearchConfig, _SETTINGS),
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")

@@ -12,7 +12,7 @@ from ..pulse_core.settings import Settings
 
 CATEGORY = "PULSE"
 # Of widgets whose values are not turned by hundredths.
-_STEPS = {"eps": 0.0001, "enlarge": 0.5, "first_tolerance": 0.001, "last_tolerance": 0.001}
+_STEPS = {"eps": 0.0001, "enlarge": 0.5, "sigma_start": 0.001, "sigma_end": 0.001}
 
 
 def advanced(widget: Any) -> Any:

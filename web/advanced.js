@@ -1,5 +1,5 @@
 // Shows only the everyday widgets of this pack's nodes until "Show Advanced" is chosen in a node's menu, or the
-// preset of PULSE Search is "custom", which reads them all. The schemas say which are advanced (nodes/sockets.py).
+// preset of PULSE Search is "custom", which takes them all. The schemas say which are advanced (nodes/sockets.py).
 // The canvas of the front end knows how to hide such widgets, but neither looks at the schema nor closes the gaps.
 import { app } from "../../scripts/app.js";
 

@@ -18,7 +18,7 @@ def degradation(pack, **inputs):
 def search(pack, generator, gaussian, target):
     def run(**inputs):
         wired = {"stylegan": generator, "image": target, "gaussian": gaussian, "steps": 4, "preview_every": 0}
-        image, _, _, report = pack.run("PULSESearch", **{**wired, **inputs})
+        image, _, _, report, _ = pack.run("PULSESearch", **{**wired, **inputs})
         return image, json.loads(report)["images"][0]
 
     return run
@@ -66,7 +66,7 @@ def test_a_search_looks_through_a_degradation(pack, search, target):
     grey = target.mean(-1, keepdim=True).expand(-1, -1, -1, 3)
     _, plain = search(image=grey, steps=30)
     _, through = search(image=grey, steps=30, degradation=degradation(pack, kind="grey"))
-    assert through["l2"] < plain["l2"]
+    assert through["search_l2"] < plain["search_l2"]
     hidden = target.clone()
     hidden[:, :4] = 0
     mask = torch.zeros(1, 8, 8)
@@ -76,13 +76,34 @@ def test_a_search_looks_through_a_degradation(pack, search, target):
     assert torch.allclose(a, b, atol=1e-5), "what is hidden does not matter"
 
 
-def test_presets_set_how_and_leave_the_rest(search):
-    _, row = search(preset="published", steps=3, eps=0.5, learning_rate=77.0)
-    assert (row["steps"], row["eps"]) == (3, 0.5)
-    images = {preset: search(preset=preset)[0] for preset in ("recommended", "published")}
-    assert not torch.equal(images["recommended"], images["published"])
-    same = search(preset="recommended", learning_rate=0.9, loss="nonsense")[0]
-    assert torch.equal(same, images["recommended"])
+def test_what_is_changed_on_the_node_overrides_the_preset_and_the_rest_is_the_presets(pack, search):
+    image, row = search(preset="published", steps=3, eps=0.5)
+    settings = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
+    assert (row["steps"], row["eps"]) == (settings["steps"], settings["eps"]) == (3, 0.5)
+    assert (settings["prior"], settings["init"]) == ("sphere", "prior")
+    assert (settings["loss"], settings["learning_rate"]) == ("100*L2+0.05*GEOCROSS", 0.4)
+    assert (settings["full_every"], settings["consistency"]) == (1, 0.0)
+    assert not torch.equal(image, search(preset="recommended", steps=3, eps=0.5)[0])
+    search(preset="published", steps=3, learning_rate=0.9)
+    settings = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
+    assert (settings["learning_rate"], settings["schedule"]) == (0.9, "linear1cycledrop")
+
+
+def test_the_published_preset_has_the_papers_steps(pack):
+    config = pack.submodule("nodes.pulse_search")._config
+    shown = {socket.id: socket.facts["default"] for socket in pack.schema("PULSESearch").inputs
+             if "default" in socket.facts}  # fmt: skip
+    names = set(inspect.signature(pack.submodule("pulse_core.latent_search.config").SearchConfig).parameters)
+    widgets = {name: value for name, value in shown.items() if name in names}
+    presets = pack.submodule("pulse_core.latent_search.config").PRESETS
+    assert {preset: config(preset, widgets, {}) for preset in presets} == presets, "untouched, the node is the preset"
+    assert presets["published"].steps == 100
+
+
+def test_custom_takes_all_as_it_is_on_the_node(pack, search):
+    search(preset="custom", learning_rate=0.2)
+    settings = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
+    assert (settings["learning_rate"], settings["loss"], settings["prior"]) == (0.2, "1*CAUCHY", "whitened")
 
 
 def test_graphs_from_before_presets_search_as_they_say(pack):
@@ -91,13 +112,20 @@ def test_graphs_from_before_presets_search_as_they_say(pack):
 
 
 def test_connected_settings_come_before_the_preset(pack, search):
-    (settings,) = pack.run("PULSESearchSettings", candidates=9)
-    _, row = search(settings=settings, eps=0.0)
-    assert row["steps"] == 36
+    (settings,) = pack.run("PULSESearchSettings", offset_std=0.25)
+    first, _ = search(preset="published", settings=settings)
+    used = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
+    assert (used["offset_std"], used["prior"], used["loss"]) == (0.25, "whitened", "100*L2+0.05*GEOCROSS")
+    assert not torch.equal(first, search(preset="published")[0])
     with pytest.raises(ValueError, match="sigma_end is 0"):
         pack.run("PULSESearchSettings", sigma_end=0.0)
 
 
-def test_consistency_makes_the_downscaling_exact(search):
-    _, row = search(consistency=1.0)
-    assert row["l2"] < row["search_l2"] / 10
+def test_the_downscaling_is_exact_unless_consistency_is_less(search):
+    _, row = search()
+    assert row["worst_pixel"] <= 1
+    assert "(exact)" in row["told"]
+    _, own = search(consistency=0.0)
+    assert own["worst_pixel"] > 1
+    assert own["l2"] == pytest.approx(own["residual_all"] ** 2, rel=0.01)
+    assert own["residual_all"] == row["residual_all"], "the residual is the generator's, however much of it goes in"

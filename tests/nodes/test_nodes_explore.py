@@ -1,4 +1,4 @@
-"""Looking at many solutions, and what saved pictures say."""
+"""Many solutions beside each other, and what saved pictures say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def found(pack, generator, gaussian):
         faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
         (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
         wired = {"stylegan": generator, "image": targets, "gaussian": gaussian, "steps": 6, "starts": 3}
-        result, _, _, report = pack.run("PULSESearch", **{**wired, "preview_every": 0, **inputs})
+        result, _, _, report, _ = pack.run("PULSESearch", **{**wired, "preview_every": 0, **inputs})
         return targets, result, report
 
     return run
@@ -39,7 +39,9 @@ def test_captions_tell_the_rank_and_the_seed(pack, found):
     lines = pack.submodule("nodes.reports").captions(report, 6)
     rows = json.loads(report)["images"]
     assert [line.split()[0] for line in lines] == ["#1", "#2", "#3"] * 2
-    assert all(f"seed {row['seed']}" in line for line, row in zip(lines, rows, strict=True))
+    for line, row in zip(lines, rows, strict=True):
+        assert f"seed {row['seed']}" in line
+        assert f"residual {row['residual_face']:.3f}" in line
 
 
 def test_a_report_of_something_else_is_refused(pack, found):
@@ -134,10 +136,13 @@ def test_memory_is_freed_but_for_the_generator(pack, found, generator, host, mon
 
 
 def test_the_node_tells_how_it_stands_and_how_it_ended(pack, found, host):
-    found()
+    _, _, report = found()
     texts = [text for node, text, _ in host.texts if node == "PULSESearch"]
     assert texts[0].startswith("1 of 6, step 0 of 6, L2 0.")
     last = texts[-1].splitlines()
-    assert last[0].endswith(f"mean L2 {last[0].split()[-1]}")
+    assert last[0].endswith(f"mean residual {last[0].split()[-1]}")
     assert " of 6 found in " in last[0]
     assert len(last) == 1 + 6
+    for line, row in zip(last[1:], json.loads(report)["images"], strict=True):
+        assert row["told"] in line
+        assert line.endswith(f"(6 steps, seed {row['seed']}, 8x8)")

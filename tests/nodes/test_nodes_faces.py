@@ -33,8 +33,8 @@ def found(pack, photograph):
 def search(pack, generator, gaussian):
     def run(**inputs):
         wired = {"stylegan": generator, "gaussian": gaussian, "steps": 2, "preview_every": 0}
-        result, small, latent, report = pack.run("PULSESearch", **{**wired, **inputs})
-        return result, small, latent, json.loads(report)
+        result, small, latent, report, residual = pack.run("PULSESearch", **{**wired, **inputs})
+        return result, small, latent, json.loads(report), residual
 
     return run
 
@@ -51,7 +51,7 @@ def test_a_photograph_goes_the_whole_way(pack, photograph, found, search):
     aligned, faces, preview = found
     assert aligned.shape == (1, 64, 64, 3)
     assert preview.shape == (1, 512, 512, 3)
-    result, small, _, report = search(image=aligned, faces=faces)
+    result, small, _, report, _ = search(image=aligned, faces=faces)
     assert result.shape == (1, 32, 32, 3)
     assert small.shape == (1, 32, 32, 3)
     assert report["images"][0]["lr_size"] == 32
@@ -73,7 +73,7 @@ def test_the_nodes_say_what_they_found(found, search, host):
 
 
 def test_the_size_of_a_target_can_be_chosen_without_faces(search, photograph):
-    result, small, _, report = search(image=photograph, lr_size=8)
+    result, small, _, report, _ = search(image=photograph, lr_size=8)
     assert result.shape == (1, 32, 32, 3)
     assert small.shape == (1, 8, 8, 3)
     assert report["images"][0]["lr_size"] == 8
@@ -88,14 +88,26 @@ def test_every_face_is_matched_at_its_own_size(pack, photograph, search):
     aligned, faces, preview = pack.run("PULSEAlignFaces", image=frames, size=64)
     assert preview.shape == (3, 512, 512, 3)
     assert [face.picture for face in faces] == [0, 2]
-    result, small, latent, report = search(image=aligned, faces=faces)
+    result, small, latent, report, residual = search(image=aligned, faces=faces)
     assert [row["lr_size"] for row in report["images"]] == [32, 16]
     assert [row["image"] for row in report["images"]] == [0, 1]
     assert small.shape == (2, 32, 32, 3)
     assert torch.equal(small[1, ::2, ::2], small[1, 1::2, 1::2]), "smaller ones have their pixels repeated"
-    assert len(latent) == len(result) == 2
+    assert len(latent) == len(result) == len(residual) == 2
     alone, *_ = search(image=aligned[1:], lr_size=16)
     assert torch.equal(alone[0], result[1])
+
+
+def test_what_the_alignment_adds_beyond_a_photographs_border_is_hidden_from_the_search(pack, photograph, found):
+    degradations = pack.submodule("nodes.pulse_search")._degradations
+    (grey,) = pack.run("PULSEDegradation", kind="grey")
+    _, at_the_border, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks="10,95 40,96 25,115 15,130 38,131")
+    (inside,), (border,) = degradations(found[1], None), degradations(at_the_border, None)
+    assert inside is None
+    assert (border.name, 0 < float(border.trust(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
+    (both,) = degradations(at_the_border, grey)
+    assert [part.name for part in both.parts] == ["grey", "mask"]
+    assert degradations(None, grey) is grey
 
 
 def test_frames_keep_their_faces(pack, photograph):
@@ -120,9 +132,10 @@ def test_without_a_face_it_stops_or_lets_the_image_pass(pack, search):
         pack.run("PULSEAlignFaces", image=nothing)
     aligned, faces, preview = pack.run("PULSEAlignFaces", image=nothing, size=32, no_face="pass through")
     assert (len(aligned), len(faces), len(preview)) == (1, 0, 2)
-    result, small, _, report = search(image=aligned, faces=faces)
+    result, small, _, report, residual = search(image=aligned, faces=faces)
     assert torch.equal(result, aligned)
     assert torch.equal(small, aligned)
+    assert torch.equal(residual, torch.full_like(aligned, 0.5)), "grey: there is none"
     assert report["images"] == []
     restored, invented = pack.run("PULSEPasteFaces", image=nothing, restored=result, faces=faces)
     assert torch.equal(restored, nothing)

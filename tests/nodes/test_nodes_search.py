@@ -11,12 +11,12 @@ from PIL import Image
 
 @pytest.fixture
 def search(pack, generator, gaussian, target):
-    """search(**inputs) -> result, downscaled, latent, report as a dict; the sockets are connected unless given."""
+    """search(**inputs) -> image, downscaled, latent, report as a dict, residual; sockets are connected unless given."""
 
     def run(**inputs):
         wired = {"stylegan": generator, "image": target, "gaussian": gaussian, "steps": 4, "preview_every": 0}
-        result, downscaled, latent, report = pack.run("PULSESearch", **{**wired, **inputs})
-        return result, downscaled, latent, json.loads(report)
+        result, downscaled, latent, report, residual = pack.run("PULSESearch", **{**wired, **inputs})
+        return result, downscaled, latent, json.loads(report), residual
 
     return run
 
@@ -72,34 +72,46 @@ def test_downsampling_by_factor_and_by_size_agree(pack, generator):
     assert flat.shape == (1, 8, 16, 3)
 
 
-def test_the_chain_gives_an_image_its_downscaling_a_latent_and_a_report(search, generator):
-    result, downscaled, latent, report = search(seed=5)
+def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_residual(search, generator):
+    result, downscaled, latent, report, residual = search(seed=5)
     assert_is_image(result, 1, 32, 32, 3)
     assert_is_image(downscaled, 1, 8, 8, 3)
+    assert_is_image(residual, 1, 8, 8, 3)
     assert latent.shape == (1, 6, 16)
     assert (report["generator"], report["generator_hash"]) == ("tiny", generator.content_hash)
     (row,) = report["images"]
-    told = {"seed", "l2", "search_l2", "eps", "converged", "distance", "far_from_the_generator", "steps"}
-    assert set(row) == {"image", "lr_size", "search_score", *told}
-    assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 8, 0.001), "not found: twice the steps"
+    errors = {"l2", "search_l2", "eps", "converged", "worst_pixel", "residual_face", "residual_all"}
+    warnings = {"distance", "far_from_the_generator", "much_residual_in_the_face"}
+    assert set(row) == {"image", "lr_size", "seed", "steps", "search_score", "told", *errors, *warnings}
+    assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
 
 def test_a_search_comes_closer_than_it_started(search, states, target):
-    _, downscaled, _, report = search(steps=40, eps=0.0, preset="published")
+    _, downscaled, _, report, _ = search(steps=40, eps=0.0, preset="published")
     start, (row,) = states[0][1][0], report["images"]
     assert row["l2"] < start / 2
     assert row["l2"] == pytest.approx(float((downscaled - target).square().mean()), rel=1e-4)
 
 
 def test_the_downscaled_output_is_the_downscaling_of_the_result(pack, search):
-    result, downscaled, _, _ = search()
+    result, downscaled, *_ = search()
     (again,) = pack.run("BicubicDownsample", image=result, factor=4)
     assert torch.allclose(again, downscaled, atol=1e-5)
 
 
+def test_the_residual_is_what_the_generators_own_image_lacks(pack, search, generator, target):
+    """Around grey, as all but the wildest fit between 0 and 1."""
+    _, _, latent, report, residual = search(seed=3, consistency=1.0)
+    (own,) = pack.run("PULSESynthesize", stylegan=generator, latent=latent)
+    (small,) = pack.run("BicubicDownsample", image=own, factor=4)
+    torch.testing.assert_close(residual, (0.5 + target - small).clamp(0, 1), atol=1e-4, rtol=0)
+    (row,) = report["images"]
+    assert row["residual_all"] == pytest.approx(float((target - small).square().mean().sqrt()), abs=1e-3)
+
+
 @pytest.mark.parametrize("eps", [0.0, 1.0])
 def test_the_report_says_whether_the_image_was_found(search, eps):
-    _, _, _, report = search(eps=eps)
+    _, _, _, report, _ = search(eps=eps)
     assert [row["converged"] for row in report["images"]] == [eps == 1.0]
 
 
@@ -131,8 +143,10 @@ def test_two_images_and_two_starts_give_four_in_order(pack, search, generator, s
     faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
     (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
     states.clear()
-    result, downscaled, latent, report = search(image=targets, starts=2, seed=2**64 - 1, batch_size=batch_size)
-    assert (len(result), len(downscaled), len(latent)) == (4, 4, 4)
+    result, downscaled, latent, report, residual = search(
+        image=targets, starts=2, seed=2**64 - 1, batch_size=batch_size
+    )
+    assert (len(result), len(downscaled), len(latent), len(residual)) == (4, 4, 4, 4)
     found = [(row["image"], row["seed"]) for row in report["images"]]
     assert sorted(found) == [(0, 0), (0, 2**64 - 1), (1, 0), (1, 2**64 - 1)]
     scores = [row["search_score"] for row in report["images"]]
@@ -177,8 +191,8 @@ def test_inputs_are_left_as_they_were(search, target, gaussian):
 
 
 def test_an_unusable_loss_is_told(search):
-    with pytest.raises(ValueError, match=r"names the term 'L3'.*MSE, L2, L1, GEOCROSS"):
-        search(loss="100*L3", preset="custom")
+    with pytest.raises(ValueError, match=r"names the term 'L3'.*MSE, CAUCHY, L2, L1, GEOCROSS"):
+        search(loss="100*L3")
 
 
 # the host: interrupt, progress, previews, devices
@@ -211,10 +225,19 @@ def test_progress_ends_at_its_total_and_never_turns_back(search, host):
     assert values[-1] == 18
 
 
-def test_progress_waits_where_a_search_goes_on(search, host):
-    search(steps=5, starts=2, eps=0.0)
-    assert [value for value, _, _ in host.updates] == [1, 2, 3, 4, 5, *[6] * 6, 7, 8, 9, 10, 11, *[12] * 6]
-    assert {total for _, total, _ in host.updates} == {12}
+def test_progress_counts_the_trials_of_candidates(pack, search, host):
+    (settings,) = pack.run("PULSESearchSettings", candidates=2, trial_steps=2)
+    search(steps=5, starts=2, settings=settings)
+    values = [value for value, _, _ in host.updates]
+    assert {total for _, total, _ in host.updates} == {16}, "the five steps, the start, and two of another start; twice"
+    assert values == list(range(1, 17))
+
+
+def test_no_steps_give_what_the_start_gives(search, host):
+    result, _, _, report, _ = search(steps=0)
+    assert_is_image(result, 1, 32, 32, 3)
+    assert report["images"][0]["steps"] == 0
+    assert [(value, total) for value, total, _ in host.updates] == [(1, 1)]
 
 
 @pytest.mark.parametrize(("every", "steps"), [(4, [0, 4, 8, 10]), (1, list(range(11))), (1000, [0, 10]), (0, [])])
@@ -269,8 +292,8 @@ def test_each_use_of_the_generator_goes_through_the_hosts_memory_management(pack
 
 def test_results_go_where_the_host_wants_them(pack, search, generator, target, host):
     host.results_go_to = torch.device("meta")
-    found, downscaled, latent, _ = search()
+    found, downscaled, latent, _, residual = search()
     image, ws = pack.run("PULSESampleFace", stylegan=generator)
     (small,) = pack.run("BicubicDownsample", image=target, factor=2)
-    assert {tensor.device.type for tensor in (found, downscaled, image, small)} == {"meta"}
+    assert {tensor.device.type for tensor in (found, downscaled, residual, image, small)} == {"meta"}
     assert {tensor.device.type for tensor in (latent, ws)} == {"cpu"}  # where samplers compute
