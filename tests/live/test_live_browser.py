@@ -131,7 +131,7 @@ def test_the_help_of_a_node_is_its_page(front_end):
     page.photograph("help")
     shown = " ".join(page.page.locator(".node-help-content").inner_text().split())
     assert "It invents faces of people who do not exist" in shown
-    assert "Searches the generator for images that scale down to the given tiny ones." in shown
+    assert "Searches the generator for a face like each given tiny one" in shown
 
 
 def test_seldom_needed_inputs_are_hidden_until_they_are_asked_for(front_end):
@@ -148,7 +148,7 @@ def test_seldom_needed_inputs_are_hidden_until_they_are_asked_for(front_end):
     assert page.node("PULSESearch", "node.computeSize()[1]") == height
     preset = "node.widgets.find(widget => widget.name === 'preset')"
     page.node("PULSESearch", f"{preset}.setValue('custom', {{e: null, node, canvas: app.canvas}})")
-    assert {"loss", "optimizer", "batch_size"} <= set(page.node("PULSESearch", visible)), "custom reads them"
+    assert {"loss", "optimizer", "batch_size"} <= set(page.node("PULSESearch", visible)), "custom takes them"
 
 
 def test_a_missing_checkpoint_is_told_on_the_page(front_end):

@@ -28,17 +28,18 @@ def face(seed=0, file=TINY):
 
 
 def search(**settings):
-    """A sampled face, made small, searched for, saved and looked at."""
+    """A sampled face, made small, searched for, saved and shown."""
     return searched(**{"steps": 10, **settings}) | {
         "save": ("SaveImage", {"images": ["search", 0], "filename_prefix": "found"}),
         "preview": ("PreviewImage", {"images": ["search", 1]}),
+        "residual": ("PreviewImage", {"images": ["search", 4]}),
     }
 
 
 def test_the_server_knows_all_nodes(known):
     ours = {name for name, info in known.items() if info["python_module"] == "custom_nodes.ComfyUI-PULSE"}
     assert ours == set(json.loads((ROOT / "tests" / "nodes" / "schemas.json").read_text(encoding="utf-8")))
-    assert known["PULSESearch"]["output"][:4] == ["IMAGE", "IMAGE", "STYLEGAN_LATENT", "STRING"]
+    assert known["PULSESearch"]["output"] == ["IMAGE", "IMAGE", "STYLEGAN_LATENT", "STRING", "IMAGE"]
 
 
 def test_the_pack_is_imported_without_complaint(server):
@@ -61,7 +62,7 @@ def test_the_chain_runs_and_its_images_can_be_fetched(run, pictures):
     done = run(search())
     assert done.succeeded()
     assert done.history["status"]["status_str"] == "success"
-    assert sorted(picture.size for picture in pictures(done)) == [(8, 8), (32, 32)]
+    assert sorted(picture.size for picture in pictures(done)) == [(8, 8), (8, 8), (32, 32)]
 
 
 def test_progress_and_previews_arrive_while_it_searches(run):
@@ -253,7 +254,7 @@ def test_a_photograph_goes_in_and_comes_out(run, pictures):
     assert done.succeeded(), done.error
     assert sorted(picture.size for picture in pictures(done)) == [(512, 512), (1024, 1024), (1024, 1024)]
     assert "px, score" in done.texts["align"]
-    assert done.texts["search"].endswith(" 8x8")
+    assert done.texts["search"].endswith(" 8x8)")
 
 
 def test_a_photograph_without_a_face_is_told_or_passes(run, pictures):
