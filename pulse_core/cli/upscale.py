@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start-latent", type=Path, metavar="FILE", help="a written latent of this generator to go on from"
     )
     parser.add_argument(
-        "--side-by-side", action="store_true", help="also write input, result and its downscaling in a row"
+        "--side-by-side", action="store_true", help="also write input, result, its downscaling and residual in a row"
     )
 
 
