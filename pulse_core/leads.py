@@ -7,7 +7,7 @@ faults; all of it is on otherwise:
     channels_last   the layout of weights and features; else torch's default
     memory          freed memory kept for the next step, in the shell (memory.py); else given back
 
-What changes more than rounding is a setting of the search: whole_every, settled, beginning, recompute.
+What changes more than rounding is a setting of the search: full_every, init, recompute.
 """
 
 from __future__ import annotations

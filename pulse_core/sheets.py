@@ -79,14 +79,14 @@ def comparison(given: Tensor, result: Tensor, downscaled: Tensor, gain: float, s
 
     Args:
         given, downscaled: [3, h, w]; result: [3, H, W]; all in 0..1.
-        gain: of the residual, which is shown around grey: downscaled - given.
+        gain: of the error, which is shown around grey: downscaled - given.
     """
-    residual = downscaled - given
+    error = downscaled - given
     panels = {
         "input": given,
         "result (invented)": result,
         "result scaled back down": downscaled,
-        f"residual x{gain:g}, L2 {float(residual.square().mean()):.5f}": (0.5 + gain * residual).clamp(0, 1),
+        f"error x{gain:g}, L2 {float(error.square().mean()):.5f}": (0.5 + gain * error).clamp(0, 1),
     }
     return side_by_side(panels, side)
 

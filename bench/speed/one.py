@@ -38,11 +38,10 @@ from .shapes import build, tensors_of  # noqa: E402
 W_DIM, LR = 512, 32
 WARM_UP = 2  # steps before the first that counts; 1 for a batch
 FLAT = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))  # of random weights
-CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, for the leads that are settings
+CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, one at a time
     "recommended": {},
-    "whole looks alone": {"whole_every": 1},
-    "no early stop": {"settled": 0.0},
-    "no guess": {"beginning": "prior"},
+    "full evaluations alone": {"full_every": 1},
+    "without the encoder": {"init": "prior"},
 }
 
 
@@ -156,7 +155,7 @@ def capped(case: str, gigabytes: float) -> dict[str, Any]:
     generator = build(case)
     target = torch.rand(1, 3, LR, LR)
     resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
-    config = replace(RECOMMENDED, steps=1, patience=1.0, whole_every=1)
+    config = replace(RECOMMENDED, steps=1, full_every=1)
     tried = []
     begun = time.perf_counter()
     keeps = generator.synthesis.recomputing

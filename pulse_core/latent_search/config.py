@@ -26,7 +26,7 @@ class SearchConfig(Settings):
     """
 
     steps: int = option(
-        50,
+        64,
         "gradient steps; more draw more of the picture by the generator. 0: what the encoder makes of it, at once",
         unit="steps",
         low=0,
@@ -35,7 +35,7 @@ class SearchConfig(Settings):
     eps: float = option(
         4e-3,
         "an image counts as found when the face that the generator draws is this close to the input, before the "
-        "residual is taken off; the L2 loss pulls no further",
+        "residual is added; the L2 loss pulls no further",
         unit="mean squared error, colours in 0..1",
         low=0.0,
         high=1.0,
@@ -97,13 +97,14 @@ class SearchConfig(Settings):
     )
     sigma_end: float = option(
         0.02,
-        "the same from seven tenths of the steps on; never below the noise of the degradation",
+        "standard deviation of the error that is allowed from seven tenths of the steps on; never below the noise of "
+        "the degradation; not for the sphere",
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
     )
     background_weight: float = option(
-        0.1,
+        0.05,
         "how much pixels around the face count; the generator knows few backgrounds, and would bend the face for one; "
         "1: as much as the face, for pictures that are no faces; not for the sphere",
         low=0.0,
@@ -114,7 +115,7 @@ class SearchConfig(Settings):
     )
     trial_steps: int = option(10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000)
     full_every: int = option(
-        12,
+        16,
         "the whole picture is rendered every so many steps, and at the end; between them a small one, corrected by it, "
         "which takes a part of the time; 1: always the whole picture",
         unit="steps",

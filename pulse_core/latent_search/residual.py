@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,10 +24,14 @@ from torch import Tensor
 from ..degradations import Degradation
 from ..degradations.bicubic import downsample, enlarge
 from ..degradations.blur import GaussianBlur
-from ..losses import mean_squared_error
 
 TAU_FACE, TAU_AROUND = 0.4, 0.1  # of the error at which half of the details go, colours in 0..1
 _SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
+_BANDS = (
+    GaussianBlur(1.0),
+    GaussianBlur(2.5),
+)  # of the residual beside noise: what each takes off, and the last passes
+_WIDE = GaussianBlur(1.5)  # over which a band's power is measured
 _SMOOTH_ROUNDS = 2  # of step 1: U is no exact inverse of A
 _NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
 _EXACT = 5e-4  # the largest error of a pixel that is left, colours in 0..1; an 8-bit step is 4e-3
@@ -50,8 +56,8 @@ def complete(
 ) -> Completed:
     """The generator's image with `amount` of the residual in it.
 
-    Noise of the degradation is no part of the picture and stays in the error. What cannot be corrected (a degradation
-    that is not linear, values that no colours scale down to) gets as close as it can.
+    Noise of the degradation is no part of the picture and stays in the error (`_without_noise`). What cannot be
+    corrected (a degradation that is not linear, values that no colours scale down to) gets as close as it can.
 
     Args:
         image: [B, C, H, W] in 0..1, G's. target: [B, C, h, w], y.
@@ -61,16 +67,40 @@ def complete(
     """
     with torch.no_grad():
         residual = target - degradation.measure(image)
-    goal = target - residual * (1 - _signal(residual, target, degradation, trust) * amount)
+    signal = _without_noise(_trusted(residual, trust), degradation.noise_variance(target))
+    goal = target - residual + amount * signal
     x = _smoothed(image, goal, degradation, face, trust) if amount > 0 else image
     return Completed(project(x, goal, degradation, trust), residual)
 
 
-def _signal(residual: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None) -> Tensor:
-    """[B, 1, 1, 1]: the share of the residual that is not noise (Morozov's discrepancy principle)."""
-    power = mean_squared_error(residual, torch.zeros_like(residual), trust).clamp(min=1e-12)
-    kept = (degradation.noise_variance(target) / power).sqrt().clamp(max=1)
-    return (1 - kept)[:, None, None, None]
+def _without_noise(residual: Tensor, variance: Tensor) -> Tensor:
+    """The residual [B, C, h, w] without white noise of this variance [B]; itself where that is 0.
+
+    Wiener's filter on bands, with the power of each measured around a pixel: a background that the generator did not
+    draw is far stronger than the noise, a face that it drew is not.
+    """
+    variance = variance[:, None, None, None]
+    signal = sum(_wiener(band, share * variance) for band, share in zip(_bands(residual), _noise_shares(), strict=True))
+    return torch.where(variance > 0, signal, residual)
+
+
+def _bands(x: Tensor) -> list[Tensor]:
+    """Fine to coarse; their sum is x."""
+    smooth = [x, *(blur.measure(x) for blur in _BANDS)]
+    return [fine - coarse for fine, coarse in pairwise(smooth)] + smooth[-1:]
+
+
+@lru_cache(maxsize=1)
+def _noise_shares() -> list[float]:
+    """The variance of each band of white noise of variance 1: the sum of squares of its impulse response."""
+    impulse = torch.zeros(1, 1, 65, 65, dtype=torch.float64)
+    impulse[..., 32, 32] = 1
+    return [float(band.square().sum()) for band in _bands(impulse)]
+
+
+def _wiener(band: Tensor, noise: Tensor) -> Tensor:
+    power = _WIDE.measure(band.square().mean(1, keepdim=True)).clamp(min=1e-12)
+    return band * (1 - noise / power).clamp(min=0)
 
 
 def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, trust: Tensor | None) -> Tensor:
@@ -112,9 +142,7 @@ def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor 
                 break
             moved = x + transposed(dual)
             free = ((moved > 0) & (moved < 1)).to(x.dtype)  # the pixels that can follow in both directions
-            step = _solve(
-                lambda v, f=free: _trusted(degradation.measure(f * transposed(_trusted(v, trust))), trust), error
-            )
+            step = _solve(_newton(degradation, transposed, free, trust), error)
             step, better = _trusted(step, trust), None
             for halving in range(_HALVINGS):
                 tried = (x + transposed(dual + step / 2**halving)).clamp(0, 1)
@@ -126,6 +154,13 @@ def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor 
                 break
             dual, picture, error = better
     return picture
+
+
+def _newton(
+    degradation: Degradation, transposed: Callable[[Tensor], Tensor], free: Tensor, trust: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """v -> A (free * A^T v), the derivative of A clamp(x + A^T v)."""
+    return lambda v: _trusted(degradation.measure(free * transposed(_trusted(v, trust))), trust)
 
 
 def _transposed(x: Tensor, goal: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:

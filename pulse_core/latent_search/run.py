@@ -221,6 +221,8 @@ class Run:
         with torch.no_grad():
             downscaled = self.degradation.measure(done.picture)
             l2 = float(mean_squared_error(downscaled, target, trust))
+        worst, worst_at = _worst(done.picture, target, self.degradation, trust)
+        exact = worst <= 1 or self.config.consistency < 1 or float(self.noise_variance[row]) > 0
         return Solution(
             index=job.index,
             seed=job.seed,
@@ -231,11 +233,12 @@ class Run:
             noise=tuple(noise[row].clone() for noise in best.noise),
             l2=l2,
             search_l2=float(best.l2[row]),
-            worst=_worst(done.picture, target, self.degradation, trust),
+            worst=worst,
+            worst_at=worst_at,
             residual_face=_rms(done.residual, weight_map(self.face, 0.0, trust)),
             residual_all=_rms(done.residual, trust),
             enough=float(self.enough[row]),
-            converged=bool(best.l2[row] <= self.enough[row]),
+            converged=exact and bool(best.l2[row] <= self.enough[row]),
             distance=float(self.gaussian.distance(best.ws[row])),
             best_step=int(best.step[row]),
             steps=self.step,
@@ -247,7 +250,11 @@ def _rms(residual: Tensor, weight: Tensor | None) -> float:
 
 
 @torch.no_grad()
-def _worst(picture: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None) -> float:
-    """The largest error of a pixel of the 8-bit picture's degradation, in 8-bit steps."""
-    error = degradation.measure((picture * 255).round() / 255) - target
-    return 255 * float((error if trust is None else error * trust).abs().max())
+def _worst(
+    picture: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None
+) -> tuple[float, tuple[int, int]]:
+    """The largest error of a pixel of the 8-bit picture's degradation, in 8-bit steps, and its (column, row)."""
+    error = (degradation.measure((picture * 255).round() / 255) - target).abs()
+    error = (error if trust is None else error * trust).amax(1)[0]
+    place = int(error.argmax())
+    return 255 * float(error.max()), (place % error.shape[1], place // error.shape[1])

@@ -28,11 +28,11 @@ class Solution:
     residual: [C, h, w], what the generator's own image lacks of the target; `consistency` puts it into `image`.
     ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render the generator's own image.
     l2: mean squared error of `downscaled` against the target. worst: the largest error of a pixel, in steps of 8 bits,
-        of the picture as it is written; at most 1 is exact.
+        of the picture as it is written; at most 1 is exact. worst_at: (column, row) of that pixel of the target.
     search_l2: mean squared error of the generator's own image, in the face.
     residual_face, residual_all: root mean square of the residual in the face and everywhere, colours in 0..1.
     enough: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
-    converged: search_l2 <= enough.
+    converged: search_l2 <= enough, and exact where that was asked for and the input has no noise.
     distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
     best_step: the step of the best iterate; steps: how many were taken.
     """
@@ -47,6 +47,7 @@ class Solution:
     l2: float
     search_l2: float
     worst: float
+    worst_at: tuple[int, int]
     residual_face: float
     residual_all: float
     enough: float
@@ -68,7 +69,7 @@ class Solution:
     def told(self) -> str:
         """How the search ended, in one line."""
         found = "found" if self.converged else "not found within eps"
-        exact = "exact" if self.worst <= 1 else f"worst pixel off by {self.worst:.1f} of 255"
+        exact = "exact" if self.worst <= 1 else f"worst pixel off by {self.worst:.1f} of 255, at {self.worst_at}"
         line = f"L2 {self.l2:.5f} ({exact}), {found}, residual {self.residual_face:.3f} in the face, "
         line += f"{self.residual_all:.3f} in all"
         line += "; much of the face is not the generator's" if self.residual_face > MUCH else ""
@@ -90,6 +91,7 @@ class Solution:
             "eps": eps,
             "converged": self.converged,
             "worst_pixel": round(self.worst, 3),
+            "worst_pixel_at": list(self.worst_at),
             "residual_face": round(self.residual_face, 4),
             "residual_all": round(self.residual_all, 4),
             "distance": round(self.distance, 3),
@@ -110,11 +112,11 @@ def ranking(solutions: Sequence[Solution]) -> list[int]:
 class StepState:
     """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
 
-    step: 0 is the start, before any update; steps: the last one that is planned, which moves when a search goes on.
+    step: 0 is the start, before any update; steps: the last one.
     done, total: solutions finished and asked for.
-    made, planned: evaluations for these jobs, trials of candidates included; a search that goes on makes more.
-    image: [B, C, H, W] in 0..1, as it would be returned, of the last look at the whole picture; l2: [B], its own, or
-        between two such looks an estimate; best_l2: [B], the best one's; enough: [B], up to which they count as found.
+    made, planned: evaluations for these jobs, trials of candidates included.
+    image: [B, C, H, W] in 0..1, the generator's own, of the last full evaluation; l2: [B], in the face, between full
+        evaluations an estimate; best_l2: [B], the best one's; enough: [B], up to which they count as found.
     loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
     learning_rate: of the coming step.
