@@ -27,10 +27,12 @@ from ..degradations.blur import GaussianBlur
 
 TAU_FACE, TAU_AROUND = 0.4, 0.1  # of the error at which half of the details go, colours in 0..1
 _SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
-_BANDS = (
-    GaussianBlur(1.0),
-    GaussianBlur(2.5),
-)  # of the residual beside noise: what each takes off, and the last passes
+_BANDS = (GaussianBlur(1.0), GaussianBlur(2.5))  # split the residual beside noise: fine, middle and coarse
+_OVER = (
+    3.0,
+    1.2,
+    1.0,
+)  # times its noise that each band loses (Berouti et al. 1979): fine noise shows as coloured specks
 _WIDE = GaussianBlur(1.5)  # over which a band's power is measured
 _SMOOTH_ROUNDS = 2  # of step 1: U is no exact inverse of A
 _NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
@@ -80,7 +82,8 @@ def _without_noise(residual: Tensor, variance: Tensor) -> Tensor:
     draw is far stronger than the noise, a face that it drew is not.
     """
     variance = variance[:, None, None, None]
-    signal = sum(_wiener(band, share * variance) for band, share in zip(_bands(residual), _noise_shares(), strict=True))
+    parts = zip(_bands(residual), _noise_shares(), _OVER, strict=True)
+    signal = sum(_wiener(band, over * share * variance) for band, share, over in parts)
     return torch.where(variance > 0, signal, residual)
 
 

@@ -126,7 +126,7 @@ def test_every_degradation_without_noise_is_agreed_with(text):
     target = degradation.measure(truth)
     done = complete(image, target, degradation, FACE)
     before, after = (float((degradation.measure(x) - target).square().mean()) for x in (image, done.picture))
-    assert after <= max(1e-6, 1.2 * float(degradation.noise_variance(target)))
+    assert after <= max(1e-6, 2.5 * float(degradation.noise_variance(target)))
     assert after < before
 
 
