@@ -27,6 +27,7 @@ class LossInputs:
     eps: the L2 from which an image counts as found, mean squared error in (0..1)^2.
     trust: [B, 1, h, w] in 0..1, how much each pixel of the target counts; None is all fully.
     noise_variance: [B], of the target; None is none.
+    tail: [1 or B, 1, h, w], the error from which a pixel pulls less, colours in 0..1; None is CAUCHY_SCALE everywhere.
     """
 
     measured: Tensor
@@ -35,6 +36,7 @@ class LossInputs:
     eps: float
     trust: Tensor | None = None
     noise_variance: Tensor | None = None
+    tail: Tensor | None = None
 
 
 def mean_squared_error(measured: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
@@ -65,15 +67,15 @@ def l1(inputs: LossInputs) -> Tensor:
 
 
 def cauchy(inputs: LossInputs) -> Tensor:
-    """c^2 log(1 + e^2 / c^2) of each pixel's mean squared error e^2, c^2 = 0.1^2 + the noise's variance.
+    """c^2 log(1 + e^2 / c^2) of each pixel's mean squared error e^2, c^2 = tail^2 + the noise's variance.
 
     As the mean squared error where that is small; an object that the generator cannot draw pulls little (the Cauchy
     likelihood, a heavy-tailed prior on what is left).
     """
-    scale = inputs.target.new_full((len(inputs.target),), CAUCHY_SCALE**2)
+    tail = inputs.tail if inputs.tail is not None else inputs.target.new_full((1, 1, 1, 1), CAUCHY_SCALE)
+    scale = tail.square()
     if inputs.noise_variance is not None:
-        scale = scale + inputs.noise_variance
-    scale = scale[:, None, None, None]
+        scale = scale + inputs.noise_variance[:, None, None, None]
     errors = (inputs.measured - inputs.target).square().mean(1, keepdim=True)
     return _mean(scale * torch.log1p(errors / scale), inputs.trust)
 

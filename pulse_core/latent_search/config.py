@@ -104,7 +104,7 @@ class SearchConfig(Settings):
         high=10.0,
     )
     background_weight: float = option(
-        0.05,
+        0.3,
         "how much pixels around the face count; the generator knows few backgrounds, and would bend the face for one; "
         "1: as much as the face, for pictures that are no faces; not for the sphere",
         low=0.0,

@@ -4,9 +4,9 @@ A search leaves an error r = y - A(G(w, n)): a flag behind the head, a collar, t
 it off the picture:
 
 1. U r, r enlarged smoothly, is added.
-2. Where r is large the generator drew something else, and so are its fine details. There the picture keeps only what
-   the input shows, enlarged: G's details count by the weights of a Cauchy likelihood, 1 / (1 + r^2 / tau^2), with a
-   wide tau in the face and a tight one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
+2. Where r is large the generator drew something else. There the picture is the input itself, enlarged with sharp
+   outlines (enlarging.py). G's picture counts by the weights of a Cauchy likelihood, 1 / (1 + r^2 / tau^2), with a wide
+   tau in the face and a tight one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
 3. What is left goes off exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for some
    v as small as y, and Newton's method on A clamp(x + A^T v) = y finds it in a few steps.
 """
@@ -24,8 +24,9 @@ from torch import Tensor
 from ..degradations import Degradation
 from ..degradations.bicubic import downsample, enlarge
 from ..degradations.blur import GaussianBlur
+from .enlarging import enlarge_sharp
 
-TAU_FACE, TAU_AROUND = 0.4, 0.1  # of the error at which half of the details go, colours in 0..1
+TAU_FACE, TAU_AROUND = 0.2, 0.05  # of the error at which half of G's picture goes, colours in 0..1
 _SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
 _BANDS = (GaussianBlur(1.0), GaussianBlur(2.5))  # split the residual beside noise: fine, middle and coarse
 _OVER = (
@@ -34,7 +35,7 @@ _OVER = (
     1.0,
 )  # times its noise that each band loses (Berouti et al. 1979): fine noise shows as coloured specks
 _WIDE = GaussianBlur(1.5)  # over which a band's power is measured
-_SMOOTH_ROUNDS = 2  # of step 1: U is no exact inverse of A
+_SMOOTH_ROUNDS = 1  # of step 1: U is no exact inverse of A
 _NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
 _EXACT = 5e-4  # the largest error of a pixel that is left, colours in 0..1; an 8-bit step is 4e-3
 _HALVINGS = 5  # of a Newton step that does not help
@@ -63,7 +64,7 @@ def complete(
 
     Args:
         image: [B, C, H, W] in 0..1, G's. target: [B, C, h, w], y.
-        face: [1 or B, 1, h, w] in 0..1, 1 in the face, where G's details are kept longer.
+        face: [1 or B, 1, h, w] in 0..1, 1 in the face, where G's picture is kept longer.
         trust: [B, 1, h, w] in 0..1, as the degradation says it; 0 corrects nothing.
         amount: 0 (G's image) to 1 (the picture's degradation is the target).
     """
@@ -112,10 +113,10 @@ def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tenso
     with torch.no_grad():
         error = _trusted(goal - degradation.measure(image), trust)
         tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
-        details = 1 / (1 + _SOFT.measure(error.square().mean(1, keepdim=True)) / tau.square())
-        details = enlarge(details, full).clamp(0, 1)
-        low = enlarge(downsample(image, size=size), full)
-        x = low + details * (image - low)
+        drawn = 1 / (1 + _SOFT.measure(error.square().mean(1, keepdim=True)) / tau.square())
+        drawn = enlarge(drawn, full).clamp(0, 1)
+        shown = enlarge_sharp(downsample(image, size=size) + error, full)
+        x = torch.lerp(shown, image + enlarge(error, full), drawn).clamp(0, 1)
         for _ in range(_SMOOTH_ROUNDS):
             x = (x + enlarge(_trusted(goal - degradation.measure(x), trust), full)).clamp(0, 1)
     return x

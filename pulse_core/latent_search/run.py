@@ -13,7 +13,7 @@ from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import to_picture
 from ..latents import SEEDS, draw_noise, layer_numbers
-from ..losses import LossInputs, mean_squared_error, parse_loss
+from ..losses import CAUCHY_SCALE, LossInputs, mean_squared_error, parse_loss
 from .best import Best
 from .config import SearchConfig
 from .low_resolution import LowResolution
@@ -22,7 +22,7 @@ from .priors import PRIORS, STAGES, Variable, Walk
 from .residual import complete
 from .schedules import SCHEDULES
 from .solution import Job, Solution
-from .weights import face_map, weight_map
+from .weights import TAIL_AROUND, face_map, weight_map
 
 if TYPE_CHECKING:
     from ..saved_latents import Latent
@@ -81,6 +81,7 @@ class Run:
         if self.walk.is_density:
             self.weight = weight_map(self.face, config.background_weight, self.trust)
             self.judged = weight_map(self.face, 0.0, self.trust) if config.background_weight < 1 else self.trust
+        self.tail = TAIL_AROUND + (CAUCHY_SCALE - TAIL_AROUND) * self.face
         self._moving = self._moving_noise()
         self._drawn = [variable.value.detach().clone() for variable in self._moving]
         self.optimizer = SphericalOptimizer(config.optimizer, self.walk.variables + self._moving, config.learning_rate)
@@ -155,7 +156,9 @@ class Run:
                 image, measured = self._full(ws, gradient=not low)
             if low:
                 measured = self.low.measure(ws, self.noise, measured if full else None)
-            terms = self.loss.terms(LossInputs(measured, self.target, ws, config.eps, self.weight, self.noise_variance))
+            terms = self.loss.terms(
+                LossInputs(measured, self.target, ws, config.eps, self.weight, self.noise_variance, self.tail)
+            )
             data, penalty = self.loss.total(terms), self.walk.penalty() + self._noise_penalty()
             objective = self._likelihood(self.step) * data + penalty
         with torch.no_grad():

@@ -14,6 +14,7 @@ from ..generators import Generator
 # The face of a picture aligned as FFHQ (Karras et al. 2019): an ellipse in shares of its sides.
 _CENTRE, _RADII = (0.5, 0.53), (0.36, 0.47)
 _EDGE = 12.0  # how steeply a weight falls at its edge, per radius
+TAIL_AROUND = 0.05  # of the Cauchy loss around the face, where it is 0.1: what the generator cannot draw pulls little
 
 
 def face_map(generator: Generator, like: Tensor) -> Tensor:
