@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
-from pulse_core.losses import LossInputs, geocross, parse_loss
+from pulse_core.losses import LossInputs, cauchy, geocross, parse_loss
 
 STRINGS = {
     "L2": "1*L2",
@@ -103,3 +105,25 @@ def test_a_bad_string_says_what_is_wrong_and_what_is_accepted(text, found):
     message = str(caught.value)
     assert found in message
     assert "100*L2+0.05*GEOCROSS, made of MSE, CAUCHY, L2, L1, GEOCROSS" in message
+
+
+def of_error(error, **others):
+    """One pixel that is off by so much in all colours."""
+    target = torch.full((1, 3, 1, 1), 0.3)
+    measured = (target + error).requires_grad_()
+    value = cauchy(LossInputs(measured, target, torch.zeros(1, 1, 4), 1e-3, **others))
+    (gradient,) = torch.autograd.grad(value.sum(), measured)
+    return float(value.detach()), float(gradient.abs().mean())
+
+
+def test_the_cauchy_loss_is_the_squared_error_of_small_errors_and_lets_go_of_large_ones():
+    assert of_error(0.01)[0] == pytest.approx(1e-4, rel=0.01)
+    assert of_error(0.1)[0] == pytest.approx(0.01 * math.log(2), rel=1e-5)  # e = c
+    pulls = [of_error(error)[1] for error in (0.02, 0.1, 0.5)]
+    assert pulls[0] < pulls[1] > pulls[2]
+
+
+def test_its_tail_begins_where_it_is_told_and_later_beside_noise():
+    tight = torch.full((1, 1, 1, 1), 0.05)
+    assert of_error(0.3, tail=tight)[1] < of_error(0.3)[1]
+    assert of_error(0.3, tail=tight, noise_variance=torch.tensor([0.09]))[1] > of_error(0.3)[1]
