@@ -86,7 +86,7 @@ def test_the_prior_holds_against_a_picture_that_nobody_drew(tiny, tiny_fit):
     noise = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     loose, tight = (
         search(tiny, noise, tiny_fit, replace(RECOMMENDED, steps=60, sigma_start=t, sigma_end=t))[0]
-        for t in (0.01, 1.0)
+        for t in (0.003, 1.0)
     )
     assert tight.distance < FAR < loose.distance
     assert loose.far
