@@ -50,9 +50,11 @@ class LowResolution:
     def choose(self, progress: float) -> bool:
         """Chooses the size for this share of the steps; True where it is a new one, which needs a full evaluation."""
         times = next(times for until, times in _SIZES if progress < until or until == 1)
-        side, before = _power_of_two(times * self._target), self._side
-        self._side = side
-        return side != before
+        side = _power_of_two(times * self._target)
+        if side == self._side:
+            return False
+        self._side, self._seen = side, torch.empty(0)  # what was seen at another size says nothing of this one
+        return True
 
     def measure(self, ws: Tensor, noise: Sequence[Tensor], full: Tensor | None) -> Tensor:
         """[B, C, h, w], differentiable.
@@ -78,10 +80,6 @@ class LowResolution:
             )
             self.is_worth_it = bool((missed <= _MISSED * changed).all())
         self._lacking, self._seen = lacking, full
-
-    def forget(self) -> None:
-        """What was seen at another size says nothing of this one."""
-        self._seen = torch.empty(0)
 
 
 def _power_of_two(side: int) -> int:

@@ -147,8 +147,6 @@ class Run:
         config = self.config
         low = gradient and config.full_every > 1 and self.low.is_worth_it
         changed = low and self.low.choose(self.step / config.steps)
-        if changed:
-            self.low.forget()
         full = changed or not low or self.step % config.full_every == 0
         with torch.set_grad_enabled(gradient):
             ws = self.walk.ws()
