@@ -141,7 +141,10 @@ class Layer:
             elif filters:
                 filters[-1] = filters[-1].scaled(None, each.weight.view(1, -1, 1, 1))
             else:
-                factors = each.weight.view(1, -1, 1, 1)
+                own = each.weight.view(1, -1, 1, 1)
+                factors = own if factors is None else own * factors
+        if factors is not None:  # there was no neighbour
+            filters.append(Filter(factors.view(-1, 1, 1, 1), depthwise=True))
         return replace(self, filters=filters, strength=None)
 
     def low(self) -> Layer:

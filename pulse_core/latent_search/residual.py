@@ -29,13 +29,9 @@ from .enlarging import enlarge_sharp
 TAU_FACE, TAU_AROUND = 0.2, 0.05  # of the error at which half of G's picture goes, colours in 0..1
 _SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
 _BANDS = (GaussianBlur(1.0), GaussianBlur(2.5))  # split the residual beside noise: fine, middle and coarse
-_OVER = (
-    3.0,
-    1.2,
-    1.0,
-)  # times its noise that each band loses (Berouti et al. 1979): fine noise shows as coloured specks
+# Times its noise that each band loses (Berouti et al. 1979): fine noise shows as coloured specks.
+_OVER = (3.0, 1.2, 1.0)
 _WIDE = GaussianBlur(1.5)  # over which a band's power is measured
-_SMOOTH_ROUNDS = 1  # of step 1: U is no exact inverse of A
 _NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
 _EXACT = 5e-4  # the largest error of a pixel that is left, colours in 0..1; an 8-bit step is 4e-3
 _HALVINGS = 5  # of a Newton step that does not help
@@ -70,9 +66,11 @@ def complete(
     """
     with torch.no_grad():
         residual = target - degradation.measure(image)
+    if amount == 0:
+        return Completed(image, residual)
     signal = _without_noise(_trusted(residual, trust), degradation.noise_variance(target))
     goal = target - residual + amount * signal
-    x = _smoothed(image, goal, degradation, face, trust) if amount > 0 else image
+    x = _smoothed(image, goal, degradation, face, trust)
     return Completed(project(x, goal, degradation, trust), residual)
 
 
@@ -117,9 +115,8 @@ def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tenso
         drawn = enlarge(drawn, full).clamp(0, 1)
         shown = enlarge_sharp(downsample(image, size=size) + error, full)
         x = torch.lerp(shown, image + enlarge(error, full), drawn).clamp(0, 1)
-        for _ in range(_SMOOTH_ROUNDS):
-            x = (x + enlarge(_trusted(goal - degradation.measure(x), trust), full)).clamp(0, 1)
-    return x
+        left = _trusted(goal - degradation.measure(x), trust)  # U is no exact inverse of A
+        return (x + enlarge(left, full)).clamp(0, 1)
 
 
 def project(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None = None) -> Tensor:
@@ -136,27 +133,27 @@ def project(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | N
 
 def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None) -> Tensor:
     with torch.enable_grad():
-        transposed = _transposed(x, goal, degradation)
+        transposed = _transposed(x, degradation)
     with torch.no_grad():
-        dual = torch.zeros_like(goal)
-        picture = x.clamp(0, 1)
+        dual, moved, picture = torch.zeros_like(goal), x, x.clamp(0, 1)
         error = _trusted(goal - degradation.measure(picture), trust)
         for _ in range(_NEWTON):
             if float(error.abs().amax()) <= _EXACT:
                 break
-            moved = x + transposed(dual)
             free = ((moved > 0) & (moved < 1)).to(x.dtype)  # the pixels that can follow in both directions
             step = _solve(_newton(degradation, transposed, free, trust), error)
             step, better = _trusted(step, trust), None
             for halving in range(_HALVINGS):
-                tried = (x + transposed(dual + step / 2**halving)).clamp(0, 1)
+                farther = dual + step / 2**halving
+                reached = x + transposed(farther)
+                tried = reached.clamp(0, 1)
                 left = _trusted(goal - degradation.measure(tried), trust)
                 if left.square().sum() < error.square().sum():
-                    better = dual + step / 2**halving, tried, left
+                    better = farther, reached, tried, left
                     break
             if better is None:
                 break
-            dual, picture, error = better
+            dual, moved, picture, error = better
     return picture
 
 
@@ -167,7 +164,7 @@ def _newton(
     return lambda v: _trusted(degradation.measure(free * transposed(_trusted(v, trust))), trust)
 
 
-def _transposed(x: Tensor, goal: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:
+def _transposed(x: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:
     """A^T at x: [1, C, h, w] -> [1, C, H, W]."""
     x = x.detach().requires_grad_()
     measured = degradation.measure(x)

@@ -141,7 +141,7 @@ class StepState:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(evaluations made, evaluations in all) over all solutions that were asked for; what goes on waits there."""
+        """(evaluations made, evaluations in all) over all solutions that were asked for."""
         return self.done * self.planned + min(self.made, self.planned) * len(self.jobs), self.total * self.planned
 
 

@@ -159,3 +159,14 @@ def test_instance_norm_with_a_style_is_its_formula(images):
     weight = drawn(images, 3, 8, 8, seed=3)
     ours, theirs = (torch.autograd.grad((image * weight).sum(), leaves) for image in (mine, formula))
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_flat_layer_of_depthwise_filters_alone_keeps_their_factors(count):
+    random = torch.Generator().manual_seed(0)
+    filters = [Filter(torch.randn(4, 1, 3, 3, generator=random), padding=(1, 1), depthwise=True) for _ in range(count)]
+    x = torch.randn(1, 4, 2, 2, generator=random)
+    expected = x
+    for each in filters:
+        expected = expected * each.weight.sum((1, 2, 3))[:, None, None]
+    torch.testing.assert_close(Layer(filters).flat()(x), expected)
