@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from .leads import uses
+from .optimizations import uses
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from pulse_core.files import whole_file
-from pulse_core.leads import LEADS
+from pulse_core.optimizations import ON_CPU
 
 from .one import CHANGES
 from .plot import draw
@@ -53,7 +53,7 @@ def orders(*, quick: bool, reference: str) -> list[Order]:
             targets = 4 if row in ("published", "recommended") else 2
             listed.append({"measure": "solve", "row": row, "device": device, "targets": targets})
     step = {"measure": "step", "row": "ours", "batch": 1, "device": "cpu", "steps": STEPS, "reference": ""}
-    listed += [step | {"case": case, "without": lead} for case in (CASES[0], CASES[-1]) for lead in LEADS]
+    listed += [step | {"case": case, "without": name} for case in (CASES[0], CASES[-1]) for name in ON_CPU]
     listed += [step | {"case": f"stylegan2-{size}"} for size in (128, 256, 512)]
     listed += [step | {"case": CASES[-1], "batch": batch} for batch in (2, 8)]
     if sys.platform.startswith("linux"):

@@ -13,7 +13,7 @@ import torch
 
 from pulse_core.files import whole_file
 from pulse_core.images import NOTICE
-from pulse_core.leads import LEADS
+from pulse_core.optimizations import ON_CPU
 
 from .one import CHANGES
 
@@ -53,7 +53,7 @@ def write_results(found: Measured, path: Path | None) -> None:
         cards=cards,
         peaks=_peaks(steps),
     )
-    parts = [head, _steps(steps), _solved(found), _leads(found), _fits(found), _capped(found), _started(found)]
+    parts = [head, _steps(steps), _solved(found), _optimizations(found), _fits(found), _capped(found), _started(found)]
     if path is not None:
         parts.append(PLOT)
     text = "\n".join(part for part in parts if part)
@@ -190,16 +190,16 @@ def _mean(results: Measured, name: str) -> float:
     return float(sum(result[name] for result in results) / len(results))
 
 
-def _leads(found: Measured) -> str:
+def _optimizations(found: Measured) -> str:
     orders = [each["order"] for each in chosen(found, "step")]
     cases = dict.fromkeys(order["case"] for order in orders if "without" in order)
-    rows = [row for lead in (None, *LEADS) for case in cases for row in _lead(found, lead, case)]
+    rows = [row for name in (None, *ON_CPU) for case in cases for row in _lead(found, name, case)]
     names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
     names += ["faster than published (plain)", "share of its memory"]
     text = (
-        "A step without one of the exact leads (`PULSE_WITHOUT`, see pulse_core/leads.py), against a step with all, "
+        "A step without one of the optimizations (`PULSE_WITHOUT`, see pulse_core/optimizations.py), against a step with all, "
         "and against the published code, or the plain loop where that was not measured. In ComfyUI, whose process is "
-        "not ours, `memory` is always left out. The leads that are settings "
+        "not ours, `memory` is always left out. The ones that are settings "
         f"({', '.join(list(CHANGES)[1:])}) are in the table above."
     )
     return _table("What each lead gives", names, rows, text)

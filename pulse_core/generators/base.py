@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
 from ..errors import SettingError
-from ..leads import uses
+from ..optimizations import uses
 from .mapping import MappingNetwork, MissingMapping
 from .tensors import TensorBag
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..leads import uses
+from ..optimizations import uses
 from .base import channels_last
 
 Size = tuple[int, int]

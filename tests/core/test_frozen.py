@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from zoo import ZOO
 
+from pulse_core import optimizations
 from pulse_core.generators.frozen import Filter, Layer
 from pulse_core.generators.stylegan1 import normalised
 from pulse_core.loading import generator_from
@@ -48,7 +49,7 @@ def plain(layer: Layer, x: Tensor, noise: Tensor | None, style: Tensor | None, d
 @pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
 @pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
 def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts, without, monkeypatch):
-    monkeypatch.setenv("PULSE_WITHOUT", without)
+    monkeypatch.setattr(optimizations, "_left_out", frozenset(without.split(",")))
     filters = CHAINS[chain]
     channels = 6 if filters else 4
     strength = {"one number": torch.tensor(0.7, dtype=DOUBLE), "bare": None}.get(
@@ -125,7 +126,7 @@ def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
     noise = [drawn(2, 1, *shape).requires_grad_() for shape in generator.noise_shapes]
     found = []
     for without in ("", "layers"):
-        monkeypatch.setenv("PULSE_WITHOUT", without)
+        monkeypatch.setattr(optimizations, "_left_out", frozenset(without.split(",")))
         image = generator.synthesis(ws, noise=noise)
         found.append(torch.autograd.grad((image * drawn(*image.shape, seed=1)).sum(), [ws, *noise], allow_unused=True))
     torch.testing.assert_close(*found)

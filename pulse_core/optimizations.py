@@ -1,0 +1,51 @@
+"""What makes the search fast without changing its results beyond rounding, and how to switch it off.
+
+The environment variable PULSE_WITHOUT names what to leave out, joined by commas, for comparing and for finding faults.
+It is read once. Everything is on otherwise:
+
+    layers          gradients of generator layers written out (generators/frozen.py); else autograd's own
+    channels_last   the memory format of weights and features; else contiguous
+    memory          freed memory kept for the next step, on the command line (memory.py); else given back
+    graphs          a step captured once and replayed, on CUDA (latent_search/captured.py); else launched anew
+    kernels         fused elementwise kernels, on CUDA (kernels.py); else one kernel an operation
+    half            low-resolution evaluations in 16-bit features, on CUDA (latent_search/precision.py); else float32
+
+Optimizations that change more than rounding are settings of the search: full_every, init, recompute.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+ON_CPU = ("layers", "channels_last", "memory")
+OPTIMIZATIONS = (*ON_CPU, "graphs", "kernels", "half")
+
+_left_out = frozenset(filter(None, os.environ.get("PULSE_WITHOUT", "").split(",")))
+_distrusted: dict[str, set[str]] = {}  # by device: what computed something wrong there
+
+
+def uses(optimization: str, device: torch.device | None = None) -> bool:
+    """Whether one of OPTIMIZATIONS is on, and not found to be wrong on this device."""
+    if optimization in _left_out:
+        return False
+    return device is None or optimization not in _distrusted.get(str(device), ())
+
+
+def distrust(optimization: str, device: torch.device) -> None:
+    """Leaves it out on this device from now on."""
+    _distrusted.setdefault(str(device), set()).add(optimization)
+
+
+@contextmanager
+def without(*optimizations: str) -> Iterator[None]:
+    """Leaves them out while entered. What was built before keeps its memory format."""
+    global _left_out
+    before, _left_out = _left_out, _left_out | set(optimizations)
+    try:
+        yield
+    finally:
+        _left_out = before
