@@ -56,7 +56,10 @@ class LatentGaussian:
         """With all its tensors changed, for example moved to a device."""
         covariance = None if self.covariance is None else change(self.covariance)
         start = None if self.start is None else self.start.each(change)
-        return LatentGaussian(change(self.mean), change(self.std), covariance, start)
+        changed = LatentGaussian(change(self.mean), change(self.std), covariance, start)
+        if "axes" in self.__dict__ and changed.mean.dtype == self.mean.dtype:  # they take a while to compute
+            changed.__dict__["axes"] = tuple(map(change, self.axes))
+        return changed
 
     @cached_property
     def digest(self) -> str:
@@ -75,7 +78,7 @@ class LatentGaussian:
         """
         if self.covariance is None:
             return torch.eye(len(self.std)).to(self.std), self.std
-        values, vectors = torch.linalg.eigh(self.covariance.double().cpu())
+        values, vectors = torch.linalg.eigh(self.covariance.cpu().double())
         spread = values.clamp(min=_FLATTEST * float(values.max())).sqrt().flip(0)
         return vectors.flip(1).to(self.mean), spread.to(self.mean)
 

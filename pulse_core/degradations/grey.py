@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from .base import Degradation, check_rgb
+from .separable import like
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B: Rec. 601, as JPEG has it
+_WEIGHTS = np.array(LUMA)[:, None, None]
 
 
 class Grey(Degradation):
@@ -20,7 +23,7 @@ class Grey(Degradation):
     def measure(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> the same shape, its channels alike; raises ImageError where it is not RGB."""
         check_rgb(x, self.name)
-        return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand(x.shape)
+        return (x * like(_WEIGHTS, x)).sum(1, keepdim=True).expand(x.shape)
 
     def observe(self, y: Tensor) -> Tensor:
         """As `measure`."""

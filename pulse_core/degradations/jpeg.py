@@ -40,6 +40,7 @@ LUMA_STEPS = np.array(
 )
 CHROMA_STEPS = np.full((BLOCK, BLOCK), 99)
 CHROMA_STEPS[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+STEPS = {"luma": LUMA_STEPS, "chroma": CHROMA_STEPS}
 
 _red, _green, _blue = LUMA
 # chroma without its offset of 128, which the blocks' transform would take off again
@@ -56,10 +57,14 @@ _frequency, _place = np.arange(BLOCK)[:, None], np.arange(BLOCK)
 DCT = np.cos(np.pi * (2 * _place + 1) * _frequency / (2 * BLOCK)) * np.where(_frequency == 0, BLOCK**-0.5, 0.5)
 
 
-def steps(table: np.ndarray, quality: int) -> np.ndarray:
-    """A table of quantisation steps, scaled by the quality as libjpeg does: [8, 8], 1..255."""
+_TIES = np.array([-1 / 8, 1 / 8])  # down and up in turn, as libjpeg rounds
+
+
+@lru_cache(maxsize=16)
+def steps(table: str, quality: int) -> np.ndarray:
+    """A table of quantisation steps ("luma" or "chroma"), scaled by the quality as libjpeg does: [8, 8], 1..255."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((table * percent + 50) // 100).clip(1, 255).astype(np.float64)
+    return ((STEPS[table] * percent + 50) // 100).clip(1, 255).astype(np.float64)
 
 
 @lru_cache(maxsize=8)
@@ -104,10 +109,10 @@ def compressed(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
     ycc = to_whole(like(TO_YCC, x) @ (255 * x - 128).flatten(2)).unflatten(2, (height, width))
     luma = both_axes(padded(height, BLOCK), ycc[:, :1], padded(width, BLOCK))
     chroma = both_axes(halved(height, across=False), ycc[:, 1:], halved(width, across=True))
-    ties = chroma.new_tensor([-1 / 8, 1 / 8]).repeat(chroma.shape[-1] // 2)  # down and up in turn, as libjpeg does
+    ties = like(_TIES, chroma).repeat(chroma.shape[-1] // 2)
     chroma = to_whole(chroma + ties) if rounded else chroma
-    luma = quantised(luma, steps(LUMA_STEPS, quality), to_whole)[..., :height, :width]
-    chroma = quantised(chroma, steps(CHROMA_STEPS, quality), to_whole)
+    luma = quantised(luma, steps("luma", quality), to_whole)[..., :height, :width]
+    chroma = quantised(chroma, steps("chroma", quality), to_whole)
     wide = width > 4  # libjpeg smooths only then, whatever the height
     chroma = both_axes(doubled(height, smooth=wide), chroma, doubled(width, smooth=wide))
     rgb = like(TO_RGB, x) @ torch.cat([luma, chroma], 1).flatten(2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -19,6 +20,8 @@ from ..errors import ImageError, SettingError
 from .base import Argument, Degradation
 
 Kernel = Callable[[np.ndarray], np.ndarray]
+_MOST_PLACED = 256
+_placed: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[np.ndarray, Tensor]] = OrderedDict()
 
 
 def mirrored(index: np.ndarray, length: int) -> np.ndarray:
@@ -67,8 +70,25 @@ def centred_matrix(
 
 
 def like(matrix: np.ndarray, x: Tensor) -> Tensor:
-    """In the type of x first and then on its device: MPS knows no float64."""
-    return torch.from_numpy(matrix).to(x.dtype).to(x.device)
+    """The matrix in the type and on the device of x, kept there for the next time: a copy makes the CPU wait for a GPU.
+
+    Args:
+        matrix: one that lives on and never changes, as what lru_cache returns.
+    """
+    key = (id(matrix), x.dtype, x.device)
+    if key not in _placed:
+        with torch.inference_mode(False):  # gradients pass through it later
+            placed = torch.from_numpy(matrix).to(x.dtype).to(x.device)  # the type first: MPS knows no float64
+        _placed[key] = (matrix, placed)  # the matrix as well, so that its id stays its own
+        if len(_placed) > _MOST_PLACED:
+            _placed.popitem(last=False)
+    _placed.move_to_end(key)
+    return _placed[key][1]
+
+
+def placed_matrices() -> list[Tensor]:
+    """All that `like` keeps: a captured step needs them where they are."""
+    return [placed for _, placed in _placed.values()]
 
 
 def both_axes(rows: np.ndarray, x: Tensor, columns: np.ndarray) -> Tensor:

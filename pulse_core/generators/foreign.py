@@ -37,6 +37,8 @@ class ForeignMapping(MappingNetwork):
 class ForeignSynthesis(SynthesisNetwork):
     """Somebody else's synthesis network."""
 
+    can_capture = False
+
     def __init__(self, network: nn.Module, numbers: dict[str, int], size: tuple[int, int]):
         super().__init__(numbers["w_dim"], numbers["num_ws"], size, numbers["img_channels"])
         self.network = network

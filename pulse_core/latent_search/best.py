@@ -11,30 +11,30 @@ from torch import Tensor
 class Best:
     """The best iterate of each image so far: within eps before outside, then the smaller score.
 
+    Nothing here makes the CPU wait for the device.
+
     Attributes:
         step: [B], of the iterate; -1 where there is none yet. l2: [B]. image: [B, C, H, W]. ws, noise: what drew it.
     """
 
     def __init__(self, images: int, like: Tensor):
-        self.step = torch.full((images,), -1)
+        self.step = torch.full((images,), -1, device=like.device)
         self.l2 = like.new_full((images,), torch.inf)
         self._score = like.new_full((images,), torch.inf)
         self._found = torch.zeros(images, dtype=torch.bool, device=like.device)
         self.image = self.ws = like.new_empty(0)
         self.noise: list[Tensor] = []
 
+    @torch.no_grad()
     def offer(
         self, step: int, score: Tensor, l2: Tensor, found: Tensor, image: Tensor, ws: Tensor, noise: Sequence[Tensor]
     ) -> None:
         """Keeps what is better. A score that is not finite never is."""
         sooner = (found & ~self._found) | ((found == self._found) & (score < self._score))
-        rows = (sooner & score.isfinite()).nonzero().flatten().tolist()
-        if not rows:
-            return
+        better = sooner & score.isfinite()
         if self.image.numel() == 0:
-            self.image, self.ws, self.noise = image.clone(), ws.clone(), [n.detach().clone() for n in noise]
+            self.image, self.ws, self.noise = image.clone(), ws.clone(), [each.detach().clone() for each in noise]
         kept_new = ((self.l2, l2), (self._score, score), (self._found, found), (self.image, image), (self.ws, ws))
         for kept, new in (*kept_new, *zip(self.noise, noise, strict=True)):
-            for row in rows:
-                kept[row] = new[row]
-        self.step[rows] = step
+            torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, kept, out=kept)
+        self.step.masked_fill_(better, step)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..degradations import Degradation, through
+from ..devices import exact_convolutions, free_cache
 from ..errors import ImageError, SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import prepare_target
-from .batches import batches, found_in_parts, free_cache, jobs_of, rows_of
+from .batches import batches, found_in_parts, jobs_of, rows_of
 from .config import SearchConfig
 from .run import Evaluation, Run
 from .solution import Job, OnStep, Solution, StepState, ranking
@@ -99,6 +100,7 @@ def solutions(
         start = start.each(lambda tensor: tensor.to(like))
     jobs = jobs_of(len(targets), seed, config.starts)
     rows, done = rows_of(start, jobs, len(targets)), 0
+    runs: dict[tuple[Any, ...], Run] = {}  # at most one, whose captured steps serve the next batch of its kind
 
     def find(batch: tuple[Job, ...], *, short: bool) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
@@ -108,9 +110,18 @@ def solutions(
         loop = _Loop(config, on_step, done, len(jobs))
         recompute = config.recompute == "always" or (short and config.recompute == "auto")
         candidates = range(config.candidates)
-        run = loop.best_of([Run(*common, candidate, begin, recompute=recompute) for candidate in candidates])
-        loop.advance(run)
-        return run.solutions()
+        kind = (kinds[batch[0].index], len(batch), recompute)
+        before = runs.get(kind)
+        runs.clear()  # also where memory ends
+        with exact_convolutions():
+            run = loop.best_of([Run(*common, candidate, begin, recompute=recompute) for candidate in candidates])
+            if before is not None:
+                before.take_over(run)
+                run = before
+            loop.advance(run)
+            if config.candidates == 1:
+                runs[kind] = run
+            return run.solutions()
 
     at_a_time = config.batch_size if config.candidates == 1 else 1  # each solution chooses its own start
     kinds = [(each.shape, id(seen)) for each, seen in zip(targets, degradations, strict=True)]
@@ -161,10 +172,13 @@ class _Loop:
 
         The better one is that of the smaller objective, in which the prior counts: the closest is not the best face.
         """
+        for run in runs:
+            run.captures = len(runs) == 1  # many captured runs would take too much memory, for a few steps each
         while len(runs) > 1:
             for run in runs:
                 self.advance(run, self.config.trial_steps)
-            runs = sorted(runs, key=lambda run: float(run.objective))[: len(runs) // 2]
+            runs = sorted(runs, key=lambda run: run.objective)[: len(runs) // 2]
+        runs[0].captures = True
         return runs[0]
 
     def advance(self, run: Run, steps: int | None = None) -> None:
@@ -177,7 +191,7 @@ class _Loop:
                 self.stopped = bool(self.on_step(self._state(run, seen)))
             if run.finished or self.stopped:
                 return
-            run.move(seen.objective)
+            run.move()
             if run.step == until:
                 return
 
@@ -191,12 +205,13 @@ class _Loop:
             made=self.made,
             planned=self.planned,
             learning_rate=run.learning_rate,
-            terms={name: term.detach() for name, term in seen.terms.items()},
-            loss=seen.objective.detach(),
+            terms=seen.terms,
+            loss=seen.objective,
             l2=seen.l2,
             best_l2=run.best.l2,
             enough=run.enough,
             image=seen.shown,
+            is_full=seen.is_full,
             latent=run.walk.variables[0].value.detach(),
             noise=tuple(noise.detach() for noise in run.noise),
         )

@@ -13,7 +13,8 @@ what changed, all that follow are full.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -33,53 +34,67 @@ class LowResolution:
 
     Args:
         degradation: what the full picture is measured by.
-        target_size: (h, w) of the measurement.
+        target: [B, C, h, w]; only its shape, type and device count.
 
     Attributes:
+        side: of the small picture, pixels; 0 before the first `choose`.
         is_worth_it: whether the generator has a picture that is much smaller, and it has told enough so far, of each
             image of the batch.
     """
 
-    def __init__(self, generator: Generator, degradation: Degradation, target_size: tuple[int, int]):
-        self._generator, self._degradation, self._target = generator, degradation, max(target_size)
-        self._side = 0
-        self._lacking = self._seen = torch.empty(0)
+    def __init__(self, generator: Generator, degradation: Degradation, target: Tensor):
+        self._generator, self._degradation, self._target = generator, degradation, max(target.shape[-2:])
+        # at fixed addresses, as a captured step reads them
+        self._lacking, self._full = torch.zeros_like(target), torch.zeros_like(target)
+        self._anchors = torch.zeros((), dtype=torch.bool, device=target.device)
+        self.restart()
+
+    def restart(self) -> None:
+        """For other targets of the same shape."""
+        self.side = 0
+        self._seen: tuple[Tensor, Tensor] | None = None  # what lacked, and the full measurement, at the last anchor
+        self._anchors.fill_(False)
         largest = _power_of_two(_SIZES[-1][1] * self._target)
-        self.is_worth_it = generator.synthesis.has_coarse and _WORTH * largest <= generator.img_resolution
+        self.is_worth_it = self._generator.synthesis.has_coarse and _WORTH * largest <= self._generator.img_resolution
 
     def choose(self, progress: float) -> bool:
         """Chooses the size for this share of the steps; True where it is a new one, which needs a full evaluation."""
         times = next(times for until, times in _SIZES if progress < until or until == 1)
         side = _power_of_two(times * self._target)
-        if side == self._side:
+        if side == self.side:
             return False
-        self._side, self._seen = side, torch.empty(0)  # what was seen at another size says nothing of this one
+        self.side, self._seen = side, None  # what was seen at another size says nothing of this one
         return True
 
-    def measure(self, ws: Tensor, noise: Sequence[Tensor], full: Tensor | None) -> Tensor:
-        """[B, C, h, w], differentiable.
-
-        Args:
-            full: the measurement of the full picture of these very ws and noise, where that was rendered; the first
-                time, and after a change of size, it must be.
-        """
-        image = to_picture(self._generator.synthesis.render_coarse(ws, noise, self._side))
+    def measure(self, ws: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """[B, C, h, w], differentiable; the measurement of the full picture where `anchored` is entered."""
+        image = to_picture(self._generator.synthesis.render_coarse(ws, noise, self.side))
         if not self._degradation.takes_any_size:
             image = F.interpolate(image, self._generator.size)
         measured = self._degradation.measure(image)
-        if full is not None:
-            self._anchor(full, measured.detach())
+        with torch.no_grad():
+            self._lacking.copy_(torch.where(self._anchors, self._full - measured, self._lacking))
         return measured + self._lacking
 
-    def _anchor(self, full: Tensor, measured: Tensor) -> None:
-        lacking = full - measured
-        if self._seen.numel():
-            missed, changed = (
-                (now - before).square().flatten(1).sum(1)
-                for now, before in ((lacking, self._lacking), (full, self._seen))
-            )
+    @contextmanager
+    def anchored(self, full: Tensor | None) -> Iterator[None]:
+        """Around a `measure`: full [B, C, h, w] is the measurement of the full picture of the same ws and noise.
+
+        Sets `is_worth_it`, for which the CPU waits for the device. None does nothing; the first time, and after a
+        change of size, there must be one.
+        """
+        if full is None:
+            yield
+            return
+        self._full.copy_(full)
+        self._anchors.fill_(True)
+        yield
+        self._anchors.fill_(False)
+        now = self._lacking.clone(), self._full.clone()
+        if self._seen is not None:
+            missed, changed = ((new - old).square().flatten(1).sum(1) for new, old in zip(now, self._seen, strict=True))
             self.is_worth_it = bool((missed <= _MISSED * changed).all())
-        self._lacking, self._seen = lacking, full
+        self._seen = now
 
 
 def _power_of_two(side: int) -> int:

@@ -37,7 +37,10 @@ class SphericalOptimizer:
         self._variables = list(variables)
         self.values = [variable.value for variable in variables]
         self._radii = [radius(variable.value.detach()) for variable in variables]
-        self._inner = OPTIMIZERS[name]([{"params": [value]} for value in self.values], learning_rate)
+        # one group for all that move alike: on a GPU torch steps a group at once
+        self._rates = sorted({variable.rate for variable in variables})
+        groups = [[each.value for each in variables if each.rate == rate] for rate in self._rates]
+        self._inner = OPTIMIZERS[name]([{"params": values} for values in groups], learning_rate)
 
     def step(self, gradients: Sequence[Tensor], learning_rate: float, progress: float) -> None:
         """One step along these gradients at this learning rate, then back onto the spheres.
@@ -45,11 +48,10 @@ class SphericalOptimizer:
         Args:
             progress: the share of the steps that were taken; what opens later rests.
         """
-        groups = zip(self._variables, self._inner.param_groups, gradients, strict=True)
-        for variable, group, gradient in groups:
-            open_ = progress >= variable.opens
-            group["lr"] = learning_rate * variable.rate
-            variable.value.grad = gradient if open_ else None  # without a gradient its moments rest as well
+        for rate, group in zip(self._rates, self._inner.param_groups, strict=True):
+            group["lr"] = learning_rate * rate
+        for variable, gradient in zip(self._variables, gradients, strict=True):
+            variable.value.grad = gradient if progress >= variable.opens else None  # then its moments rest as well
         self._inner.step()
         for variable, radii in zip(self._variables, self._radii, strict=True):
             if variable.on_sphere:

@@ -64,6 +64,10 @@ class Walk(ABC):
     def begin_at(self, ws: Tensor) -> None:
         """Begins with these style vectors [B, num_ws, w_dim]; those that have a penalty count it from there."""
 
+    def tensors(self) -> list[Tensor]:
+        """All that belongs to these searches, the variables first."""
+        return [variable.value for variable in self.variables]
+
     @abstractmethod
     def ws(self) -> Tensor:
         """Style vectors [B, num_ws, w_dim], differentiable."""
@@ -125,6 +129,11 @@ class Whitened(Walk):
         if self.space != "W":
             opens = STAGES[0] if self.space == "staged" else 0.0
             self.variables.append(Variable(self.branches, on_sphere=False, opens=opens))
+
+    def tensors(self) -> list[Tensor]:
+        """See Walk."""
+        kept = (self.trunk, self.branches, self.aim, self.apart)
+        return [each for each in kept if each is not None]
 
     def ws(self) -> Tensor:
         white = self.trunk + self.offset_std * self.branches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..images import to_picture
 from ..latents import SEEDS, draw_noise, layer_numbers
 from ..losses import CAUCHY_SCALE, LossInputs, mean_squared_error, parse_loss
 from .best import Best
+from .captured import Captured, recorders
 from .config import SearchConfig
 from .low_resolution import LowResolution
 from .optimizers import SphericalOptimizer
@@ -37,16 +38,38 @@ class Evaluation(NamedTuple):
     """What one step saw: [B] each; objective is what is minimised at this step.
 
     shown: [B, C, H, W] in 0..1, the last full picture. l2: its own; at low resolution an estimate.
+    is_full: whether the full picture was rendered at this step.
     """
 
     terms: dict[str, Tensor]
     objective: Tensor
     l2: Tensor
     shown: Tensor
+    is_full: bool
+
+
+class _Outcome(NamedTuple):
+    """What a full or a low-resolution evaluation gives; shown is of a full one, gradients where they were asked for."""
+
+    ws: Tensor
+    measured: Tensor
+    terms: dict[str, Tensor]
+    data: Tensor
+    penalty: Tensor
+    objective: Tensor
+    l2: Tensor
+    shown: Tensor | None
+    gradients: tuple[Tensor | None, ...]
 
 
 class Run:
     """A batch of jobs on its way; several may wait while others step.
+
+    Its tensors stay where they are, so that its evaluations can be captured (captured.py), and serve the next batch
+    (`take_over`).
+
+    Attributes:
+        captures: whether it does so.
 
     Args:
         target: [B, C, h, w], as the degradation would show it.
@@ -69,12 +92,12 @@ class Run:
         recompute: bool = False,
     ):
         self.recompute = recompute
-        self.generator, self.target, self.config, self.jobs = generator, target, config, jobs
+        self.generator, self.target, self.config, self.jobs = generator, target.contiguous(), config, jobs
         self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
-        self.trust = degradation.trust(target)
+        trust = degradation.trust(target)
+        self.trust = None if trust is None else trust.contiguous()
         self.noise_variance = degradation.noise_variance(target)
         self.enough = self.noise_variance.clamp(min=config.eps)
-        self.step = 0
         self.walk, self.noise = self._begin(candidate, start if candidate == 0 else None)
         self.face = face_map(generator, target)
         self.weight, self.judged = self.trust, self.trust  # of the loss, and of what counts as found
@@ -84,11 +107,39 @@ class Run:
         self.tail = TAIL_AROUND + (CAUCHY_SCALE - TAIL_AROUND) * self.face
         self._moving = self._moving_noise()
         self._drawn = [variable.value.detach().clone() for variable in self._moving]
+        self._likelihoods = self._schedule()
+        self._likelihood = self._likelihoods[0].clone()  # of the step, where a captured evaluation reads it
+        self.low = LowResolution(generator, degradation, target)
+        can_capture = generator.synthesis.can_capture and not recompute
+        self._new_recorder = recorders(target.device) if can_capture else None
+        self.captures = True
+        self._programs: dict[tuple[Any, ...], Captured[_Outcome]] = {}
+        self._set_out()
+
+    def _set_out(self) -> None:
+        """At step 0, with nothing found yet."""
+        config = self.config
+        self.step = 0
         self.optimizer = SphericalOptimizer(config.optimizer, self.walk.variables + self._moving, config.learning_rate)
-        self.best = Best(len(jobs), target)
-        self.low = LowResolution(generator, degradation, (target.shape[-2], target.shape[-1]))
-        self._shown = target
-        self.objective = torch.tensor(torch.inf)  # the mean of the last one
+        self.best = Best(len(self.jobs), self.target)
+        self._shown = self.target
+        self._objective = self.target.new_full((1,), torch.inf)
+        self._gradients: tuple[Tensor | None, ...] = ()
+
+    def take_over(self, other: Run) -> None:
+        """Becomes another run that has not begun, of the same shapes and settings, and keeps what it captured."""
+        self.jobs = other.jobs
+        with torch.no_grad():
+            for own, new in zip(self._tensors(), other._tensors(), strict=True):
+                own.copy_(new)
+        self.low.restart()
+        self._set_out()
+
+    def _tensors(self) -> list[Tensor]:
+        """All that belongs to the jobs."""
+        maps = (self.trust, self.weight, self.judged)
+        own = [self.target, self.noise_variance, self.enough, self._likelihoods, *self.walk.tensors(), *self.noise]
+        return [*own, *self._drawn, *(each for each in maps if each is not None)]
 
     def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
         """Latents and noise of each job: the given ones, or from its own random generator."""
@@ -142,39 +193,74 @@ class Run:
         """All steps are taken."""
         return self.step >= self.config.steps
 
+    @property
+    def objective(self) -> float:
+        """The mean of the last one; the CPU waits for it."""
+        return float(self._objective.mean())
+
     def evaluate(self, *, gradient: bool) -> Evaluation:
-        """Renders and measures where the variables are, and remembers what is better than before."""
+        """Renders and measures where the variables are, and remembers what is better than before.
+
+        Args:
+            gradient: also prepares `move`.
+        """
         config = self.config
         low = gradient and config.full_every > 1 and self.low.is_worth_it
         changed = low and self.low.choose(self.step / config.steps)
         full = changed or not low or self.step % config.full_every == 0
-        with torch.set_grad_enabled(gradient):
-            ws = self.walk.ws()
-            if full:
-                image, measured = self._full(ws, gradient=not low)
-            if low:
-                measured = self.low.measure(ws, self.noise, measured if full else None)
-            terms = self.loss.terms(
-                LossInputs(measured, self.target, ws, config.eps, self.weight, self.noise_variance, self.tail)
-            )
-            data, penalty = self.loss.total(terms), self.walk.penalty() + self._noise_penalty()
-            objective = self._likelihood(self.step) * data + penalty
-        with torch.no_grad():
-            if full:
-                self._shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
-                l2 = mean_squared_error(self.degradation.measure(self._shown), self.target, self.judged)
-                score = self._likelihood(config.steps) * data + penalty  # at the last sigma, to compare steps by
-                self.best.offer(self.step, score, l2, l2 <= self.enough, self._shown, ws, self.noise)
-            else:
-                l2 = mean_squared_error(measured, self.target, self.judged)
-        self.objective = objective.detach().mean()
-        return Evaluation(terms, objective, l2, self._shown)
+        self._likelihood.copy_(self._likelihoods[self.step])
+        seen = None
+        if full:
+            seen = outcome = self._captured("full", gradient and not low)
+            assert seen.shown is not None
+            self._shown = seen.shown
+            score = self._likelihoods[-1] * seen.data + seen.penalty  # at the last sigma, to compare steps by
+            found = seen.l2 <= self.enough
+            self.best.offer(self.step, score, seen.l2, found, seen.shown, seen.ws, self.noise)
+        if low:
+            with self.low.anchored(seen.measured if seen is not None else None):
+                outcome = self._captured("low", self.low.side)
+        self._gradients, self._objective = outcome.gradients, outcome.objective
+        l2 = outcome.l2 if seen is None else seen.l2
+        return Evaluation(outcome.terms, outcome.objective, l2, self._shown, full)
 
-    def _full(self, ws: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
-        """The picture [B, C, H, W], about 0..1, and its measurement."""
+    def _captured(self, kind: str, detail: Any) -> _Outcome:
+        """The evaluation of a kind, captured for each detail."""
+        if (kind, detail) not in self._programs:
+            function = {"full": Run._full, "low": Run._low}[kind]
+            self._programs[kind, detail] = Captured(function, self.target.device)
+        return self._programs[kind, detail](self._new_recorder if self.captures else None, self, detail)
+
+    def _full(self, gradient: bool) -> _Outcome:
+        """Of the full picture."""
         with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
+            ws = self.walk.ws()
             image = to_picture(self.generator.synthesis(ws, noise=self.noise))
-            return image, self.degradation.measure(image)
+            outcome = self._outcome(ws, self.degradation.measure(image), gradient)
+        with torch.no_grad():
+            shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
+            l2 = mean_squared_error(self.degradation.measure(shown), self.target, self.judged)
+        return outcome._replace(shown=shown, l2=l2)
+
+    def _low(self, side: int) -> _Outcome:
+        """Of the small picture that `low` has chosen, of this side, with its gradient."""
+        with torch.enable_grad():
+            ws = self.walk.ws()
+            return self._outcome(ws, self.low.measure(ws, self.noise), True)
+
+    def _outcome(self, ws: Tensor, measured: Tensor, gradient: bool) -> _Outcome:
+        inputs = LossInputs(measured, self.target, ws, self.config.eps, self.weight, self.noise_variance, self.tail)
+        terms = self.loss.terms(inputs)
+        data, penalty = self.loss.total(terms), self.walk.penalty() + self._noise_penalty()
+        objective = self._likelihood * data + penalty
+        gradients: tuple[Tensor | None, ...] = ()
+        if gradient:
+            gradients = torch.autograd.grad(objective.sum(), self.optimizer.values, allow_unused=True)
+        with torch.no_grad():
+            l2 = mean_squared_error(measured, self.target, self.judged)
+        terms = {name: term.detach() for name, term in terms.items()}
+        numbers = (data.detach(), penalty.detach(), objective.detach())
+        return _Outcome(ws.detach(), measured.detach(), terms, *numbers, l2, None, gradients)
 
     def _noise_penalty(self) -> Tensor:
         """[B]: minus the logarithm of the density of the noise maps about their draw.
@@ -188,20 +274,22 @@ class Run:
             total = total + (variable.value - drawn).square().flatten(1).sum(1)
         return _NOISE_PRIOR / 2 * total
 
-    def _likelihood(self, step: int) -> Tensor | float:
-        """[B]: what the loss counts against the prior: N / (2 sigma^2) of N measured values (a Gaussian likelihood)."""
+    def _schedule(self) -> Tensor:
+        """[steps + 1, B]: what the loss counts against the prior at each step: N / (2 sigma^2) of N measured values.
+
+        (A Gaussian likelihood.) 1 where the walk has no prior.
+        """
         config = self.config
         if not self.walk.is_density:
-            return 1.0
-        fallen = min(1.0, step / (_ANNEALED * max(config.steps, 1)))
+            return self.target.new_ones(config.steps + 1, len(self.jobs))
+        fallen = (torch.arange(config.steps + 1, dtype=torch.float64) / (_ANNEALED * max(config.steps, 1))).clamp(max=1)
         sigma = config.sigma_start * (config.sigma_end / config.sigma_start) ** fallen
-        return self.target[0].numel() / (2 * self.noise_variance.clamp(min=sigma**2))
+        variance = sigma.square().to(self.target.dtype).to(self.target.device)[:, None]
+        return self.target[0].numel() / (2 * self.noise_variance.maximum(variance))
 
-    def move(self, objective: Tensor) -> None:
-        """One step down."""
-        with self.generator.synthesis.recomputing(self.recompute):
-            gradients = torch.autograd.grad(objective.sum(), self.optimizer.values, allow_unused=True)
-        self.optimizer.step(gradients, self.learning_rate, self.step / self.config.steps)
+    def move(self) -> None:
+        """One step down, along the gradient of the last evaluation."""
+        self.optimizer.step(self._gradients, self.learning_rate, self.step / self.config.steps)
         self.step += 1
 
     def solutions(self) -> list[Solution]:

@@ -114,6 +114,8 @@ class StepState:
 
     step: 0 is the start, before any update; steps: the last one.
     done, total: solutions finished and asked for.
+    is_full: whether the full picture was rendered at this step, as at the first and the last. Between such steps
+        nothing should be read from the device: it would have to be waited for.
     made, planned: evaluations for these jobs, trials of candidates included.
     image: [B, C, H, W] in 0..1, the generator's own, of the last full evaluation; l2: [B], in the face, between full
         evaluations an estimate; best_l2: [B], the best one's; enough: [B], up to which they count as found.
@@ -136,6 +138,7 @@ class StepState:
     best_l2: Tensor
     enough: Tensor
     image: Tensor
+    is_full: bool
     latent: Tensor
     noise: tuple[Tensor, ...]
 

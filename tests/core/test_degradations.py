@@ -14,7 +14,7 @@ from pulse_core.degradations.area import AreaDownsample, area_matrix
 from pulse_core.degradations.bicubic import BicubicDownsample
 from pulse_core.degradations.blur import GaussianBlur, MotionBlur, line_kernel
 from pulse_core.degradations.grey import Grey
-from pulse_core.degradations.jpeg import CHROMA_STEPS, JPEG, LUMA_STEPS, compressed, steps
+from pulse_core.degradations.jpeg import JPEG, compressed, steps
 from pulse_core.degradations.lanczos import LanczosDownsample
 from pulse_core.degradations.mask import Mask
 from pulse_core.degradations.noise import Noise, SaltAndPepper
@@ -274,8 +274,8 @@ def test_jpeg_is_that_of_pillow(size, quality):
 def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", quality=quality)
     tables = Image.open(tmp_path / "x.jpg").quantization
-    assert tables[0] == steps(LUMA_STEPS, quality).flatten().tolist()
-    assert tables[1] == steps(CHROMA_STEPS, quality).flatten().tolist()
+    assert tables[0] == steps("luma", quality).flatten().tolist()
+    assert tables[1] == steps("chroma", quality).flatten().tolist()
 
 
 @pytest.mark.parametrize("quality", [10, 30, 75])

@@ -1,0 +1,140 @@
+"""Captured steps: a tape stands in for a CUDA graph, and what it replays is the ordinary step to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tape import Tape
+from zoo import ZOO
+
+from pulse_core import optimizations
+from pulse_core.degradations import through
+from pulse_core.degradations.text import parse_degradation
+from pulse_core.gaussian import fit_gaussian
+from pulse_core.latent_search import low_resolution, run
+from pulse_core.latent_search.captured import Captured
+from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
+from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.run import Run
+from pulse_core.latent_search.solution import Job
+from pulse_core.loading import generator_from
+
+STEPS = 12
+CONFIGS = {
+    "recommended": replace(RECOMMENDED, steps=STEPS, full_every=3),
+    "published": replace(PUBLISHED, steps=STEPS),
+    "full evaluations": replace(RECOMMENDED, steps=STEPS, full_every=1, latent_space="staged", prior="shell"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _low_steps_to_the_end(monkeypatch):
+    """Random weights put everything into fine layers, and low-resolution steps would be given up."""
+    monkeypatch.setattr(low_resolution, "_MISSED", torch.inf)
+    monkeypatch.setattr(low_resolution, "_WORTH", 2)
+
+
+@pytest.fixture
+def tapes(monkeypatch):
+    """All that were made."""
+    made = []
+
+    def new():
+        made.append(Tape())
+        return made[-1]
+
+    monkeypatch.setattr(run, "recorders", lambda device: new)
+    return made
+
+
+def generator_of(name):
+    animal = ZOO[name]()
+    generator = generator_from(animal.tensors, animal.facts, name=name)
+    return generator, fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
+
+
+def trail(generator, gaussian, config, images, degradation=None):
+    """The variables, objectives and L2s after each step, and the best iterate."""
+    height, width = (max(2, side // 8) for side in generator.size)
+    random = torch.Generator().manual_seed(5)
+    target = torch.rand(images, 3, height, width, generator=random)
+    operator = through(degradation, (height, width), generator.size)
+    going = Run(generator, target, gaussian, config, operator, tuple(Job(row, row) for row in range(images)))
+    seen = []
+    while not going.finished:
+        found = going.evaluate(gradient=True)
+        seen += [found.objective.clone(), found.l2.clone(), found.shown.clone()]
+        going.move()
+        seen += [each.detach().clone() for each in going.optimizer.values]
+    last = going.evaluate(gradient=False)
+    return [*seen, last.objective, last.l2, going.best.image, going.best.ws, going.best.step]
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("settings", CONFIGS)
+@pytest.mark.parametrize("name", ZOO)
+def test_replayed_steps_are_the_ordinary_ones_to_the_bit(name, settings, images, monkeypatch, tapes):
+    generator, gaussian = generator_of(name)
+    replayed = trail(generator, gaussian, CONFIGS[settings], images)
+    assert tapes
+    assert all(tape.operations for tape in tapes)
+    monkeypatch.setattr(run, "recorders", lambda device: None)
+    for one, other in zip(replayed, trail(generator, gaussian, CONFIGS[settings], images), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("text", ["blur(1)", "motion(3, 20)", "grey", "jpeg(30)", "noise(0.1)", "blur(1) + jpeg(50)"])
+def test_every_degradation_can_be_replayed(text, monkeypatch, tapes):
+    generator, gaussian = generator_of("stylegan2 skip")
+    replayed = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
+    assert tapes
+    monkeypatch.setattr(run, "recorders", lambda device: None)
+    plain = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
+    assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
+
+
+def test_a_number_that_python_computes_would_be_found():
+    weight = [1.0]
+    x = torch.ones(3)
+    captured = Captured(lambda: x * weight[0], x.device)
+    results = []
+    for step in range(4):
+        weight[0] = float(step)
+        results.append(captured(Tape).clone())
+    assert [float(result[0]) for result in results] == [0.0, 1.0, 1.0, 1.0]  # and not 2 and 3
+
+
+def test_a_batch_after_another_takes_over_what_was_captured(tiny, tiny_fit, tapes, monkeypatch):
+    targets = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    found = search(tiny, targets, tiny_fit, CONFIGS["recommended"], seed=[4, 5, 6])
+    made = len(tapes)
+    alone = search(tiny, targets[:1], tiny_fit, CONFIGS["recommended"], seed=4)
+    assert len(tapes) == 2 * made  # as many for three images as for one
+    monkeypatch.setattr(run, "recorders", lambda device: None)
+    plain = search(tiny, targets, tiny_fit, CONFIGS["recommended"], seed=[4, 5, 6])
+    for one, other in zip([*found, *alone], [*plain, plain[0]], strict=True):
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.ws, other.ws)
+
+
+def test_what_cannot_be_captured_is_launched_and_said_once(caplog, monkeypatch):
+    monkeypatch.setattr(optimizations, "_distrusted", {})
+    x = torch.ones(3)
+    captured = Captured(lambda: torch.full((2,), float(x.sum())), x.device)
+    results = [captured(Tape) for _ in range(4)]
+    assert all(torch.equal(result, torch.full((2,), 3.0)) for result in results)
+    assert len(caplog.messages) == 1
+    assert "cannot be captured on cpu" in caplog.messages[0]
+    assert not optimizations.uses("graphs", x.device)
+
+
+def test_recomputed_layers_are_not_captured(tiny, tiny_fit, tapes):
+    search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], recompute="always"))
+    assert not tapes
+
+
+def test_trials_of_candidates_are_not_captured_but_the_one_that_goes_on_is(tiny, tiny_fit, tapes):
+    search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], candidates=4, trial_steps=3))
+    assert 1 <= len(tapes) <= 4
