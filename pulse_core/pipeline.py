@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import catalogue
 from .degradations import Degradation
+from .devices import best_device, named_device
 from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
 from .images import read_image
@@ -75,15 +76,13 @@ def load_with_fit(
     """A generator on its device, and its latent fit: given, shipped, cached beside the file, or made now.
 
     For a conditional generator the fit, and so the search, is of one class, or of all where that is None.
+
+    Raises:
+        CheckpointError: a file that cannot be used.
+        SettingError: no such device.
     """
-    generator = load_generator(source, mapping, device=device or best_device())
+    where = best_device() if device is None else named_device(device)
+    generator = load_generator(source, mapping, device=where)
     if gaussian is None:
         gaussian = gaussian_for(generator, class_index=class_index, on_progress=on_progress)
     return generator, gaussian
-
-
-def best_device() -> torch.device:
-    """CUDA where there is one, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

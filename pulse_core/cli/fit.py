@@ -12,8 +12,7 @@ from tqdm import tqdm
 from ..encoder import DEFAULT_PAIRS, encoder_path, fit_encoder
 from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata, training_path
 from ..loading import load_generator
-from ..pipeline import best_device
-from .options import add_class, add_loading, add_seed
+from .options import add_class, add_loading, add_seed, chosen_device
 
 NAME = "fit"
 HELP = "fit the latent Gaussian of a generator and keep it beside its checkpoint"
@@ -44,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the fit."""
-    generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
+    generator = load_generator(args.generator, args.mapping, device=chosen_device(args))
     label = args.class_index
     with _Bars("samples") as bars:
         fit = fit_gaussian(generator, args.samples, args.seed, class_index=label, on_progress=bars.count)

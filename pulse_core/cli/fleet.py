@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..devices import best_device, count, named_device
 from ..errors import PulseError, SettingError
 from ..memory import keep_freed_memory
 
@@ -49,7 +50,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--devices",
         type=lambda text: text.split(","),
         metavar="A,B,...",
-        help="several devices that share the inputs, one worker each; by default every CUDA device of the machine",
+        help="several devices that share the inputs, one worker each; by default every GPU of the machine",
     )
     parser.add_argument(
         "--ray",
@@ -62,12 +63,17 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
 
 
 def devices_of(args: argparse.Namespace) -> list[str]:
-    """Those that share the inputs; none where this process does all."""
+    """Those that share the inputs; none where this process does all.
+
+    Raises:
+        SettingError: one that this machine has not. With --ray it is another that has it.
+    """
     if args.devices:
-        return list(args.devices)
-    if args.device is not None or torch.cuda.device_count() < 2:
+        return list(args.devices) if args.ray is not None else [str(named_device(name)) for name in args.devices]
+    best = best_device().type
+    if args.device is not None or count(best) < 2:
         return []
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [f"{best}:{index}" for index in range(count(best))]
 
 
 def is_fleet(args: argparse.Namespace) -> bool:

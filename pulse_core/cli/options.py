@@ -8,8 +8,11 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from ..catalogue import DEFAULT_GENERATOR
 from ..degradations import Degradation, forms, parse_degradation
+from ..devices import best_device, named_device
 from ..latent_search.config import PRESETS, SearchConfig
 from ..latents import SEEDS
 from ..settings import Settings
@@ -28,7 +31,16 @@ def add_generator(parser: argparse.ArgumentParser) -> None:
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """--mapping and --device."""
     add_mapping(parser)
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; by default the best there is")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, xpu, mps; by default the best there is")
+
+
+def chosen_device(args: argparse.Namespace) -> torch.device:
+    """What --device says, or the best there is.
+
+    Raises:
+        SettingError: no such device.
+    """
+    return best_device() if args.device is None else named_device(args.device)
 
 
 def add_mapping(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,8 @@ from ..errors import SettingError
 from ..images import NOTICE, save_image
 from ..latents import count_seeds
 from ..loading import load_generator
-from ..pipeline import best_device
 from ..sampling import sample
-from .options import add_class, add_generator, add_seed
+from .options import add_class, add_generator, add_seed, chosen_device
 
 NAME = "sample"
 HELP = "draw invented faces from seeds"
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             "a count from 1 up, a truncation from 0 to 1.",
             "correct the option.",
         )
-    generator = load_generator(args.generator, args.mapping, device=args.device or best_device())
+    generator = load_generator(args.generator, args.mapping, device=chosen_device(args))
     seeds = count_seeds(args.seed, args.count)
     drawn = tqdm(sample(generator, seeds, args.truncation, args.class_index), total=args.count)
     for seed, (image, _) in zip(seeds, drawn, strict=True):

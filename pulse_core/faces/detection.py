@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..optimizations import memory_format
 from . import networks
 from .networks import Weights
 from .pyramid import Pyramid
@@ -88,7 +89,7 @@ def _stripes(image: Tensor) -> Iterator[tuple[int, Tensor]]:
     rows = max(_CELL, _STRIPE // width // _STRIDE * _STRIDE)
     for top in range(0, height - _CELL + 1, rows):
         stripe = image[..., top : top + rows + _CELL - _STRIDE, :]
-        yield top, stripe.contiguous(memory_format=torch.channels_last)
+        yield top, stripe.contiguous(memory_format=memory_format(stripe.device))
 
 
 def _candidates(scores: Tensor, offsets: Tensor, top: int) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ def _in_turn(picture: Tensor, turn: int, settings: FindSettings) -> list[tuple[T
     height, width = picture.shape[-2:]
     turned = torch.rot90(picture, turn, (-2, -1))
     faces = detect(turned, threshold=settings.score_threshold, min_size=settings.min_face_size)
-    return [(_turned_back(face.landmarks.double(), turn, height, width), face.score) for face in faces]
+    return [(_turned_back(face.landmarks.cpu().double(), turn, height, width), face.score) for face in faces]
 
 
 def _turned_back(points: Tensor, turn: int, height: int, width: int) -> Tensor:

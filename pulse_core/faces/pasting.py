@@ -113,7 +113,7 @@ def _lay(result: Tensor, invented: Tensor, quad: Tensor, patch: Patch, settings:
         alpha = _seam(where, settings.feather)
     else:
         alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
-    alpha = (alpha.to(result) * settings.blend).clamp(0, 1)
+    alpha = (alpha.to(result.dtype).to(result.device) * settings.blend).clamp(0, 1)
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
     laid = lay_in(patch.image.to(result), quad, bounds)
@@ -146,7 +146,7 @@ def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tens
             f"the photograph's {width}x{height}, or the restored face's {side}x{side}.",
             "draw the mask on the photograph or on the restored face.",
         )
-    return alpha.double().cpu().clamp(0, 1)
+    return alpha.cpu().double().clamp(0, 1)  # in this order: MPS has no float64
 
 
 def _matched(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> Tensor:

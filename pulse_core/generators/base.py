@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
 from ..errors import SettingError
-from ..optimizations import uses
+from ..optimizations import memory_format, uses
 from .mapping import MappingNetwork, MissingMapping
 from .tensors import TensorBag
 
@@ -39,10 +39,12 @@ class SynthesisNetwork(nn.Module):
             that it doubles every two, up to the image's.
 
     Attributes:
+        can_capture: whether a CUDA graph can record it; not what another program loaded.
         has_coarse: whether the family defines `render_coarse`, whose largest side is then what `render` gives.
         recomputes: see `recomputing`.
     """
 
+    can_capture: ClassVar[bool] = True
     has_coarse: ClassVar[bool] = False
     recomputes = False
 
@@ -226,5 +228,12 @@ class Generator(nn.Module):
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    """The layout in which convolutions run 2 to 4 times faster on a CPU, and no slower on a GPU."""
-    return tensor.contiguous(memory_format=torch.channels_last) if uses("channels_last") else tensor
+    """[B, C, H, W] in the memory format of its device's features and weights: channels_last, or else contiguous."""
+    return tensor.contiguous(memory_format=memory_format(tensor.device))
+
+
+def as_read(weight: Tensor) -> Tensor:
+    """For a convolution: without strides of its own where channels_last is left out, as there are devices (MPS) that
+    ignore those of a weight, be it laid out, transposed or expanded.
+    """
+    return weight if uses("channels_last", weight.device) else weight.contiguous()

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..optimizations import uses
-from .base import channels_last
+from ..optimizations import memory_format, uses
+from .base import as_read, channels_last
 
 Size = tuple[int, int]
 _SLAB = 2**20  # numbers
@@ -40,30 +40,31 @@ class Filter:
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
+        weight = as_read(self.weight)
         if self.up:
-            return F.conv_transpose2d(x, self.weight, bias, 2, self.padding)
-        return F.conv2d(x, self.weight, bias, 1, self.padding, groups=len(self.weight) if self.depthwise else 1)
+            return F.conv_transpose2d(x, weight, bias, 2, self.padding)
+        return F.conv2d(x, weight, bias, 1, self.padding, groups=len(weight) if self.depthwise else 1)
 
     def adjoint(self, grad: Tensor, size: Size) -> Tensor:
         """[B, out, H', W'] -> [B, in, *size]: the gradient of an input of that size."""
         if self.up:
-            return F.conv2d(grad, self.weight, None, 2, self.padding)
+            return F.conv2d(grad, as_read(self.weight), None, 2, self.padding)
         height, width = self.weight.shape[-2:]
         if self.depthwise:  # turned round: the general way takes a CPU up to eight times as long,
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
-            return F.conv2d(grad, self.weight.flip(2, 3), None, 1, around, groups=len(self.weight))
+            return F.conv2d(grad, as_read(self.weight.flip(2, 3)), None, 1, around, groups=len(self.weight))
         if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
-            return F.conv2d(grad, self.weight.transpose(0, 1))
+            return F.conv2d(grad, as_read(self.weight.transpose(0, 1)))
         shape = (len(grad), self.weight.shape[1], *size)
         # of the input only the shape counts, but one that is not laid out like the gradient would be copied
         like = (
             grad
             if grad.shape == shape
-            else torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
+            else torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=memory_format(grad.device))
         )
         mask, ones = [True, False, False], [1, 1]
         gradient: Tensor = torch.ops.aten.convolution_backward(
-            grad, like, self.weight, None, ones, list(self.padding), ones, False, [0, 0], 1, mask
+            grad, like, as_read(self.weight), None, ones, list(self.padding), ones, False, [0, 0], 1, mask
         )[0]
         return gradient
 
@@ -111,7 +112,7 @@ class Layer:
         if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.filters):
             raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
         noise = None if self.strength is None else noise
-        if not uses("layers"):
+        if not uses("layers", x.device):
             return self._by_torch(x, noise, style, demod)
         y: Tensor = _Applied.apply(x, noise, style, demod, self)
         return y

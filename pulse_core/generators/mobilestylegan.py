@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
+from ..optimizations import memory_format
 from .base import Generator, SynthesisNetwork, channels_last
 from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
@@ -64,7 +65,7 @@ class InverseHaar(torch.autograd.Function):
 
 def _empty_like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     shape = (x.shape[0], channels, height, width)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x.device))
 
 
 def band_order(channels: int) -> Tensor:

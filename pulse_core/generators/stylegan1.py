@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from .base import Generator, SynthesisNetwork, channels_last
+from .base import Generator, SynthesisNetwork, as_read, channels_last
 from .frozen import Filter, Layer
 from .mapping import SLOPE, ConcatLabel, DenseMapping, MappingNetwork, MissingMapping, take_layers
 from .tensors import TensorBag
@@ -24,6 +25,7 @@ GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the s
 MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
 NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph's 1e-8 comes as the setting norm_eps
 FIRST_SIDE = 4
+_ALONE = 2**22  # numbers of one image's features
 FUSED_FROM = 128  # from this (shorter) side on, upsampling and convolution were one transposed convolution
 
 
@@ -35,14 +37,43 @@ def equalised(weight: Tensor, gain: float) -> Tensor:
 def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Instance norm with a style (AdaIN, eq. 1 of the paper): x [B, C, H, W], scale and shift [B, C].
 
-    Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations.
+    Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations. A
+    batch is normalised at once, but where one image is work enough for the device: on a CPU, whose cache holds no
+    more (3 to 5 times as fast, 2 threads), and from _ALONE numbers on (1.2 to 1.4 times, H200).
     """
-    images = [x] if len(x) == 1 else x.split(1)
-    parts = [
-        F.batch_norm(image, None, None, factor, offset, training=True, eps=eps)
-        for image, factor, offset in zip(images, scale, shift, strict=True)
-    ]
-    return parts[0] if len(x) == 1 else torch.cat(parts)
+    x = as_read(x)  # MPS gives wrong gradients of a channels_last one
+    if len(x) == 1:
+        return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=eps)
+    if x.device.type == "cpu" or x[0].numel() >= _ALONE:
+        return torch.cat(
+            [normalised(*one, eps) for one in zip(x.split(1), scale.split(1), shift.split(1), strict=True)]
+        )
+    y: Tensor = _Normalised.apply(x, scale[..., None, None], shift[..., None, None], eps)
+    return y
+
+
+class _Normalised(torch.autograd.Function):
+    """A batch, with the gradients written out: each operation is one kernel, however many images there are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+        sharpness = variance.add_(eps).rsqrt_()
+        factor = sharpness * scale
+        ctx.save_for_backward(x, mean, sharpness, factor)
+        return torch.addcmul(shift - mean * factor, x, factor)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, sharpness, factor = ctx.saved_tensors
+        grad = channels_last(grad)
+        total = grad.sum((2, 3), keepdim=True)
+        for_scale = ((grad * x).sum((2, 3), keepdim=True) - mean * total) * sharpness  # grad times the normalised x
+        pixels = x.shape[2] * x.shape[3]
+        along = factor * sharpness * for_scale / -pixels
+        for_x = torch.addcmul(factor * total / -pixels - along * mean, grad, factor).addcmul_(x, along)
+        return for_x, for_scale, total, None
 
 
 class Epilogue(nn.Module):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from .base import Generator, SynthesisNetwork, channels_last
+from .base import Generator, SynthesisNetwork, as_read, channels_last
 from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, EmbedLabel, MappingNetwork, take_layers
 from .resampling import default_filter, upfir
@@ -158,7 +158,7 @@ class Block(nn.Module):
         """
         shortcut = None
         if self.skip is not None:
-            shortcut = F.conv2d(x, self.skip)
+            shortcut = F.conv2d(x, as_read(self.skip))
             shortcut = shortcut if flat else _twice(shortcut, self.kernel)
         if self.conv0 is not None:
             x = self.conv0(x, ws[0], noise[0], flat)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
-from .base import Generator, SynthesisNetwork, channels_last
+from .base import Generator, SynthesisNetwork, as_read, channels_last
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
 from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
@@ -186,10 +186,10 @@ class Layer(nn.Module):
         """part: applies a function in little memory, to some of the channels after the others."""
         style = self.affine(w)
         if self.is_rgb:
-            x = F.conv2d(x * style[:, :, None, None], self.weight) * self.input_gain + self.bias[:, None, None]
+            x = F.conv2d(x * style[:, :, None, None], as_read(self.weight)) * self.input_gain + self.bias[:, None, None]
             return _limited(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
-        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.side - 1)
+        x = F.conv2d(x * style[:, :, None, None], as_read(self.weight), padding=self.side - 1)
         # the activation's gain comes here already: the image has twice the sides behind the upsampling
         gain = self.input_gain * ACT_GAIN
         demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * gain

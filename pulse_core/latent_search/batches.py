@@ -7,16 +7,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
+from ..devices import free_cache as free_cache
+from ..devices import is_out_of_memory
 from ..errors import SettingError
 from ..latents import count_seeds
 from .solution import Job, Solution
 
 if TYPE_CHECKING:
     from ..saved_latents import Latent
-
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # CUDA and MPS, and the CPU's two
 
 
 def jobs_of(images: int, seed: int | Sequence[int], starts: int) -> list[Job]:
@@ -76,7 +74,7 @@ def found_in_parts(batch: tuple[Job, ...], find: Find, make_room: Callable[[], N
         try:
             found, reason = find(part, short=tried_alone), ""
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             found, reason = [], str(error).splitlines()[0] if str(error) else type(error).__name__
         if not reason:
@@ -95,15 +93,3 @@ def found_in_parts(batch: tuple[Job, ...], find: Find, make_room: Callable[[], N
         tried_alone = len(part) == 1
         half = max(1, len(part) // 2)
         waiting += [rest for rest in (part[half:], part[:half]) if rest]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def free_cache() -> None:
-    """Gives back what torch keeps of the GPU's memory for later."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()

@@ -1,6 +1,7 @@
 """On a device that is not the CPU: nothing of a step is left behind on the CPU, and no step waits for a number.
 
-The device is torch's "meta", which every machine has: tensors of a shape, without numbers; to read one raises.
+The device is torch's "meta", which every machine has: tensors of a shape, without numbers; to read one raises. And
+what devices there are, what they are called, how they speak of memory, and that they compute in float32.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from zoo import ZOO
 
+from pulse_core import cli, devices
 from pulse_core.degradations import parse_degradation, through
+from pulse_core.devices import best_device, exact_convolutions, free_memory, is_out_of_memory, named_device
+from pulse_core.errors import SettingError
 from pulse_core.gaussian import fit_gaussian
+from pulse_core.images import save_image
 from pulse_core.latent_search.best import Best
 from pulse_core.latent_search.config import PRESETS
 from pulse_core.latent_search.run import Run
@@ -77,3 +82,134 @@ def test_degradations(text):
 def test_two_devices_are_noticed():
     with OneDevice(), pytest.raises(AssertionError, match="conv"):
         torch.nn.functional.conv2d(torch.empty(1, 3, 8, 8, device="meta"), torch.empty(3, 3, 3, 3))
+
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("XPU out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+    RuntimeError("level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)"),
+    RuntimeError("Native API failed. Native API returns: -5 (PI_ERROR_OUT_OF_RESOURCES)"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB, other allocations: 1 MB, max allowed: 9.07 GB)."),
+    RuntimeError("Invalid buffer size: 24.00 GB"),
+    RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried ..."),
+    RuntimeError("Could not allocate tensor with 9 bytes. There is not enough GPU video memory available!"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:40])
+def test_out_of_memory_is_known_in_all_words(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        ValueError("out of memory"),
+    ],
+)
+def test_other_errors_are_not_taken_for_it(error):
+    assert not is_out_of_memory(error)
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """As if there were two of NVIDIA's, on every machine."""
+    monkeypatch.setattr(devices, "count", lambda kind: 2 * (kind == "cuda"))
+
+
+@pytest.fixture
+def no_card(monkeypatch):
+    """As if there were none."""
+    monkeypatch.setattr(devices, "count", lambda kind: 0)
+
+
+@pytest.mark.usefixtures("no_card")
+@pytest.mark.parametrize("name", ["cuda", "cuda:7", "xpu", "mps", "npu", "meta", "cpu:1", "gpu", "cuda:x", ""])
+def test_a_device_that_is_not_here_is_told(name):
+    with pytest.raises(SettingError, match="torch sees no other device here") as told:
+        named_device(name)
+    assert repr(name) in told.value.found
+
+
+@pytest.mark.usefixtures("no_card")
+def test_the_cpu_is_always_here():
+    assert (str(named_device("cpu")), str(best_device())) == ("cpu", "cpu")
+    assert free_memory(torch.device("cpu")) is None
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_cards_are_counted():
+    assert [str(named_device(name)) for name in ("cuda", "cuda:1", "cpu")] == ["cuda", "cuda:1", "cpu"]
+    assert str(best_device()) == "cuda"
+    with pytest.raises(SettingError, match="cpu, cuda:0, cuda:1") as told:
+        named_device("cuda:2")
+    assert "there are 2" in told.value.found
+
+
+@pytest.mark.usefixtures("no_card")
+@pytest.mark.parametrize("words", [["--device", "cuda"], ["--device", "gpu"], ["--devices", "cpu,cuda:1"]])
+def test_the_shell_says_so_too(words, tiny_file, tmp_path, capsys):
+    save_image(torch.rand(3, 8, 8), tmp_path / "in" / "1.png")
+    given = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--generator", str(tiny_file), *words]
+    assert cli.main(given) == 2
+    error = capsys.readouterr().err
+    assert "accepted: cpu" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.usefixtures("no_card")
+def test_so_do_sample_and_fit(tiny_file, tmp_path, capsys):
+    assert cli.main(["sample", "-o", str(tmp_path), "--generator", str(tiny_file), "--device", "cuda"]) == 2
+    assert cli.main(["fit", str(tiny_file), "--device", "cuda"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def precisions():
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()
+
+
+@pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
+@pytest.mark.parametrize("cudnn", [True, False])
+def test_tf32_is_off_inside_and_as_it_was_behind(matmul, cudnn, monkeypatch):
+    before = precisions()
+    try:
+        torch.backends.cudnn.allow_tf32 = cudnn
+        torch.set_float32_matmul_precision(matmul)
+        given = precisions()
+        with exact_convolutions():
+            assert precisions() == (False, False, "highest")
+            with pytest.raises(KeyError), exact_convolutions():
+                raise KeyError
+            assert precisions() == (False, False, "highest")
+        assert precisions() == given
+        with pytest.raises(KeyError), exact_convolutions():
+            raise KeyError
+        assert precisions() == given
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[2])
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="before torch 2.9")
+def test_precisions_set_the_new_way_are_kept_too():
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = conv.fp32_precision, matmul.fp32_precision
+    try:
+        conv.fp32_precision, matmul.fp32_precision = "ieee", "tf32"  # now the old settings cannot be read
+        with exact_convolutions():
+            assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
+        assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "tf32")
+    finally:
+        conv.fp32_precision, matmul.fp32_precision = before
