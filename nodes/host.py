@@ -268,13 +268,14 @@ class Progress:
     """The progress bar of the running node. Each call raises if the user pressed the interrupt button.
 
     Args:
-        preview_every: show the current image every so many steps of a search; 0 shows none.
+        preview_every: show the current image every so many steps of a search, or at the full evaluation after that;
+            0 shows none.
         node_id: the node to tell the steps of a search on; None tells nobody.
     """
 
     def __init__(self, preview_every: int = 0, node_id: str | None = None):
         self._bar = comfy.utils.ProgressBar(1)
-        self._every, self._node_id, self._told = preview_every, node_id, -_TEXT_EVERY
+        self._every, self._node_id, self._told, self._shown = preview_every, node_id, -_TEXT_EVERY, 0
 
     def count(self, done: int, total: int) -> None:
         """For work that is counted."""
@@ -291,16 +292,18 @@ class Progress:
         """For the steps of a search."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview: Any = None
-        if self._every and (state.step % self._every == 0 or state.step == state.steps):
+        first, last = state.step == 0, state.step == state.steps
+        if self._every and state.is_full and (first or last or state.step - self._shown >= self._every):
+            self._shown = state.step
             # to_pil is always RGB: the host encodes previews as JPEG, which an alpha channel would break
             preview = ("JPEG", to_pil(state.image[0]), PREVIEW_SIDE)
         self._bar.update_absolute(*state.progress, preview)
         self._tell(state)
 
     def _tell(self, state: StepState) -> None:
-        """Now and then: the host sends each text to the browser."""
+        """Now and then: the host sends each text to the browser, and reading the numbers waits for the device."""
         now = time.monotonic()
-        if self._node_id is not None and now - self._told >= _TEXT_EVERY:
+        if self._node_id is not None and state.is_full and now - self._told >= _TEXT_EVERY:
             self._told = now
             which = f"{state.done + 1} of {state.total}, " if state.total > 1 else ""
             line = f"{which}step {state.step} of {state.steps}, L2 {float(state.l2.mean()):.4f}"

@@ -274,7 +274,10 @@ class _Bar:
         """For the steps of a search."""
         made, total = state.progress
         self._bar.n = self._finished + made / total
-        self._bar.set_postfix_str(f"L2 {float(state.l2.mean()):.4f}, best {float(state.best_l2.mean()):.4f}")
+        if state.is_full:
+            _, l2, best = state.means
+            self._bar.set_postfix_str(f"L2 {l2:.4f}, best {best:.4f}", refresh=False)
+        self._bar.update(0)
 
     def done(self) -> None:
         """A face is restored."""

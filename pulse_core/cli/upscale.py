@@ -173,8 +173,10 @@ class Bar:
 
     def __call__(self, state: StepState) -> None:
         self._bar.n, self._bar.total = state.progress
-        loss, l2, best = (float(value.mean()) for value in (state.loss, state.l2, state.best_l2))
-        self._bar.set_postfix_str(f"loss {loss:.3f}, L2 {l2:.4f}, best {best:.4f}")
+        if state.is_full:
+            loss, l2, best = state.means
+            self._bar.set_postfix_str(f"loss {loss:.3f}, L2 {l2:.4f}, best {best:.4f}", refresh=False)
+        self._bar.update(0)
 
 
 def _write(path: Path, solution: Solution, target: Tensor, facts: dict[str, Any], compare: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 FAR = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
@@ -141,6 +142,12 @@ class StepState:
     is_full: bool
     latent: Tensor
     noise: tuple[Tensor, ...]
+
+    @property
+    def means(self) -> tuple[float, float, float]:
+        """The means of loss, l2 and best_l2; the CPU waits for them, once."""
+        loss, l2, best = torch.stack([each.mean() for each in (self.loss, self.l2, self.best_l2)]).tolist()
+        return loss, l2, best
 
     @property
     def progress(self) -> tuple[int, int]:
