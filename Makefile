@@ -9,7 +9,7 @@ endif
 READY := $(VENV)/.ready
 GENERATOR := weights/ffhq-mobile.safetensors
 
-.PHONY: demo test quality bench lint format clean
+.PHONY: demo test quality bench gpu lint format clean
 
 demo: $(READY) $(GENERATOR)
 	$(BIN)/python -m pulse_core upscale samples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
@@ -24,6 +24,10 @@ quality: $(READY) $(GENERATOR)
 # Times the search: half an hour for everything, minutes with ARGS=--quick.
 bench: $(READY) $(GENERATOR)
 	$(BIN)/python -m bench.speed $(ARGS)
+
+# All that a card has to say, in some minutes. Needs no .venv: PYTHON is one with torch for that card (a GPU, MPS).
+gpu:
+	$(PYTHON) -m bench.speed --gpu $(ARGS)
 
 # The type checker sees the pack under an importable name, whatever its folder is called.
 lint: $(READY)

@@ -1,4 +1,7 @@
-"""`make bench`: times the search against a plain loop and the published one, and writes bench/RESULTS.md."""
+"""`make bench`: times the search against a plain loop and the published one, and writes bench/RESULTS.md.
+
+With --gpu, `make gpu`: all that one device has to say, in one process.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,16 @@ def main() -> None:
     parser.add_argument(
         "--reference", default="", metavar="DIR", help="a checkout of the published code, to time as well"
     )
+    parser.add_argument("--gpu", action="store_true", help="all that a card has to say; some minutes")
+    parser.add_argument("--device", choices=("cuda", "mps", "cpu"), help="for --gpu; cpu only rehearses")
+    parser.add_argument("--minutes", type=float, default=20.0, help="for --gpu: then nothing more is begun")
     args = parser.parse_args()
+    if args.gpu:
+        from bench.gpu import session
+
+        checkout = Path(args.reference).resolve() if args.reference else None
+        session.main(args.device, quick=args.quick, json=args.json, reference=checkout, minutes=args.minutes)
+        return
     reference = str(Path(args.reference).resolve()) if args.reference else ""
     found = [
         {"order": order, "found": measured(order)} for order in tqdm(orders(quick=args.quick, reference=reference))

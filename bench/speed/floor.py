@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 _SIDE = 3072  # of the matrices that show the peak
 _STREAM = 2**26  # numbers that are copied
+_EMPTY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")  # memory alone
 
 
 def synchronise(device: torch.device) -> None:
@@ -33,43 +34,89 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def peaks(device: torch.device, rounds: int = 3) -> tuple[float, float]:
-    """(floating point operations, bytes) a second: the best of several matrix products and copies in float32."""
-    a, b = (torch.randn(_SIDE, _SIDE, device=device) for _ in range(2))
-    source = torch.randn(_STREAM, device=device)
+def product_peak(device: torch.device, dtype: torch.dtype = torch.float32, side: int = _SIDE, rounds: int = 3) -> float:
+    """Floating point operations a second: the best of several matrix products."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(rounds + 1))
+
+
+def copy_peak(device: torch.device, numbers: int = _STREAM, rounds: int = 3) -> float:
+    """Bytes a second, read and written: the best of several copies."""
+    source = torch.randn(numbers, device=device)
     target = torch.empty_like(source)
-    product = min(seconds(lambda: torch.mm(a, b), device) for _ in range(rounds + 1))
-    copy = min(seconds(lambda: target.copy_(source), device) for _ in range(rounds + 1))
-    return 2 * _SIDE**3 / product, 2 * 4 * _STREAM / copy
+    return 2 * 4 * numbers / min(seconds(lambda: target.copy_(source), device) for _ in range(rounds + 1))
+
+
+def peaks(device: torch.device) -> tuple[float, float]:
+    """(floating point operations, bytes) a second, in float32."""
+    return product_peak(device), copy_peak(device)
+
+
+class Op(NamedTuple):
+    """One launch: its operations, where they are known, the bytes it reads and writes, and those of one number."""
+
+    name: str
+    flops: float
+    moved: float
+    width: int
+    is_product: bool
 
 
 class CountWork(TorchDispatchMode):
-    """Counts what convolutions and matrix products ask for while it is entered, forward and backward.
+    """Counts what is launched while it is entered, forward and backward: no views, and no memory that is only taken.
 
-    flops; and moved: bytes that each reads and writes at least once. What lies between two of them could all be fused
-    into them, so it is not counted.
+    flops are those of convolutions and matrix products, the products.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.work: list[tuple[float, float]] = []
+        self.ops: list[Op] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        made = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
+        if not _is_launched(func, given, made):
+            return out
+        if func is torch.ops.aten.convolution_backward.default and not any(args[-1][1:]):
+            given = [args[0], args[2]]  # of the input only the shape counts
         count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            moved = sum(_bytes(each) for each in tree_leaves((args, out)) if isinstance(each, Tensor))
-            self.work.append((float(count(*args, **(kwargs or {}), out_val=out)), moved))
+        flops = 0.0 if count is None else float(count(*args, **kwargs, out_val=out))
+        moved = float(sum(_bytes(each) for each in (*given, *made)))
+        self.ops.append(Op(str(func), flops, moved, made[0].element_size() if made else 4, count is not None))
         return out
 
     @property
     def flops(self) -> float:
         """Of all."""
-        return sum(flops for flops, _ in self.work)
+        return sum(op.flops for op in self.ops)
 
-    def floor(self, flops: float, stream: float) -> float:
-        """Seconds at these peaks: each operation is bound by its arithmetic or by its memory."""
-        return sum(max(own / flops, moved / stream) for own, moved in self.work)
+    @property
+    def moved(self) -> float:
+        """Bytes that all read and write."""
+        return sum(op.moved for op in self.ops)
+
+    @property
+    def products(self) -> list[Op]:
+        """Convolutions and matrix products. What lies between two of them could all be fused into them."""
+        return [op for op in self.ops if op.is_product]
+
+    def floor(self, flops: float, stream: float, half_flops: float | None = None) -> float:
+        """Seconds of the products at these peaks: each is bound by its arithmetic or by its memory.
+
+        half_flops: the peak of those in 16 bits, where it is another.
+        """
+        peak = {2: half_flops or flops}
+        return sum(max(op.flops / peak.get(op.width, flops), op.moved / stream) for op in self.products)
+
+
+def _is_launched(func: Any, given: list[Tensor], made: list[Tensor]) -> bool:
+    if func._schema.is_mutable:
+        return True
+    known = {each.untyped_storage().data_ptr() for each in given}
+    fresh = any(each.numel() and each.untyped_storage().data_ptr() not in known for each in made)
+    return fresh and func._schema.name.removeprefix("aten::") not in _EMPTY
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -85,7 +85,8 @@ def _ours(generator: Generator, target: Tensor) -> Callable[[], None]:
     run = Run(generator, target, gaussian, PUBLISHED, degradation, jobs)
 
     def one_step() -> None:
-        run.move(run.evaluate(gradient=True).objective)
+        run.evaluate(gradient=True)
+        run.move()
 
     return one_step
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from pulse_core.files import whole_file
 from pulse_core.images import NOTICE
 from pulse_core.optimizations import ON_CPU
 
+from . import sections
 from .one import CHANGES
 
 Measured = list[dict[str, Any]]
@@ -59,8 +59,7 @@ def write_results(found: Measured, path: Path | None) -> None:
     text = "\n".join(part for part in parts if part)
     print(text)
     if path is not None:
-        with whole_file(path) as file:
-            file.write_text(text, encoding="utf-8")
+        sections.write(path, main=text)
 
 
 def chosen(found: Measured, measure: str, **wanted: Any) -> Measured:
@@ -91,10 +90,11 @@ def step_time(found: Iterable[dict[str, Any]]) -> float | None:
     return median(times) if times else None
 
 
-def _table(title: str, names: list[str], rows: list[list[str]], text: str = "") -> str:
+def table(title: str, names: list[str], rows: list[list[str]], text: str = "", level: int = 2) -> str:
+    """In Markdown, under a heading; "" without rows."""
     if not rows:
         return ""
-    lines = [f"## {title}\n", *([text, ""] if text else []), "| " + " | ".join(names) + " |"]
+    lines = [f"{'#' * level} {title}\n", *([text, ""] if text else []), "| " + " | ".join(names) + " |"]
     lines.append("| --- |" + " --: |" * (len(names) - 1))
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
@@ -114,7 +114,7 @@ def _steps(steps: Measured) -> str:
         memory = [_text(_peak(each), ".0f") for each in (mine, plain, published)]
         rows.append([key[0], str(key[1]), key[2], *(_text(time, ".2f") for time in times), *ratios, share, *memory])
     text = "One step of the published algorithm. MB is the peak of the whole process (on a GPU, of torch's memory)."
-    return _table("A step", names, rows, text)
+    return table("A step", names, rows, text)
 
 
 def _at(steps: Measured, key: tuple[str, int, str], row: str) -> Measured:
@@ -157,11 +157,11 @@ def _solved(found: Measured) -> str:
             rows.insert(0, _solution("plain loop, published settings", device, slow, plain))
     text = (
         "The default generator and 32x32 targets of `make quality`: two photographs, two generated faces (where there "
-        "are four). Found is what a whole look shows within eps at the full resolution. The plain loop's time is its "
+        "are four). Found is what a full evaluation shows within eps. The plain loop's time is its "
         "steps times the time of its step above; what it finds is what parity mode finds, with which it agrees step by "
         "step. The last column compares with its 100 steps on the same targets."
     )
-    return _table("Time to a face", names, rows, text)
+    return table("Time to a face", names, rows, text)
 
 
 def _solution(row: str, device: str, results: Measured, plain: float | None) -> list[str]:
@@ -193,30 +193,31 @@ def _mean(results: Measured, name: str) -> float:
 def _optimizations(found: Measured) -> str:
     orders = [each["order"] for each in chosen(found, "step")]
     cases = dict.fromkeys(order["case"] for order in orders if "without" in order)
-    rows = [row for name in (None, *ON_CPU) for case in cases for row in _lead(found, name, case)]
+    rows = [row for name in (None, *ON_CPU) for case in cases for row in _left_out(found, name, case)]
     names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
     names += ["faster than published (plain)", "share of its memory"]
     text = (
-        "A step without one of the optimizations (`PULSE_WITHOUT`, see pulse_core/optimizations.py), against a step with all, "
-        "and against the published code, or the plain loop where that was not measured. In ComfyUI, whose process is "
-        "not ours, `memory` is always left out. The ones that are settings "
+        "A step without one of the optimizations (`PULSE_WITHOUT`, see pulse_core/optimizations.py), against a step "
+        "with all, and against the published code, or the plain loop where that was not measured. In ComfyUI, whose "
+        "process is not ours, `memory` is always left out. The ones that are settings "
         f"({', '.join(list(CHANGES)[1:])}) are in the table above."
     )
-    return _table("What each lead gives", names, rows, text)
+    return table("What each optimization gives", names, rows, text)
 
 
-def _lead(found: Measured, lead: str | None, case: str) -> Iterator[list[str]]:
+def _left_out(found: Measured, optimization: str | None, case: str) -> Iterator[list[str]]:
     """The row of a step without it; None: with all."""
     key = (case, 1, "cpu")
     all_on, without = (
-        [each for each in _at(found, key, "ours") if each["order"].get("without") == left] for left in (None, lead)
+        [each for each in _at(found, key, "ours") if each["order"].get("without") == left]
+        for left in (None, optimization)
     )
     slow = _at(found, key, "published") or _at(found, key, "plain")
     times, peaks = ([measure(each) for each in (without, all_on, slow)] for measure in (step_time, _peak))
     if times[0] is None:
         return
     ratios = (_ratio(times[0], times[1]), _ratio(peaks[0], peaks[1]), _ratio(times[2], times[0]))
-    name = "nothing" if lead is None else f"`{lead}`"
+    name = "nothing" if optimization is None else f"`{optimization}`"
     numbers = (_text(each, ".2f") for each in (*ratios, _ratio(peaks[0], peaks[2])))
     yield [name, case, _text(times[0], ".2f"), _text(peaks[0], ".0f"), *numbers]
 
@@ -229,7 +230,7 @@ def _fits(found: Measured) -> str:
         return [name, order["device"], f"{facts['fit']:.1f}", f"{share:.2f}", _text(facts["beyond_mb"], ".0f")]
 
     names = ["fit of 1,000,000", "device", "s", "times its arithmetic floor", "MB beyond the weights"]
-    return _table("The Gaussian fit", names, [line(each) for each in chosen(found, "fit")])
+    return table("The Gaussian fit", names, [line(each) for each in chosen(found, "fit")])
 
 
 def _capped(found: Measured) -> str:
@@ -246,9 +247,9 @@ def _capped(found: Measured) -> str:
     text = (
         "A search of one step where the process may take no more (its data, RLIMIT_DATA; a CPU stands in for the card)."
     )
-    return _table("Little memory", names, [line(each) for each in chosen(found, "capped")], text)
+    return table("Little memory", names, [line(each) for each in chosen(found, "capped")], text)
 
 
 def _started(found: Measured) -> str:
     rows = [[f"{each['found']['import']:.2f}", f"{each['found']['load']:.2f}"] for each in chosen(found, "start")]
-    return _table("Start", ["import s (torch's own included)", "load the default generator and its fit s"], rows)
+    return table("Start", ["import s (torch's own included)", "load the default generator and its fit s"], rows)

@@ -1,0 +1,168 @@
+"""The loops that are timed: ours in its kinds of steps, the plain one, and the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.speed.floor import CountWork, seconds
+from bench.speed.plain import PlainSearch, synthesis_of
+from bench.speed.published import PublishedSearch
+from pulse_core.degradations import through
+from pulse_core.gaussian import LatentGaussian
+from pulse_core.generators import Generator
+from pulse_core.images import to_picture
+from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
+from pulse_core.latent_search.run import Run
+from pulse_core.latent_search.solution import Job
+from pulse_core.optimizations import without
+
+from .plan import Case, Plan, standard
+
+Step = Callable[[], Any]
+PRIOR = replace(RECOMMENDED, init="prior")  # the encoder knows one generator alone
+_NEVER = 1000  # full evaluations
+_LONG = 3.0  # seconds of a loop after which it is not repeated
+
+
+class Ours:
+    """Searches of one generator for pictures of its own."""
+
+    def __init__(self, generator: Generator, batch: int, target: int, device: torch.device):
+        self.generator, self.device = generator, device
+        self.gaussian = standard(generator, device)
+        self.target = _own_picture(generator, self.gaussian, batch, target)
+
+    def run(self, config: SearchConfig) -> Run:
+        """One that has not begun."""
+        return new_run(self.generator, self.target, self.gaussian, config)
+
+    def full(self, steps: int) -> Step:
+        """Full steps of the published settings."""
+        return stepping(self.run(replace(PUBLISHED, steps=steps)))
+
+    def low(self, each: int) -> tuple[Run, Step]:
+        """So many steps at the first size of low-resolution evaluations, then as many at the second.
+
+        The first of each size is full as well; no other is, nor is it asked whether low ones are worth it.
+        """
+        run = self.run(replace(PRIOR, steps=2 * each, full_every=_NEVER))
+        return run, stepping(run)
+
+
+def new_run(generator: Generator, target: Tensor, gaussian: LatentGaussian, config: SearchConfig) -> Run:
+    """A search for a batch of targets, each from its own seed."""
+    degradation = through(None, (target.shape[-2], target.shape[-1]), generator.size)
+    return Run(generator, target, gaussian, config, degradation, tuple(Job(i, i) for i in range(len(target))))
+
+
+def stepping(run: Run) -> Step:
+    """One step of it."""
+
+    def step() -> None:
+        run.evaluate(gradient=True)
+        run.move()
+
+    return step
+
+
+@torch.no_grad()
+def _own_picture(generator: Generator, gaussian: LatentGaussian, batch: int, side: int) -> Tensor:
+    """What the generator could have drawn, [batch, C, side, side]: low-resolution evaluations are worth it there."""
+    random = torch.Generator().manual_seed(1)
+    degradation = through(None, (side, side), generator.size)
+    measured = []
+    for _ in range(batch):
+        latent = torch.randn(1, 1, generator.w_dim, generator=random).expand(-1, generator.num_ws, -1)
+        ws = gaussian.to_ws(latent.to(next(generator.synthesis.parameters())))
+        measured.append(degradation.measure(to_picture(generator.synthesis(ws))).clamp(0, 1))
+    return torch.cat(measured)
+
+
+def plain(case: Case, batch: int, plan: Plan) -> Step:
+    """The plain loop."""
+    tensors = {name: each.to(plan.device) for name, each in case.tensors().items()}
+    contract = case.build(torch.device("cpu"))
+    shapes, num_ws, gaussian = contract.noise_shapes, contract.num_ws, standard(contract, torch.device("cpu"))
+    target = torch.rand(batch, 3, plan.target, plan.target, generator=torch.Generator().manual_seed(1))
+    return PlainSearch(synthesis_of(tensors), gaussian, num_ws, shapes, target.to(plan.device)).step
+
+
+def published(case: Case, batch: int, plan: Plan) -> Step:
+    """The published code itself, which knows StyleGAN1 at 1024 alone."""
+    assert plan.reference is not None
+    tensors = {name: each.to(plan.device) for name, each in case.tensors().items()}
+    target = torch.rand(batch, 3, plan.target, plan.target, generator=torch.Generator().manual_seed(1))
+    gaussian = LatentGaussian(torch.zeros(512), torch.ones(512))
+    return PublishedSearch(plan.reference, tensors, gaussian, target.to(plan.device)).step
+
+
+def milliseconds(step: Step, plan: Plan, *, warm_up: int | None = None) -> float:
+    """Of a step, where many follow each other and the device is waited for at the end alone; median of the rounds."""
+    for _ in range(plan.warm_up if warm_up is None else warm_up):
+        step()
+    rounds = []
+    for _ in range(plan.rounds):
+        rounds.append(1e3 * seconds(lambda: _repeat(step, plan.steps), plan.device) / plan.steps)
+        if rounds[-1] * plan.steps > 1e3 * _LONG:
+            break
+    return median(rounds)
+
+
+def low_milliseconds(ours: Ours, plan: Plan) -> list[float]:
+    """Of a low-resolution step at each of its two sizes."""
+    each = plan.warm_up + plan.steps * plan.rounds
+    _, step = ours.low(each)
+    sizes = []
+    for _ in range(2):
+        _repeat(step, plan.warm_up)
+        rounds = [seconds(lambda: _repeat(step, plan.steps), plan.device) for _ in range(plan.rounds)]
+        sizes.append(1e3 * median(rounds) / plan.steps)
+    return sizes
+
+
+def search_milliseconds(ours: Ours, plan: Plan) -> tuple[float, bool]:
+    """Of a step of the recommended search, over all of them, and whether it stayed with low-resolution evaluations."""
+    steps = plan.search_steps or RECOMMENDED.steps
+    run = ours.run(replace(PRIOR, steps=steps))
+    step = stepping(run)
+    taken = seconds(lambda: _repeat(step, steps), plan.device)
+    return 1e3 * taken / steps, bool(run.low.is_worth_it)
+
+
+def _repeat(step: Step, times: int) -> None:
+    for _ in range(times):
+        step()
+
+
+class Counts(dict[str, CountWork]):
+    """The work of a full step, and of a low-resolution one at each size: "full", "low", "low twice"."""
+
+
+@contextmanager
+def launched_anew() -> Iterator[None]:
+    """What is replayed, or fused by hand, cannot be counted."""
+    with without("graphs", "kernels"):
+        yield
+
+
+def counted(ours: Ours) -> Counts:
+    """See Counts."""
+    with launched_anew():
+        found = Counts()
+        full = ours.full(2)
+        full()
+        with CountWork() as found["full"]:
+            full()
+        _, low = ours.low(2)
+        for name in ("low", "low twice"):
+            low()
+            with CountWork() as found[name]:
+                low()
+    return found

@@ -1,0 +1,110 @@
+"""What was measured, row by row: written down at once, so that a run that is cut off keeps what it has."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pulse_core.files import whole_file
+from pulse_core.latent_search.batches import free_cache
+from pulse_core.optimizations import OPTIMIZATIONS, uses
+
+Row = dict[str, Any]
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a measurement may fail with; a card that runs out of memory raises a RuntimeError."""
+    known = (RuntimeError, MemoryError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError)
+    try:
+        from triton.errors import TritonError
+    except ImportError:  # no Triton, or an early one
+        return (*known, AssertionError, ImportError)
+    return (*known, AssertionError, ImportError, TritonError)
+
+
+class Notebook:
+    """Rows by their part, in a JSON file that is rewritten after each.
+
+    Args:
+        device: where it is measured.
+        path: of the file; None writes nothing.
+        minutes: after which nothing more is begun.
+    """
+
+    def __init__(self, device: torch.device, path: Path | None, minutes: float):
+        self.device, self.facts, self._path = device, machine(device), path
+        self._failures, self._begun, self._until = _failures(), time.monotonic(), 60 * minutes
+        self.rows: list[Row] = []
+
+    def measure(self, part: str, where: Row, work: Callable[[], Row]) -> Row:
+        """Adds what `work` found to `where`, or why it failed, and makes room for the next.
+
+        Returns: the row; with "failed" in it where it did.
+        """
+        row: Row = {"part": part, **where}
+        if time.monotonic() - self._begun > self._until:
+            row["failed"] = "the time was over"
+        else:
+            try:
+                row |= work()
+            except self._failures as error:
+                row["failed"] = f"{type(error).__name__}: {str(error).strip()[:200]}"
+        # outside of the except block: the error holds the frames, and those the tensors
+        gc.collect()
+        free_cache()
+        distrusted = [each for each in OPTIMIZATIONS if uses(each) and not uses(each, self.device)]
+        row |= {"not used": distrusted} if distrusted else {}
+        self.rows.append(row)
+        self.save()
+        print(f"{time.monotonic() - self._begun:6.0f} s  {_line(row)}", flush=True)
+        return row
+
+    def save(self) -> None:
+        """Writes the file."""
+        if self._path is None:
+            return
+        with whole_file(self._path) as file:
+            file.write_text(json.dumps({"machine": self.facts, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _line(row: Row) -> str:
+    """A row for the eye."""
+    return "  ".join(f"{name} {_short(value)}" for name, value in row.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{len(value)} of them" if isinstance(value, list | dict) and len(value) > 3 else str(value)
+
+
+def machine(device: torch.device) -> Row:
+    """What was measured on."""
+    import datetime
+    import platform
+    import shutil
+    import subprocess
+
+    facts: Row = {
+        "device": device.type,
+        "name": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {"name": properties.name, "memory_mb": properties.total_memory / 2**20, "cuda": torch.version.cuda}
+        tool = shutil.which("nvidia-smi")
+        if tool is not None:
+            ask = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+            told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split()
+            facts["driver"] = told[0] if told else None
+    return facts

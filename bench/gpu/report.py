@@ -1,0 +1,146 @@
+"""The section "On a card" of bench/RESULTS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from bench.speed.table import table
+
+from .notebook import Row
+from .parity import KINDS
+
+HEAD = """## On a card
+
+Written by `make gpu` on {date}: {machine}. Everything in one process. Peaks that it showed: {peaks}.
+{rehearsal}"""
+REHEARSAL = "**A rehearsal on a CPU: its lines ran, its numbers say nothing.**\n"
+
+STEPS = """A step of the published settings, with its gradient (full), and a low-resolution one between two full ones
+(low), without the encoder; a search step is the mean of the recommended search, whose every 16th is full as well. Each
+is a loop with one wait at its end, divided by its steps. "Without" leaves one optimization out; off: `channels_last`,
+`graphs`, `kernels`, `half` and `layers`. MB is the peak of torch's memory. Floor: what the convolutions and matrix
+products would take at the peaks above, each bound by its arithmetic or its memory, as a share of the step."""
+
+
+def report(facts: Row, rows: list[Row]) -> str:
+    """All tables, of what has been measured so far."""
+    parts = [_head(facts, rows), _steps(rows), _searches(rows), _waits(rows), _parity(rows), _failed(rows)]
+    return "\n".join(part for part in parts if part)
+
+
+def _of(rows: Iterable[Row], part: str, **wanted: Any) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row["part"] == part and "failed" not in row and all(row.get(name) == value for name, value in wanted.items())
+    ]
+
+
+def _head(facts: Row, rows: list[Row]) -> str:
+    machine = [facts["name"], f"driver {facts['driver']}" if facts.get("driver") else "", f"torch {facts['torch']}"]
+    peaks = "not measured"
+    for found in _of(rows, "peaks"):
+        peaks = ", ".join(f"{name} {found[name] / 1e12:.1f} TFLOP/s" for name in ("float32", "tf32", "float16"))
+        peaks += f", copying {found['copy'] / 1e9:.0f} GB/s"
+    rehearsal = REHEARSAL if facts["device"] == "cpu" else ""
+    told = ", ".join(part for part in machine if part)
+    return HEAD.format(date=facts["date"], machine=told, peaks=peaks, rehearsal=rehearsal)
+
+
+def _number(row: Row, name: str, form: str = ".2f") -> str:
+    return "-" if row.get(name) is None else f"{row[name]:{form}}"
+
+
+def _share(row: Row, kind: str) -> str:
+    floor, taken = row.get(f"{kind}_floor_ms"), row.get(f"{kind}_ms")
+    return f"{floor / taken:.0%}" if floor and taken else "-"
+
+
+def _steps(rows: list[Row]) -> str:
+    known = _of(rows, "steps")
+
+    def line(row: Row) -> list[str]:
+        alike = {name: row[name] for name in ("case", "batch", "tf32")}
+        times = []
+        for other in ("plain loop", "published code"):
+            slow = next((each["full_ms"] for each in _of(known, "steps", row=other, **alike)), None)
+            times.append("-" if slow is None or row["row"] == other else f"{slow / row['full_ms']:.1f}")
+        search = _number(row, "search_ms") + ("" if row.get("stayed_low", True) else " (all full in the end)")
+        numbers = [_number(row, "full_ms"), _number(row, "low_ms"), search, *times]
+        memory = [_number(row, name, ".0f") for name in ("full_mb", "low_mb")]
+        name = row["row"] if row["tf32"] else f"{row['row']}, no TF32"
+        name += "".join(f" ({each} failed, and is not used)" for each in row.get("not used", ()))
+        return [row["case"], str(row["batch"]), name, *numbers, *memory, _share(row, "full"), _share(row, "low")]
+
+    names = ["generator", "B", "what", "full ms", "low ms", "search step ms", "full: faster than plain"]
+    names += ["than published", "full MB", "low MB", "full: floor", "low: floor"]
+    return table("Steps on a card", names, [line(row) for row in known], STEPS, level=3)
+
+
+def _searches(rows: list[Row]) -> str:
+    found = [row for row in _of(rows, "searches") if "found" in row]
+    plain = next((each["full_ms"] for each in _of(rows, "steps", row="plain loop", batch=1, tf32=True)), None)
+
+    def line(row: Row) -> list[str]:
+        images = row["found"]
+        each = row["seconds"] / len(images)
+        l2 = median(image["search_l2"] for image in images)
+        name = row.get("target", f"{len(images)} together")
+        kind = {"first": " (the first: it warms up)", "batch, first": " (the first)"}.get(row["what"], "")
+        return [
+            name + kind,
+            f"{sum(image['converged'] for image in images)} of {len(images)}",
+            f"{l2:.5f}",
+            f"{max(image['worst'] for image in images):.2f}",
+            f"{row['seconds']:.2f}",
+            f"{each:.2f}",
+            "-" if plain is None else f"{0.1 * plain / each:.1f}",
+        ]
+
+    names = ["target", "found", "search L2", "worst pixel", "s", "s an image", "times less than the plain loop"]
+    text = (
+        "The recommended search of the default generator, for 32x32 targets of `make quality`. L2 is of the face, "
+        "before the residual (of a batch its median); the worst pixel is of the written picture, in steps of 8 bits. "
+        "The plain loop's time is 100 times its step with TF32, for one image."
+    )
+    return table("Whole searches", names, [line(row) for row in found], text, level=3)
+
+
+def _waits(rows: list[Row]) -> str:
+    def line(row: Row) -> list[str]:
+        places = ", ".join(f"`{place}` {times}" for place, times in row["places"].items())
+        return [row["what"], "on" if row["graphs"] else "off", str(row["waits"]), places or "-"]
+
+    found = _of(rows, "waits")
+    told = next((f"{row['note']}.\n" for row in found if "note" in row), "")
+    names = ["what", "graphs", "waits", "where, and how often"]
+    text = "Operations that make the CPU wait for the card, after warming up; the search is of the recommended length."
+    lines = [line(row) for row in found if "waits" in row]
+    return table("Waits", names, lines, text, level=3) or (f"### Waits\n\n{told}" if told else "")
+
+
+def _parity(rows: list[Row]) -> str:
+    found = _of(rows, "parity")
+    families = dict.fromkeys(row["family"] for row in found if "kind" in row)
+
+    def cell(family: str, kind: str) -> str:
+        rows = _of(found, "parity", family=family, kind=kind)
+        return f"{rows[0]['l2']:.0e} / {rows[0]['gradient']:.0e}" if rows else "-"
+
+    lines = [[family, *(cell(family, kind) for kind in KINDS)] for family in families]
+    text = (
+        "Small generators of every family, four steps from where float64 stood on the CPU: the worst relative error of "
+        "L2 / of a gradient. Full and low-resolution steps; what is not there has no low-resolution picture."
+    )
+    return table("Parity with float64", ["family", *KINDS], lines, text, level=3)
+
+
+def _failed(rows: list[Row]) -> str:
+    def line(row: Row) -> list[str]:
+        where = [str(value) for name, value in row.items() if name not in ("part", "failed")]
+        return [row["part"], ", ".join(where), row["failed"].replace("|", "/").replace("\n", " ")]
+
+    lines: list[list[str]] = [line(row) for row in rows if "failed" in row]
+    return table("Not measured", ["part", "what", "why"], lines, level=3)

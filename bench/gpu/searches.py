@@ -1,0 +1,78 @@
+"""Whole searches of targets of `make quality`: found or not, and how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.quality.cases import cases
+from bench.quality.targets import GENERATED, PHOTOGRAPH, faces, observe
+from bench.speed.floor import seconds
+from pulse_core.gaussian import LatentGaussian
+from pulse_core.generators import Generator
+from pulse_core.latent_search.config import RECOMMENDED
+from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.solution import Solution
+from pulse_core.pipeline import load_with_fit
+
+from .notebook import Notebook, Row
+from .plan import Plan
+
+Targets = dict[str, Tensor]  # [1, 3, side, side] each, by name
+
+
+def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | None = None) -> None:
+    """A row for each target alone, in turn, and one for each of all of them as a batch.
+
+    Args:
+        load: gives the generator, its fit and the targets; None takes the default generator's.
+    """
+    kept: list[tuple[Generator, LatentGaussian, Targets]] = []
+
+    def begin() -> Row:
+        kept.append((load or _default)(plan.device))
+        return {"targets": list(kept[0][2])[: plan.searches]}
+
+    notes.measure("searches", {"what": "targets"}, begin)
+    if not kept:
+        return
+    generator, gaussian, targets = kept[0]
+    config = RECOMMENDED if plan.search_steps is None else replace(RECOMMENDED, steps=plan.search_steps)
+    names = list(targets)[: plan.searches]
+
+    def find(chosen: Sequence[str]) -> Row:
+        found: list[Solution] = []
+        given = torch.cat([targets[name] for name in chosen])
+        together = replace(config, batch_size=len(chosen))
+        taken = seconds(lambda: found.extend(search(generator, given, gaussian, together)), plan.device)
+        told = [_facts(name, solution) for name, solution in zip(chosen, found, strict=True)]
+        return {"seconds": taken, "steps": config.steps, "found": told}
+
+    for number, name in enumerate(names):
+        alone = "first" if number == 0 else "alone"
+        notes.measure("searches", {"what": alone, "target": name}, lambda: find([name]))  # noqa: B023 - called at once
+    for what in ("batch, first", "batch"):
+        notes.measure("searches", {"what": what, "batch": len(names)}, lambda: find(names))
+
+
+def _facts(name: str, solution: Solution) -> Row:
+    return {
+        "target": name,
+        "converged": solution.converged,
+        "search_l2": solution.search_l2,
+        "worst": solution.worst,
+        "distance": solution.distance,
+    }
+
+
+def _default(device: torch.device) -> tuple[Generator, LatentGaussian, Targets]:
+    """The default generator, and of the table's targets its first four, two photographs and two generated faces."""
+    generator, gaussian = load_with_fit("ffhq-mobile", device=device)
+    known = {target.name: target for target in faces(generator, 2)}
+    first = list(dict.fromkeys(case.target for case in cases(list(known.values()), quick=False)))[:4]
+    others = [name for name, target in known.items() if target.kind in (PHOTOGRAPH, GENERATED)]
+    return generator, gaussian, {name: observe(known[name], "clean", 32)[0] for name in (*first, *others)}

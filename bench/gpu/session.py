@@ -1,0 +1,49 @@
+"""`make gpu`: all that a card has to say, in one process, the whole searches first, as a user meets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bench.speed import sections
+
+from . import parity, searches, steps, waits
+from .notebook import Notebook
+from .plan import Plan, plan_for
+from .report import report
+
+HERE = Path(__file__).resolve().parent.parent
+REHEARSAL = HERE.parent / "out" / "gpu"
+PARTS = (searches.measure, waits.measure, parity.measure, steps.measure)
+
+
+def best_device() -> str:
+    """CUDA, else MPS, else a rehearsal."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def main(device: str | None, *, quick: bool, json: Path | None, reference: Path | None, minutes: float) -> None:
+    """Measures, prints, and writes RESULTS.gpu.json and the section of RESULTS.md: of a rehearsal into out/gpu.
+
+    Args:
+        device: None takes the best there is.
+        json: where the rows go instead.
+    """
+    where = torch.empty(0, device=device or best_device()).device  # with its number
+    folder = REHEARSAL if where.type == "cpu" else HERE
+    plan = plan_for(where, quick=quick, reference=reference, minutes=minutes)
+    notes = run(plan, json or folder / "RESULTS.gpu.json", folder / "RESULTS.md")
+    print(report(notes.facts, notes.rows))
+
+
+def run(plan: Plan, json: Path | None, results: Path | None) -> Notebook:
+    """All parts, one after the other; the tables are written after each."""
+    notes = Notebook(plan.device, json, plan.minutes)
+    for part in PARTS:
+        part(plan, notes)
+        if results is not None:
+            sections.write(results, sections={sections.CARD: report(notes.facts, notes.rows)})
+    return notes
