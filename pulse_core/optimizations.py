@@ -7,7 +7,7 @@ It is read once. Everything is on otherwise:
     channels_last   the memory format of weights and features, but on MPS; else contiguous
     memory          freed memory kept for the next step, on the command line (memory.py); else given back
     graphs          a step captured once and replayed, on CUDA (latent_search/captured.py); else launched anew
-    kernels         fused elementwise kernels, on CUDA (kernels.py); else one kernel an operation
+    kernels         fused elementwise kernels, on CUDA (kernels/); else one kernel an operation
     half            low-resolution evaluations in 16-bit features, on CUDA (latent_search/precision.py); else float32
 
 Optimizations that change more than rounding are settings of the search: full_every, init, recompute.

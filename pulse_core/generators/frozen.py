@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..optimizations import memory_format, uses
+from . import fused
 from .base import as_read, channels_last
 
 Size = tuple[int, int]
@@ -119,6 +120,12 @@ class Layer:
 
     def _by_torch(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
         """The formula, one operation after the other."""
+        if x.dtype.itemsize == 2:
+            layer, noise, style, demod = self._alike(x.dtype, noise, style, demod)
+            return layer._formula(x, noise, style, demod)
+        return self._formula(x, noise, style, demod)
+
+    def _formula(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
         x = x if style is None else x * style
         for each in self.filters:
             x = each(x)
@@ -127,6 +134,11 @@ class Layer:
         x = x if self.bias is None else x + self.bias[:, None, None]
         x = F.leaky_relu(x, self.slope)
         return x if self.limit is None else x.clamp(-self.limit, self.limit)
+
+    def _alike(self, dtype: torch.dtype, *inputs: Tensor | None) -> tuple[Any, ...]:
+        """With its bias and strength, and the inputs, in the type of 16-bit features: torch's own kernels mix none."""
+        small = [None if each is None else each.to(dtype) for each in (self.bias, self.strength, *inputs)]
+        return replace(self, bias=small[0], strength=small[1]), *small[2:]
 
     def flat(self) -> Layer:
         """Its work on the averages of squares; without noise, whose average is nothing.
@@ -191,6 +203,11 @@ class _Applied(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None, layer: Layer
     ) -> Tensor:
+        kernels, x = fused.chosen(x, style)
+        if kernels is not None:
+            return fused.forward(kernels, ctx, x, noise, style, demod, layer)
+        if x.dtype.itemsize == 2:
+            layer, noise, style, demod = layer._alike(x.dtype, noise, style, demod)
         y, ctx.sizes = layer.convolve(x, style, demod)
         if noise is not None and layer.strength is not None:
             if layer.strength.ndim == 4:
@@ -201,7 +218,7 @@ class _Applied(torch.autograd.Function):
             F.leaky_relu_(y, layer.slope)
         if layer.limit is not None:
             y.clamp_(-layer.limit, layer.limit)
-        ctx.layer = layer
+        ctx.layer, ctx.kernels = layer, None
         needs_y = layer.slope != 1 or layer.limit is not None or demod is not None
         ctx.save_for_backward(None if style is None else x, y if needs_y else None, noise, style, demod)
         return y
@@ -209,6 +226,8 @@ class _Applied(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.kernels is not None:
+            return fused.backward(ctx, grad)
         layer: Layer = ctx.layer
         x, y, noise, style, demod = ctx.saved_tensors
         wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
@@ -267,7 +286,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     """The sums over each channel's pixels of a * b, [B, C, 1, 1]; on a CPU in slabs that stay in the cache."""
     rows = max(1, _SLAB // a[:, :, 0].numel()) if a.device.type == "cpu" else a.shape[2]
     slabs = zip(a.split(rows, 2), b.split(rows, 2), strict=True)
-    return torch.stack([(one * other).sum((2, 3), keepdim=True) for one, other in slabs]).sum(0)
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    return torch.stack([(one * other).sum((2, 3), keepdim=True, dtype=dtype) for one, other in slabs]).sum(0)
 
 
 def _size(x: Tensor) -> Size:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from ..optimizations import memory_format
+from ..optimizations import memory_format, uses
+from . import fused
 from .base import Generator, SynthesisNetwork, channels_last
 from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
@@ -24,8 +25,18 @@ from .tensors import TensorBag
 MAPPING_GAIN = 2**0.5
 
 
+def inverse_haar(bands: Tensor, style: Tensor | None = None) -> Tensor:
+    """[B, 4C, H, W] in bands (ll, lh, hl, hh), times style [B, 4C, 1, 1] -> [B, C, 2H, 2W], without the factor 1/2."""
+    kernels, bands = fused.chosen(bands, style) if uses("layers", bands.device) else (None, bands)
+    if kernels is not None:
+        image: Tensor = fused.Haar.apply(bands, style, kernels)
+    else:
+        image = InverseHaar.apply(bands if style is None else Layer((), overwrites=True)(bands, style=style))
+    return image
+
+
 class InverseHaar(torch.autograd.Function):
-    """[B, 4C, H, W] in bands (ll, lh, hl, hh) -> [B, C, 2H, 2W], without the factor 1/2.
+    """[B, 4C, H, W] in bands (ll, lh, hl, hh) -> [B, C, 2H, 2W], without the factor 1/2, by plain torch.
 
     The transform is orthogonal up to that factor, so its gradient is the same four sums; written
     out by hand it takes a third of the time and memory of autograd's.
@@ -156,7 +167,7 @@ class Block(nn.Module):
             seen = self.conv0.in_channels
             x = Layer((), overwrites=True)(x[:, :seen], style=style[:, :seen])
         else:
-            x = InverseHaar.apply(Layer((), overwrites=True)(x, style=style))
+            x = inverse_haar(x, style)
         x = self.conv0(x, ws[0], noise[0], flat)
         return self.conv1(x, ws[1], noise[1], flat, low)
 
@@ -207,7 +218,7 @@ class MobileSynthesis(SynthesisNetwork):
             x = self.part(block, x, *own, flat, low and index + 1 < len(self.blocks))
         last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
         bands = last(x, style=self.to_image_affine(styles[-1]))
-        image: Tensor = bands[:, : self.img_channels] if self.img_resolution > side else InverseHaar.apply(bands)
+        image: Tensor = bands[:, : self.img_channels] if self.img_resolution > side else inverse_haar(bands)
         return image.contiguous()
 
 

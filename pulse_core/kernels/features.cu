@@ -1,0 +1,388 @@
+// Fused elementwise work and sums over features [B, C, H, W], for __init__.py, which says what each kernel does.
+//
+// Compiled at run time, once for each type of the features: TYPE 0 is float32, 1 float16, 2 bfloat16. No header is
+// needed. Everything is computed in float32. Sums have one order and no atomics: the same bits in every run.
+//
+// Every kernel takes one Work. A thread reads V neighbouring numbers at once, 16 bytes or one number:
+//   LAST   channels_last: V channels of one pixel. Lanes (threadIdx.x) run over channels, rows (threadIdx.y) over pixels.
+//   else   contiguous: V pixels of one channel. One lane, rows over pixels.
+// A "unit" is what the rows count: a pixel, or V pixels. A block takes `span` units, and rows of lanes of channels.
+
+#ifndef EMULATED  // tests/core/emulated.py compiles this file for the CPU
+#define DEVICE __device__ __forceinline__
+#endif
+
+typedef long long Count;
+
+#if TYPE == 0
+typedef float T;
+DEVICE float number(T x) { return x; }
+DEVICE T stored(float x) { return x; }
+#else
+struct T {
+    unsigned short bits;
+};
+#if TYPE == 1
+#ifdef EMULATED
+DEVICE float number(T x) { return half_to_float(x.bits); }
+DEVICE T stored(float x) { return T{float_to_half(x)}; }
+#else
+DEVICE float number(T x) {
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(x.bits));
+    return result;
+}
+DEVICE T stored(float x) {
+    T result;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
+    return result;
+}
+#endif
+#else  // bfloat16: the upper half of a float32, rounded to the nearest, to even
+DEVICE unsigned int bits_of(float x) {
+    union {
+        float number;
+        unsigned int bits;
+    } both;
+    both.number = x;
+    return both.bits;
+}
+DEVICE float number(T x) {
+    union {
+        unsigned int bits;
+        float number;
+    } both;
+    both.bits = (unsigned int)x.bits << 16;
+    return both.number;
+}
+DEVICE T stored(float x) {
+    unsigned int bits = bits_of(x);
+    bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    return T{(unsigned short)(is_nan ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+#endif
+#endif
+
+#define WIDE (16 / (int)sizeof(T))  // numbers in 16 bytes
+#define THREADS 256                 // of a block, at most
+
+// Operands that are small are float32 where their bit is set in `kinds`, else of the features' type.
+enum { FACTOR = 1, NOISE = 2, STRENGTH = 4, BIAS = 8, RESULT = 16 };
+
+struct Work {  // the same fields, in this order, as in launch.py
+    T *out;
+    const T *grad, *x;
+    const void *factor, *noise, *strength, *bias;  // factor [B, C]: the style or the demodulation
+    void *result;                                  // sums in one type or the other
+    float *partial;                                // sums of each slab [slabs, ...], float32; null where there is one slab
+    Count images, channels, units, span;
+    Count noise_step;                  // from an image's noise to the next one's: 0 or the pixels
+    Count strength_step;               // 0 for one number, 1 for one a channel
+    Count width;                       // of a band, or of the features of a depthwise filter
+    Count strides[4];                  // of the image of a Haar transform: image, channel, row, column
+    int kinds;
+    float slope, limit;                // limit < 0: none
+};
+
+DEVICE float small(const void *from, Count index, const Work &w, int kind) {
+    return (w.kinds & kind) ? ((const float *)from)[index] : number(((const T *)from)[index]);
+}
+DEVICE void put(void *to, Count index, float x, const Work &w, int kind) {
+    if (w.kinds & kind)
+        ((float *)to)[index] = x;
+    else
+        ((T *)to)[index] = stored(x);
+}
+
+template <int V> DEVICE void load(const T *from, float (&x)[V]) {
+    if (V == 1) {
+        x[0] = number(*from);
+    } else {
+        union {
+            uint4 whole;
+            T each[WIDE];
+        } both;
+        both.whole = *(const uint4 *)from;
+        for (int k = 0; k < V; k++) x[k] = number(both.each[k]);
+    }
+}
+template <int V> DEVICE void store(T *to, const float (&x)[V]) {
+    if (V == 1) {
+        *to = stored(x[0]);
+    } else {
+        union {
+            uint4 whole;
+            T each[WIDE];
+        } both;
+        for (int k = 0; k < V; k++) both.each[k] = stored(x[k]);
+        *(uint4 *)to = both.whole;
+    }
+}
+
+// Where a thread works: its units are unit, unit + step, ... below end.
+template <bool LAST, int V> struct Place {
+    Count image, channel, unit, end, step;
+
+    DEVICE Place(const Work &w) {
+        image = blockIdx.z;
+        channel = LAST ? ((Count)blockIdx.y * blockDim.x + threadIdx.x) * V : blockIdx.y;
+        unit = (Count)blockIdx.x * w.span + threadIdx.y;
+        end = ((Count)blockIdx.x + 1) * w.span;
+        if (end > w.units) end = w.units;
+        if (channel >= w.channels) end = 0;
+        step = blockDim.y;
+    }
+    DEVICE bool is_inside(const Work &w) const { return channel < w.channels; }
+    // of features with `times` as many channels, of which this is the band-th part
+    DEVICE Count at(const Work &w, Count unit, int times = 1, int band = 0) const {
+        Count all = w.channels * times, own = band * w.channels + channel;
+        return LAST ? (image * w.units + unit) * all + own : ((image * all + own) * w.units + unit) * V;
+    }
+    // a small operand of each of the V numbers' channels
+    DEVICE void constants(const void *from, Count first, Count stride, const Work &w, int kind, float none,
+                          float (&x)[V]) const {
+        for (int k = 0; k < V; k++) {
+            if (!from || !is_inside(w))
+                x[k] = none;
+            else
+                x[k] = small(from, first + (channel + (LAST ? k : 0)) * stride, w, kind);
+        }
+    }
+    // the noise of each of the V numbers' pixels
+    DEVICE void noise(const Work &w, Count unit, float (&x)[V]) const {
+        for (int k = 0; k < V; k++) {
+            if (!w.noise)
+                x[k] = 0;
+            else if (LAST)
+                x[k] = k ? x[0] : small(w.noise, image * w.noise_step + unit, w, NOISE);
+            else
+                x[k] = small(w.noise, image * w.noise_step + unit * V + k, w, NOISE);
+        }
+    }
+};
+
+// Sums over the rows of a block; row 0 gets them.
+template <int V> DEVICE void over_rows(float (&x)[V]) {
+    __shared__ float kept[THREADS * V];
+    __syncthreads();  // those of the last time are read
+    for (int k = 0; k < V; k++) kept[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] = x[k];
+    for (unsigned rows = blockDim.y / 2; rows; rows /= 2) {
+        __syncthreads();
+        if (threadIdx.y < rows)
+            for (int k = 0; k < V; k++)
+                kept[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] +=
+                    kept[((threadIdx.y + rows) * V + k) * blockDim.x + threadIdx.x];
+    }
+    if (threadIdx.y == 0)
+        for (int k = 0; k < V; k++) x[k] = kept[k * blockDim.x + threadIdx.x];
+}
+
+// Sums over the lanes of a row; lane 0 gets them.
+DEVICE float over_lanes(float x) {
+    __shared__ float kept[THREADS];
+    int own = threadIdx.y * blockDim.x + threadIdx.x;
+    __syncthreads();
+    kept[own] = x;
+    for (unsigned lanes = blockDim.x / 2; lanes; lanes /= 2) {
+        __syncthreads();
+        if (threadIdx.x < lanes) kept[own] += kept[own + lanes];
+    }
+    return kept[own];
+}
+
+// The sums of a slab for each channel, of which there are `times` as many: to w.partial, or divided by w.factor (if so
+// asked) to w.result.
+template <bool LAST, int V>
+DEVICE void put_sums(const Work &w, const Place<LAST, V> &place, float (&sums)[V], bool divided, int times = 1,
+                     int band = 0) {
+    if (!LAST)
+        for (int k = 1; k < V; k++) sums[0] += sums[k];
+    float own[LAST ? V : 1];
+    for (int k = 0; k < (LAST ? V : 1); k++) own[k] = sums[k];
+    over_rows(own);
+    if (threadIdx.y || !place.is_inside(w)) return;
+    Count all = times * w.channels, first = place.image * all + band * w.channels + place.channel;
+    for (int k = 0; k < (LAST ? V : 1); k++) {
+        if (w.partial)
+            w.partial[blockIdx.x * w.images * all + first + k] = own[k];
+        else
+            put(w.result, first + k, divided ? own[k] / small(w.factor, first + k, w, FACTOR) : own[k], w, RESULT);
+    }
+}
+
+DEVICE float rounded(float x) { return number(stored(x)); }
+
+// out = limit(leaky(x * factor + noise * strength + bias)); out may be x.
+template <bool LAST, int V> DEVICE void epilogue(const Work &w) {
+    Place<LAST, V> place(w);
+    float factor[V], strength[V], bias[V], limit = w.limit < 0 ? -1 : rounded(w.limit);
+    place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
+    place.constants(w.strength, 0, w.strength_step, w, STRENGTH, 0, strength);
+    place.constants(w.bias, 0, 1, w, BIAS, 0, bias);
+    for (Count unit = place.unit; unit < place.end; unit += place.step) {
+        float x[V], noise[V];
+        load(w.x + place.at(w, unit), x);
+        place.noise(w, unit, noise);
+        for (int k = 0; k < V; k++) {
+            float y = x[k] * factor[k] + (noise[k] * strength[k] + bias[k]);
+            y = y > 0 ? y : y * w.slope;
+            if (limit >= 0) y = y > limit ? limit : y < -limit ? -limit : y;
+            x[k] = y;
+        }
+        store(w.out + place.at(w, unit), x);
+    }
+}
+
+// grad, x = the epilogue's result -> out = the gradient of the epilogue's x; it may be grad. And where there is
+// w.result or w.partial, the gradient of factor (before it is divided by it, in w.partial): the sums over pixels of
+// grad * x * factor = limited grad * result - rectified grad * (noise * strength + bias).
+template <bool LAST, int V> DEVICE void epilogue_back(const Work &w) {
+    Place<LAST, V> place(w);
+    bool summed = w.result || w.partial;
+    float factor[V], strength[V], bias[V], sums[V], limit = w.limit < 0 ? -1 : rounded(w.limit);
+    place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
+    place.constants(w.strength, 0, w.strength_step, w, STRENGTH, 0, strength);
+    place.constants(w.bias, 0, 1, w, BIAS, 0, bias);
+    for (int k = 0; k < V; k++) sums[k] = 0;
+    for (Count unit = place.unit; unit < place.end; unit += place.step) {
+        float grad[V], y[V], noise[V];
+        load(w.grad + place.at(w, unit), grad);
+        load(w.x + place.at(w, unit), y);
+        if (summed) place.noise(w, unit, noise);
+        for (int k = 0; k < V; k++) {
+            if (limit >= 0 && (y[k] >= limit || y[k] <= -limit)) grad[k] = 0;
+            float behind = y[k] > 0 ? grad[k] : grad[k] * w.slope;
+            if (summed) sums[k] += grad[k] * y[k] - behind * (noise[k] * strength[k] + bias[k]);
+            grad[k] = behind * factor[k];
+        }
+        store(w.out + place.at(w, unit), grad);
+    }
+    if (summed) put_sums(w, place, sums, true);
+}
+
+// out = grad * factor, it may be grad, or null; and the sums over pixels of grad * x.
+template <bool LAST, int V> DEVICE void style_back(const Work &w) {
+    Place<LAST, V> place(w);
+    float factor[V], sums[V];
+    place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
+    for (int k = 0; k < V; k++) sums[k] = 0;
+    for (Count unit = place.unit; unit < place.end; unit += place.step) {
+        float grad[V], x[V];
+        load(w.grad + place.at(w, unit), grad);
+        load(w.x + place.at(w, unit), x);
+        for (int k = 0; k < V; k++) {
+            sums[k] += grad[k] * x[k];
+            grad[k] *= factor[k];
+        }
+        if (w.out) store(w.out + place.at(w, unit), grad);
+    }
+    put_sums(w, place, sums, false);
+}
+
+// result [maps, 1, H, W] = the sums over channels of grad * strength / factor, and over the images that share a map.
+// LAST: lanes over channels, rows over pixels; else lanes over pixels, rows over channels. grid.y: the maps.
+template <bool LAST, int V> DEVICE void noise_back(const Work &w) {
+    Count lane = threadIdx.x, row = threadIdx.y, shared = w.images / gridDim.y, map = blockIdx.y;
+    Count pixel = LAST ? (Count)blockIdx.x * blockDim.y + row : (Count)blockIdx.x * blockDim.x + lane;
+    Count first = LAST ? lane * V : row, step = LAST ? (Count)blockDim.x * V : blockDim.y;
+    float sums[1] = {0};
+    for (Count image = map * shared; image < (map + 1) * shared && pixel < w.units; image++)
+        for (Count channel = first; channel < w.channels; channel += step) {
+            float grad[V];
+            load(w.grad + (LAST ? (image * w.units + pixel) * w.channels + channel
+                                : (image * w.channels + channel) * w.units + pixel), grad);
+            for (int k = 0; k < V; k++) {
+                float factor = w.factor ? small(w.factor, image * w.channels + channel + k, w, FACTOR) : 1;
+                sums[0] += grad[k] * small(w.strength, (channel + k) * w.strength_step, w, STRENGTH) / factor;
+            }
+        }
+    if (LAST)
+        sums[0] = over_lanes(sums[0]);
+    else
+        over_rows(sums);
+    if (pixel < w.units && (LAST ? lane : row) == 0) put(w.result, map * w.units + pixel, sums[0], w, RESULT);
+}
+
+// result [channels] = the sums over w.units slabs of partial, divided by w.factor if it is there.
+DEVICE void finish_sums(const Work &w) {
+    Count own = (Count)blockIdx.x * blockDim.x + threadIdx.x;
+    float sums[1] = {0};
+    if (own < w.channels)
+        for (Count slab = threadIdx.y; slab < w.units; slab += blockDim.y) sums[0] += w.partial[slab * w.channels + own];
+    over_rows(sums);
+    if (threadIdx.y == 0 && own < w.channels)
+        put(w.result, own, w.factor ? sums[0] / small(w.factor, own, w, FACTOR) : sums[0], w, RESULT);
+}
+
+// x [B, 4C, H, W] in bands (ll, lh, hl, hh), times factor [B, 4C] -> out [B, C, 2H, 2W]. Units are pixels of a band.
+template <bool LAST, int V> DEVICE void haar(const Work &w) {
+    Place<LAST, V> place(w);
+    float factor[4][V];
+    for (int band = 0; band < 4; band++)
+        place.constants(w.factor, (place.image * 4 + band) * w.channels, 1, w, FACTOR, 1, factor[band]);
+    for (Count unit = place.unit; unit < place.end; unit += place.step) {
+        float x[4][V];
+        Count row = unit / w.width, column = unit - row * w.width;
+        T *to = w.out + place.image * w.strides[0] + place.channel * w.strides[1] + 2 * row * w.strides[2] +
+                2 * column * w.strides[3];
+        for (int band = 0; band < 4; band++) load(w.x + place.at(w, unit, 4, band), x[band]);
+        for (int k = 0; k < V; k++) {
+            float ll = x[0][k] * factor[0][k], lh = x[1][k] * factor[1][k];
+            float hl = x[2][k] * factor[2][k], hh = x[3][k] * factor[3][k];
+            x[0][k] = (ll + lh) + (hl + hh);
+            x[1][k] = (ll + lh) - (hl + hh);
+            x[2][k] = (ll - lh) + (hl - hh);
+            x[3][k] = (ll - lh) - (hl - hh);
+        }
+        store(to, x[0]);
+        store(to + w.strides[3], x[1]);
+        store(to + w.strides[2], x[2]);
+        store(to + w.strides[2] + w.strides[3], x[3]);
+    }
+}
+
+// grad [B, C, 2H, 2W], x = the bands -> out, the gradient of the bands; and with a factor the sums over pixels of
+// transformed grad * x, [B, 4C].
+template <bool LAST, int V> DEVICE void haar_back(const Work &w) {
+    Place<LAST, V> place(w);
+    float factor[4][V], sums[4][V];
+    for (int band = 0; band < 4; band++) {
+        place.constants(w.factor, (place.image * 4 + band) * w.channels, 1, w, FACTOR, 1, factor[band]);
+        for (int k = 0; k < V; k++) sums[band][k] = 0;
+    }
+    for (Count unit = place.unit; unit < place.end; unit += place.step) {
+        float g[4][V];
+        Count row = unit / w.width, column = unit - row * w.width;
+        const T *from = w.grad + place.image * w.strides[0] + place.channel * w.strides[1] + 2 * row * w.strides[2] +
+                        2 * column * w.strides[3];
+        load(from, g[0]);
+        load(from + w.strides[3], g[1]);
+        load(from + w.strides[2], g[2]);
+        load(from + w.strides[2] + w.strides[3], g[3]);
+        for (int k = 0; k < V; k++) {
+            float top = g[0][k] + g[1][k], bottom = g[2][k] + g[3][k];
+            float left = g[0][k] - g[1][k], right = g[2][k] - g[3][k];
+            g[0][k] = top + bottom;
+            g[1][k] = top - bottom;
+            g[2][k] = left + right;
+            g[3][k] = left - right;
+        }
+        for (int band = 0; band < 4; band++) {
+            if (w.factor) {
+                float x[V];
+                load(w.x + place.at(w, unit, 4, band), x);
+                for (int k = 0; k < V; k++) {
+                    sums[band][k] += g[band][k] * x[k];
+                    g[band][k] *= factor[band][k];
+                }
+            }
+            store(w.out + place.at(w, unit, 4, band), g[band]);
+        }
+    }
+    if (w.factor)
+        for (int band = 0; band < 4; band++) put_sums(w, place, sums[band], false, 4, band);
+}
+
+#ifndef EMULATED  // one kernel is compiled at a time, NAME of the template BODY: what is not used costs nothing
+extern "C" __global__ void __launch_bounds__(THREADS) NAME(const Work w) { BODY(w); }
+#endif

@@ -1,0 +1,48 @@
+"""The fused kernels on the CPU: their source, compiled by g++ for one thread that plays all of them (emulated.cpp)."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pulse_core.kernels import Kernels
+from pulse_core.kernels.launch import SOURCE, TYPES, Grid, Work
+
+HERE = Path(__file__).resolve().parent
+COMPILER = shutil.which("g++")
+PROCESSORS = 2  # few, so that small features are cut into slabs that a thread works on for a while
+
+
+@cache
+def library(dtype: torch.dtype, folder: Path) -> Any:
+    """The compiled kernels for features of that type."""
+    path = folder / f"kernels_{TYPES[dtype]}.so"
+    options = ["-O1", "-std=c++17", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wall", "-Wno-unused"]
+    defined = [f"-DTYPE={TYPES[dtype]}", f'-DFEATURES="{SOURCE}"']
+    subprocess.run([str(COMPILER), *options, *defined, "-o", str(path), str(HERE / "emulated.cpp")], check=True)
+    loaded = ctypes.CDLL(str(path))
+    assert loaded.size_of_work() == ctypes.sizeof(Work)
+    return loaded
+
+
+def emulated(dtype: torch.dtype, folder: Path) -> Kernels:
+    """Kernels for features on the CPU. launched: the names of all that were launched."""
+    run = library(dtype, folder).run
+
+    def launch(name: str, grid: Grid, block: tuple[int, int], work: Work) -> None:
+        assert block[0] * block[1] <= 256
+        assert all(1 <= count < 2**16 for count in grid[1:])
+        launched.append(name)
+        if run(name.encode(), (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 2)(*block), ctypes.byref(work)):
+            raise KeyError(name)
+
+    launched: list[str] = []
+    kernels = Kernels(launch, PROCESSORS)
+    object.__setattr__(kernels, "launched", launched)
+    return kernels
