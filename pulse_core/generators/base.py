@@ -6,6 +6,7 @@ besides: `noise_shapes`, the noise maps as an input, and a name with a content h
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,16 @@ class SynthesisNetwork(nn.Module):
         return self.render(
             ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)]
         )
+
+    def in_features_of(self, dtype: torch.dtype) -> SynthesisNetwork:
+        """A copy whose features are of another type: the constant and the weights of convolutions, not the styles."""
+        other = copy.deepcopy(self)
+        for part in other.modules():
+            for name, each in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                if each.ndim == 4 or name == "kernel":
+                    data = each.detach().to(dtype)
+                    setattr(part, name, nn.Parameter(data, False) if isinstance(each, nn.Parameter) else data)
+        return other
 
     @contextmanager
     def recomputing(self, on: bool) -> Iterator[None]:

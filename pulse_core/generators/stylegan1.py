@@ -44,7 +44,7 @@ def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     x = as_read(x)  # MPS gives wrong gradients of a channels_last one
     if len(x) == 1:
         return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=eps)
-    if x.device.type == "cpu" or x[0].numel() >= _ALONE:
+    if x.device.type == "cpu" or x[0].numel() >= _ALONE or x.dtype.itemsize == 2:  # whose moments are float32
         return torch.cat(
             [normalised(*one, eps) for one in zip(x.split(1), scale.split(1), shift.split(1), strict=True)]
         )

@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations import Degradation
+from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import to_picture
+from . import precision
 
 _SIZES = ((0.5, 1), (1.0, 2))  # until this share of the steps, so many times the target's size, at least
 _WORTH = 4  # times smaller than the full picture, at least: else it saves nothing
@@ -33,6 +35,7 @@ class LowResolution:
     """Measures a small picture, and corrects it by the last full evaluation.
 
     Args:
+        gaussian: of the generator's latents; a number type for the features is tried on draws of it (precision.py).
         degradation: what the full picture is measured by.
         target: [B, C, h, w]; only its shape, type and device count.
 
@@ -42,8 +45,9 @@ class LowResolution:
             image of the batch.
     """
 
-    def __init__(self, generator: Generator, degradation: Degradation, target: Tensor):
-        self._generator, self._degradation, self._target = generator, degradation, max(target.shape[-2:])
+    def __init__(self, generator: Generator, gaussian: LatentGaussian, degradation: Degradation, target: Tensor):
+        self._generator, self._gaussian, self._degradation = generator, gaussian, degradation
+        self._network, self._target = generator.synthesis, max(target.shape[-2:])
         # at fixed addresses, as a captured step reads them
         self._lacking, self._full = torch.zeros_like(target), torch.zeros_like(target)
         self._anchors = torch.zeros((), dtype=torch.bool, device=target.device)
@@ -64,11 +68,12 @@ class LowResolution:
         if side == self.side:
             return False
         self.side, self._seen = side, None  # what was seen at another size says nothing of this one
+        self._network = precision.network_for(self._generator.synthesis, self._gaussian, side)
         return True
 
     def measure(self, ws: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """[B, C, h, w], differentiable; the measurement of the full picture where `anchored` is entered."""
-        image = to_picture(self._generator.synthesis.render_coarse(ws, noise, self.side))
+        image = to_picture(precision.render(self._network, ws, noise, self.side))
         if not self._degradation.takes_any_size:
             image = F.interpolate(image, self._generator.size)
         measured = self._degradation.measure(image)

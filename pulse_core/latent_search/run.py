@@ -109,7 +109,7 @@ class Run:
         self._drawn = [variable.value.detach().clone() for variable in self._moving]
         self._likelihoods = self._schedule()
         self._likelihood = self._likelihoods[0].clone()  # of the step, where a captured evaluation reads it
-        self.low = LowResolution(generator, degradation, target)
+        self.low = LowResolution(generator, gaussian, degradation, self.target)
         can_capture = generator.synthesis.can_capture and not recompute
         self._new_recorder = recorders(target.device) if can_capture else None
         self.captures = True

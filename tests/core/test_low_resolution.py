@@ -12,6 +12,7 @@ from zoo import ZOO
 from pulse_core.degradations import Chain
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.degradations.blur import GaussianBlur
+from pulse_core.gaussian import LatentGaussian
 from pulse_core.images import to_rgb
 from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
@@ -19,6 +20,12 @@ from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.low_resolution import LowResolution
 from pulse_core.loading import generator_from
 from pulse_core.sampling import sample
+
+
+def looking(generator, side, degradation=None):
+    degradation = degradation or BicubicDownsample(size=(side, side))
+    gaussian = LatentGaussian(torch.zeros(generator.w_dim), torch.ones(generator.w_dim))
+    return LowResolution(generator, gaussian, degradation, torch.zeros(1, 3, side, side))
 
 
 def measure(low, ws, noise, full=None):
@@ -49,7 +56,7 @@ def test_a_coarse_picture_of_the_full_size_is_the_full_picture(name):
 def test_a_family_without_one_says_so():
     animal = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
     generator = generator_from(animal.tensors, animal.facts, name="no coarse picture")
-    assert not LowResolution(generator, BicubicDownsample(size=(2, 2)), torch.zeros(1, 3, 2, 2)).is_worth_it
+    assert not looking(generator, 2).is_worth_it
     with pytest.raises(TypeError, match="coarse"):
         generator.synthesis.render_coarse(torch.zeros(1, 1, 1), (), 4)
 
@@ -58,7 +65,7 @@ def test_a_family_without_one_says_so():
 def test_the_gradient_at_low_resolution_points_the_way_of_the_true_one(ffhq_mobile):
     ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
     target = downsample(pictures(ffhq_mobile, drawn(ffhq_mobile, range(1, 2))), size=(32, 32))
-    low = LowResolution(ffhq_mobile, BicubicDownsample(size=(32, 32)), torch.zeros(1, 3, 32, 32))
+    low = looking(ffhq_mobile, 32)
     low.choose(1.0)
     assert low.is_worth_it
     ws.requires_grad_()
@@ -74,7 +81,7 @@ def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
     ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
     other = ws.lerp(drawn(ffhq_mobile, range(1, 2)), 0.1)
     measured = [downsample(pictures(ffhq_mobile, each), size=(32, 32)) for each in (ws, other)]
-    low = LowResolution(ffhq_mobile, BicubicDownsample(size=(32, 32)), torch.zeros(1, 3, 32, 32))
+    low = looking(ffhq_mobile, 32)
     low.choose(1.0)
     torch.testing.assert_close(measure(low, ws, noise, measured[0]), measured[0])
     guessed = measure(low, other, noise, None)
@@ -85,7 +92,7 @@ def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
 
 def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
-    low = LowResolution(tiny, BicubicDownsample(size=(4, 4)), torch.zeros(1, 3, 4, 4))
+    low = looking(tiny, 4)
     low.choose(1.0)
     measure(low, ws, noise, torch.zeros(1, 3, 4, 4))
     measure(low, ws, noise, torch.ones(1, 3, 4, 4))  # the same latents, and another picture
@@ -98,13 +105,13 @@ def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
 def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, degradation):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
     whole = degradation.measure(pictures(tiny, ws))
-    low = LowResolution(tiny, degradation, torch.zeros(1, 3, 4, 4))
+    low = looking(tiny, 4, degradation)
     low.choose(1.0)
     torch.testing.assert_close(measure(low, ws, noise, whole), whole)
 
 
 def test_the_size_grows_once(tiny):
-    low = LowResolution(tiny, BicubicDownsample(size=(4, 4)), torch.zeros(1, 3, 4, 4))
+    low = looking(tiny, 4)
     assert [low.choose(progress / 10) for progress in range(10)] == [True] + [False] * 4 + [True] + [False] * 4
 
 

@@ -1,0 +1,99 @@
+"""Low-resolution evaluations in 16-bit features, on CUDA.
+
+Only the features are stored in 16 bits, and their gradients; products add up in float32, and latents, styles,
+demodulation, the measurement and the loss are float32 throughout. Full evaluations, which decide what is found, are
+float32 alone.
+
+float16 holds numbers from 6e-8 to 65,504. Features of the generators here stay well inside; gradients do not, so that
+of the picture is scaled to at most 1, and what reaches the latents and the noise is scaled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..gaussian import LatentGaussian
+from ..generators.base import SynthesisNetwork
+from ..optimizations import uses
+
+_TYPES = (torch.float16, torch.bfloat16)  # the finer one first
+_DRAWS = 4  # faces that a type is tried with
+_OFF = 0.02  # of their root mean square, what a type may change a small picture by
+_networks: WeakKeyDictionary[SynthesisNetwork, dict[tuple[torch.device, int], SynthesisNetwork]] = WeakKeyDictionary()
+
+
+def network_for(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) -> SynthesisNetwork:
+    """What renders small pictures of this side: the network with 16-bit features where they do, or itself."""
+    weight = next(synthesis.parameters())
+    device = weight.device
+    if device.type != "cuda" or weight.dtype != torch.float32 or not uses("half", device):
+        return synthesis
+    known = _networks.setdefault(synthesis, {})
+    if (device, side) not in known:
+        known[device, side] = fitting(synthesis, gaussian, side)
+    return known[device, side]
+
+
+@torch.no_grad()
+def fitting(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) -> SynthesisNetwork:
+    """The network with features in the first type that draws the same small pictures, or itself."""
+    random = torch.Generator().manual_seed(0)
+    white = torch.randn(_DRAWS, 1, synthesis.w_dim, generator=random).to(gaussian.mean)
+    ws, noise = gaussian.colour(white).expand(-1, synthesis.num_ws, -1), synthesis.const_noise()
+    exact = synthesis.render_coarse(ws, noise, side)
+    for dtype in _TYPES:
+        other = synthesis.in_features_of(dtype)
+        error = other.render_coarse(ws, noise, side).float() - exact
+        if bool(error.square().mean().sqrt() <= _OFF * exact.square().mean().sqrt()):  # not where it is nan
+            return other
+    return synthesis
+
+
+def render(network: SynthesisNetwork, ws: Tensor, noise: Sequence[Tensor], side: int) -> Tensor:
+    """`render_coarse` in float32, its gradients scaled inside where its features have 16 bits."""
+    scale = _Scale()
+    ws, *noise = (_Leave.apply(each, scale) for each in (ws, *noise))
+    image = network.render_coarse(ws, noise, side)
+    return image if image.dtype == ws.dtype else _Enter.apply(image, ws.dtype, scale)
+
+
+class _Scale:
+    """What the gradients inside were divided by: [B, 1, 1, 1], or 1."""
+
+    value: Tensor | None = None
+
+
+class _Enter(torch.autograd.Function):
+    """Where gradients enter the network: those of each picture are scaled to at most 1."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, dtype: torch.dtype, scale: _Scale) -> Tensor:
+        ctx.scale, ctx.dtype = scale, image.dtype
+        return image.to(dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.scale.value = grad.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
+        return (grad / ctx.scale.value).to(ctx.dtype), None, None
+
+
+class _Leave(torch.autograd.Function):
+    """Where they leave it, for the latents and the noise: scaled back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: _Scale) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.scale.value is None:
+            return grad, None
+        return grad * ctx.scale.value.view(-1, *[1] * (grad.ndim - 1)), None
