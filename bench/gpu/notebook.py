@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from pulse_core.devices import free_cache
 from pulse_core.files import whole_file
-from pulse_core.latent_search.batches import free_cache
 from pulse_core.optimizations import OPTIMIZATIONS, uses
 
 Row = dict[str, Any]
@@ -81,7 +81,7 @@ def _line(row: Row) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{len(value)} of them" if isinstance(value, list | dict) and len(value) > 3 else str(value)
+    return f"({len(value)})" if isinstance(value, list | dict) else str(value)
 
 
 def machine(device: torch.device) -> Row:

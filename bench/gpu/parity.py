@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +46,23 @@ def measure(plan: Plan, notes: Notebook) -> None:
         notes.measure("parity", {"family": "all"}, lambda: {"failed": "tests/zoo.py is not here"})
         return
     for family in zoo.ZOO if plan.families is None else plan.families:
-        exact, wide = _built(zoo, family, torch.float64), {}
-        for kind, (config, on, left_out) in KINDS.items():
-            if config.full_every > 1 and not exact[0].synthesis.has_coarse:
-                continue
-            if config not in wide:
-                wide[config] = _walk(*exact, config)
-            work = partial(_compare, zoo, family, wide[config], on, left_out, plan.device)
+        exact = cache(partial(_exact, zoo, family))
+        for kind in KINDS:
+            work = partial(_compare, zoo, family, kind, exact, plan.device)
             notes.measure("parity", {"family": family, "kind": kind}, work)
 
 
-def _compare(zoo: Any, family: str, known: _Walk, on: bool, left_out: tuple[str, ...], device: torch.device) -> Row:
+def _exact(zoo: Any, family: str, config: SearchConfig) -> _Walk:
+    return _walk(*_built(zoo, family, torch.float64), config)
+
+
+def _compare(zoo: Any, family: str, kind: str, exact: Callable[[SearchConfig], _Walk], device: torch.device) -> Row:
+    config, on, left_out = KINDS[kind]
+    generator, gaussian = _built(zoo, family, torch.float32)
+    if config.full_every > 1 and not generator.synthesis.has_coarse:
+        return {"note": "no low-resolution picture"}
     with tf32(on), without(*left_out):
-        return _apart(known, *_built(zoo, family, torch.float32), device)
+        return _apart(exact(config), generator, gaussian, device)
 
 
 def _zoo() -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.speed.shapes import CASES, tensors_of
 from pulse_core import catalogue
+from pulse_core.devices import exact_convolutions
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator, build_generator
 
@@ -96,13 +97,16 @@ def plan_for(device: torch.device, *, quick: bool, reference: Path | None, minut
 
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """Lets convolutions and matrix products of float32 round their factors to 10 bits, or not. CUDA alone knows it."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = on
-    try:
+    """Lets convolutions of float32 round their factors to 10 bits, as torch does by default; off is as a search does.
+
+    CUDA alone knows it.
+    """
+    if on:
+        torch.backends.cudnn.allow_tf32 = True
         yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+        return
+    with exact_convolutions():
+        yield
 
 
 def standard(generator: Generator, device: torch.device) -> LatentGaussian:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from .report import report
 
 HERE = Path(__file__).resolve().parent.parent
 REHEARSAL = HERE.parent / "out" / "gpu"
-PARTS = (searches.measure, waits.measure, parity.measure, steps.measure)
+Part = Callable[[Plan, Notebook], None]
+PARTS: tuple[Part, ...] = (searches.measure, waits.measure, parity.measure, steps.measure)
 
 
 def best_device() -> str:
@@ -39,10 +41,10 @@ def main(device: str | None, *, quick: bool, json: Path | None, reference: Path 
     print(report(notes.facts, notes.rows))
 
 
-def run(plan: Plan, json: Path | None, results: Path | None) -> Notebook:
-    """All parts, one after the other; the tables are written after each."""
+def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Part] = PARTS) -> Notebook:
+    """One part after the other; the tables are written after each."""
     notes = Notebook(plan.device, json, plan.minutes)
-    for part in PARTS:
+    for part in parts:
         part(plan, notes)
         if results is not None:
             sections.write(results, sections={sections.CARD: report(notes.facts, notes.rows)})

@@ -1,6 +1,7 @@
 """`make bench`: times the search against a plain loop and the published one, and writes bench/RESULTS.md.
 
-With --gpu, `make gpu`: all that one device has to say, in one process.
+With --gpu, `make gpu`: all that one device has to say, in one process. With --roofline: what cards could do at best,
+calculated.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from pulse_core.files import whole_file
 from pulse_core.optimizations import ON_CPU
 
+from . import sections
 from .one import CHANGES
 from .plot import draw
 from .shapes import CASES, LARGEST
@@ -87,7 +89,11 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="all that a card has to say; some minutes")
     parser.add_argument("--device", choices=("cuda", "mps", "cpu"), help="for --gpu; cpu only rehearses")
     parser.add_argument("--minutes", type=float, default=20.0, help="for --gpu: then nothing more is begun")
+    parser.add_argument("--roofline", action="store_true", help="what cards could do at best, calculated; a minute")
     args = parser.parse_args()
+    if args.roofline:
+        _calculate()
+        return
     if args.gpu:
         from bench.gpu import session
 
@@ -106,6 +112,17 @@ def main() -> None:
     if not args.quick:
         draw(found, HERE / "speed.png")
     write_results(found, None if args.quick else HERE / "RESULTS.md")
+    if not args.quick:
+        _calculate()
+
+
+def _calculate() -> None:
+    """Prints and writes what needs no card."""
+    from bench.gpu import roofline
+
+    text = roofline.report(roofline.measure())
+    print(text)
+    sections.write(HERE / "RESULTS.md", sections={sections.CALCULATED: text})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""What cards that are not here could do at best, calculated from the layers: `python -m bench.speed --roofline`.
+
+Each step is run once on the CPU, and its operations are counted with the bytes that they read and write (CountWork).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+from bench.speed.floor import CountWork, Op
+from bench.speed.table import table
+from pulse_core.generators import frozen
+
+from .loops import Counts, Ours, counted
+from .plan import TARGET, Case, true_cases
+
+EAGER, GRAPH = 5e-6, 1.5e-6  # seconds of a launch: by the CPU, and at least on the card
+
+
+class Card(NamedTuple):
+    """Published peaks a second: operations in float32, in float16 with float32 sums (dense), bytes of memory."""
+
+    name: str
+    flops: float
+    half_flops: float
+    stream: float
+
+
+CARDS = (
+    Card("RTX 3060", 12.7e12, 25.5e12, 360e9),
+    Card("RTX 4090", 82.6e12, 165e12, 1008e9),
+    Card("H100", 67e12, 989e12, 3350e9),
+)
+
+TEXT = """**Calculated, not measured**: what a step at B = 1 asks for, counted on a CPU while it ran, and what three
+cards could do at best at their published peaks. Launches are operations that are no views; GB is what they read and
+write, "products" of convolutions and matrix products alone. A card's four numbers are ms: *eager*, {eager:g} us of the
+CPU for each launch, or *graph* where that is longer; *graph*, all operations at the peaks, none under {graph:g} us;
+*fused*, the products alone, as if all between them were done on the way; *16 bit*, these in half of the bytes on the
+tensor cores. float32 is without TF32. Low-resolution steps are of the first and of the second half of a search. Peaks,
+float32 and float16 in TFLOP/s and memory in GB/s: {cards}."""
+
+
+def measure(cases: Sequence[Case] | None = None, target: int = TARGET) -> dict[str, Counts]:
+    """The work of each generator's steps, by its name."""
+    found, cpu = {}, torch.device("cpu")
+    for case in true_cases(quick=False) if cases is None else cases:
+        with _in_one_piece():
+            found[case.name] = counted(Ours(case.build(cpu), 1, target, cpu))
+    return found
+
+
+@contextmanager
+def _in_one_piece() -> Iterator[None]:
+    """Sums over pixels are cut to fit a CPU's cache; on a card they are not."""
+    before, frozen._SLAB = frozen._SLAB, 2**62
+    try:
+        yield
+    finally:
+        frozen._SLAB = before
+
+
+class Best(NamedTuple):
+    """Seconds of a step at best."""
+
+    eager: float
+    graph: float
+    fused: float
+    half: float
+
+
+def best(work: CountWork, card: Card) -> Best:
+    """What a card could do."""
+
+    def taken(op: Op, flops: float = card.flops, width: float = 1.0) -> float:
+        return max(op.flops / flops, width * op.moved / card.stream)
+
+    graph = sum(max(GRAPH, taken(op)) for op in work.ops)
+    return Best(
+        eager=max(EAGER * len(work.ops), graph),
+        graph=graph,
+        fused=sum(max(GRAPH, taken(op)) for op in work.products),
+        half=sum(max(GRAPH, taken(op, card.half_flops, 2 / op.width)) for op in work.products),
+    )
+
+
+def report(found: dict[str, Counts]) -> str:
+    """The section of bench/RESULTS.md."""
+    peaks = (f"{c.name} {c.flops / 1e12:g}, {c.half_flops / 1e12:g}, {c.stream / 1e9:g}" for c in CARDS)
+    text = TEXT.format(eager=1e6 * EAGER, graph=1e6 * GRAPH, cards="; ".join(peaks))
+    names = ["generator", "step", "launches", "products", "GFLOP", "GB", "GB of products"]
+    names += [f"{card.name}: eager / graph / fused / 16 bit" for card in CARDS]
+    rows = [_row(name, kind, work) for name, counts in found.items() for kind, work in counts.items()]
+    return table("What cards could do", names, rows, text)
+
+
+def _row(name: str, kind: str, work: CountWork) -> list[str]:
+    step = {"full": "full", "low": "low, first half", "low twice": "low, second half"}[kind]
+    numbers = [str(len(work.ops)), str(len(work.products)), f"{work.flops / 1e9:.1f}", f"{work.moved / 1e9:.2f}"]
+    numbers.append(f"{sum(op.moved for op in work.products) / 1e9:.2f}")
+    times = (" / ".join(f"{1e3 * each:.2f}" for each in best(work, card)) for card in CARDS)
+    return [name, step, *numbers, *times]
