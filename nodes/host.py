@@ -26,6 +26,7 @@ from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.images import to_pil, to_rgb
 from ..pulse_core.saved_latents import Latent
+from ..pulse_core.working_memory import drawing_memory, search_memory
 
 if TYPE_CHECKING:
     from ..pulse_core.latent_search.solution import StepState
@@ -90,10 +91,13 @@ def _own_weights(module: nn.Module) -> None:
                 setattr(part, name, plain(buffer))
 
 
-def on_device(stylegan: Any) -> Generator:
+def on_device(stylegan: Any, searched: int = 0) -> Generator:
     """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
 
-    A generator of another pack is wrapped.
+    It is told what the work takes besides, and makes room for it. A generator of another pack is wrapped.
+
+    Args:
+        searched: how many images are searched for at a time; 0 draws one after the other.
 
     Raises:
         SettingError: the object has not the interface of a generator.
@@ -102,7 +106,10 @@ def on_device(stylegan: Any) -> Generator:
     if generator.host_handle is None:
         load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
         generator.host_handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
-    comfy.model_management.load_models_gpu([generator.host_handle.patcher], force_full_load=True)
+    memory = search_memory(generator, searched) if searched else drawing_memory(generator)
+    comfy.model_management.load_models_gpu(
+        [generator.host_handle.patcher], memory_required=memory, force_full_load=True
+    )
     _own_weights(generator)  # another node may have moved them in inference mode since
     return generator
 

@@ -116,7 +116,8 @@ class PULSESearchNode(io.ComfyNode):
     ) -> io.NodeOutput:
         config, node = _config(preset, widgets, settings or {}), cls.hidden.unique_id
         with host.gradients():
-            generator, progress = host.on_device(stylegan), host.Progress(preview_every, node)
+            at_a_time = min(config.batch_size if config.candidates == 1 else 1, len(image) * config.starts)
+            generator, progress = host.on_device(stylegan, at_a_time), host.Progress(preview_every, node)
             targets = _targets(image, faces, lr_size, generator)
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .device_check import check_device
 from .generators import Generator
 from .generators.mapping import draw_labels
 from .images import to_picture
@@ -32,8 +33,9 @@ def sample(
     Yields: image [3, H, W] in 0..1 and ws [num_ws, w_dim].
 
     Raises:
-        SettingError: no such class.
+        SettingError: no such class, or a device that computes wrong numbers.
     """
+    check_device(generator)
     like = next(generator.synthesis.parameters())
     for seed in seeds:
         random = torch.Generator().manual_seed(seed)
@@ -53,9 +55,10 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
             changed in it.
 
     Raises:
-        SettingError: latents of another generator.
+        SettingError: latents of another generator, or a device that computes wrong numbers.
     """
     latent.check(generator)
+    check_device(generator)
     like = next(generator.synthesis.parameters())
     for row in range(len(latent)):
         one = latent.take([row]).each(lambda tensor: tensor.to(like))

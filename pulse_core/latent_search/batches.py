@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Protocol
 
-from ..devices import free_cache as free_cache
 from ..devices import is_out_of_memory
 from ..errors import SettingError
 from ..latents import count_seeds

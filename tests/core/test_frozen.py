@@ -8,6 +8,7 @@ from zoo import ZOO
 
 from pulse_core import optimizations
 from pulse_core.generators.frozen import Filter, Layer
+from pulse_core.generators.stylegan1 import _Normalised as Normalised
 from pulse_core.generators.stylegan1 import normalised
 from pulse_core.loading import generator_from
 
@@ -149,17 +150,31 @@ def test_weights_that_ask_for_a_gradient_are_refused():
         Layer((Filter(weight, (1, 1)),), None)(drawn(1, 4, 8, 8))
 
 
-@pytest.mark.parametrize("images", [1, 2])
-def test_instance_norm_with_a_style_is_its_formula(images):
-    x, scale, shift = drawn(images, 3, 8, 8), drawn(images, 3, seed=1), drawn(images, 3, seed=2)
-    leaves = [each.requires_grad_() for each in (x, scale, shift)]
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_with_a_style_is_its_formula(images, at_once, layout):
+    x = drawn(images, 3, 8, 6).add(0.3).contiguous(memory_format=layout)
+    leaves = [each.requires_grad_() for each in (x, drawn(images, 3, seed=1), drawn(images, 3, seed=2))]
+    _, scale, shift = leaves
     variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
     formula = (x - mean) * (variance + 1e-5).rsqrt() * scale[..., None, None] + shift[..., None, None]
-    mine = normalised(x, scale, shift, 1e-5)
+    if at_once:
+        mine = Normalised.apply(x, scale[..., None, None], shift[..., None, None], 1e-5)
+    else:
+        mine = normalised(x, scale, shift, 1e-5)
     torch.testing.assert_close(mine, formula)
-    weight = drawn(images, 3, 8, 8, seed=3)
+    assert mine.stride() == x.stride()
+    weight = drawn(images, 3, 8, 6, seed=3)
     ours, theirs = (torch.autograd.grad((image * weight).sum(), leaves) for image in (mine, formula))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_images_do_not_meet_in_an_instance_norm():
+    x, scale, shift = drawn(3, 4, 8, 8), drawn(3, 4, 1, 1, seed=1), drawn(3, 4, 1, 1, seed=2)
+    other = torch.cat([x[:1], drawn(2, 4, 8, 8, seed=4) * 9])
+    ours, theirs = (Normalised.apply(each, scale, shift, 1e-5)[:1] for each in (x, other))
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -286,7 +286,9 @@ def test_each_use_of_the_generator_goes_through_the_hosts_memory_management(pack
         assert len(host.loads) == count
     assert {id(patcher) for patchers, _, _ in host.loads for patcher in patchers} == {id(host.patchers[0])}
     assert host.patchers[0].model is generator
-    assert all(keywords == {"force_full_load": True} for _, keywords, _ in host.loads)
+    assert all(keywords.keys() == {"force_full_load", "memory_required"} for _, keywords, _ in host.loads)
+    searched, drawn, fitted, again = (keywords["memory_required"] for _, keywords, _ in host.loads)
+    assert 0 < drawn == fitted < searched == again
     assert not any(inference for _, _, inference in host.loads), "weights moved in inference mode would need copying"
 
 

@@ -1,0 +1,212 @@
+"""A device that computes wrong numbers is caught and mended. It is the CPU, made wrong: its float64 stays right."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from zoo import ZOO
+
+from pulse_core import device_check, optimizations
+from pulse_core.device_check import cache_file, check_device
+from pulse_core.errors import SettingError
+from pulse_core.generators import frozen
+from pulse_core.loading import generator_from
+from pulse_core.sampling import sample
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(tmp_path, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(device_check, "_known", {})
+    monkeypatch.setattr(optimizations, "_distrusted", {})
+    monkeypatch.setattr(optimizations, "_left_out", frozenset())
+
+
+def loaded(name="stylegan2 skip"):
+    animal = ZOO[name]()
+    return generator_from(animal.tensors, animal.facts, name=name)
+
+
+def distrusted():
+    return {name for name in device_check.DOUBTED if not optimizations.uses(name, CPU)}
+
+
+def as_stored(weight):
+    """What a device sees that takes a weight's numbers one after the other, whatever its strides say."""
+    if weight.dtype == torch.float64:
+        return weight
+    stored = weight.as_strided(
+        (sum((n - 1) * s for n, s in zip(weight.shape, weight.stride(), strict=True)) + 1,), (1,)
+    )
+    return stored[torch.arange(weight.numel()) % len(stored)].view(weight.shape)
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """Convolutions ignore the strides of a weight, as MPS does from macOS 15 on."""
+    conv, up, backward = F.conv2d, F.conv_transpose2d, torch.ops.aten.convolution_backward
+    monkeypatch.setattr(F, "conv2d", lambda x, weight, *rest, **named: conv(x, as_stored(weight), *rest, **named))
+    monkeypatch.setattr(
+        F, "conv_transpose2d", lambda x, weight, *rest, **named: up(x, as_stored(weight), *rest, **named)
+    )
+    monkeypatch.setattr(
+        torch.ops.aten,
+        "convolution_backward",
+        lambda grad, x, weight, *rest: backward(grad, x, as_stored(weight), *rest),
+    )
+
+
+@pytest.fixture
+def wrong_layers(monkeypatch):
+    """The written-out gradients are a hundredth too large."""
+    dot = frozen._dot
+    monkeypatch.setattr(frozen, "_dot", lambda a, b: dot(a, b) * (1.01 if a.dtype == torch.float32 else 1))
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """broken(error=None): convolutions are a hundredth too large whatever is left out, or raise."""
+
+    def make(error=None):
+        conv = F.conv2d
+
+        def convolve(x, *rest, **named):
+            if x.dtype == torch.float32 and error is not None:
+                raise error
+            return conv(x, *rest, **named) * (1.01 if x.dtype == torch.float32 else 1)
+
+        monkeypatch.setattr(F, "conv2d", convolve)
+
+    return make
+
+
+def drawn(generator):
+    return torch.stack([image for image, _ in sample(generator, range(2))])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_device_that_is_right_is_left_alone(name, caplog):
+    check_device(loaded(name), forced=True)
+    assert not distrusted()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet", "stylegan3 t"])
+def test_one_that_ignores_strides_is_mended(name, request, caplog):
+    right = drawn(loaded(name))
+    request.getfixturevalue("blind")
+    generator = loaded(name)
+    assert (drawn(generator) - right).abs().max() > 0.05
+    check_device(generator, forced=True)
+    assert distrusted() == {"channels_last"}
+    torch.testing.assert_close(drawn(generator), right, atol=1e-4, rtol=0)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "wrong numbers with 'channels_last', which is left out there" in record.getMessage()
+    other = loaded(name)  # whose weights were laid out before anyone asked for its device
+    check_device(other, forced=True)
+    torch.testing.assert_close(drawn(other), right, atol=1e-4, rtol=0)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.usefixtures("wrong_layers")
+def test_wrong_gradients_of_ours_are_mended():
+    check_device(loaded(), forced=True)
+    assert distrusted() == {"layers"}
+
+
+@pytest.mark.usefixtures("wrong_layers", "blind")
+def test_two_faults_are_mended_together():
+    check_device(loaded(), forced=True)
+    assert distrusted() == {"layers", "channels_last"}
+
+
+def test_one_that_is_wrong_in_all_ways_is_refused(broken):
+    broken()
+    with pytest.raises(SettingError, match="use the CPU") as told:
+        check_device(loaded(), forced=True)
+    assert "a modulated 3x3 convolution: off by" in told.value.found
+    assert not cache_file().exists()
+
+
+def test_what_a_device_cannot_do_is_told(broken):
+    broken(RuntimeError("The operator 'aten::conv' is not implemented for this device."))
+    with pytest.raises(SettingError, match="convolution: The operator 'aten::conv' is not implemented"):
+        check_device(loaded(), forced=True)
+
+
+def test_full_memory_tells_nothing(broken):
+    broken(torch.OutOfMemoryError("CUDA out of memory."))
+    check_device(loaded(), forced=True)
+    assert not distrusted()
+    assert not cache_file().exists()
+
+
+@pytest.mark.usefixtures("blind")
+def test_the_cpu_is_not_asked_unless_it_must_be():
+    check_device(loaded())
+    assert not distrusted()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How many times a device was tried."""
+    count, find = [], device_check._found_wrong
+    monkeypatch.setattr(device_check, "_found_wrong", lambda *given: count.append(1) or find(*given))
+    return count
+
+
+@pytest.mark.usefixtures("blind")
+def test_the_outcome_is_kept_for_this_process_and_the_next(asked, monkeypatch):
+    check_device(loaded(), forced=True)
+    check_device(loaded(), forced=True)
+    assert len(asked) == 1
+    monkeypatch.setattr(device_check, "_known", {})
+    monkeypatch.setattr(optimizations, "_distrusted", {})
+    check_device(loaded(), forced=True)
+    assert len(asked) == 1
+    assert distrusted() == {"channels_last"}
+    check_device(loaded("mobilestylegan"), forced=True)  # other layers
+    generator = loaded()
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    check_device(generator, forced=True)
+    assert len(asked) == 3
+    assert len(json.loads(cache_file().read_text())) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, "values"])
+def test_a_damaged_file_is_written_anew(content, asked, monkeypatch):
+    check_device(loaded(), forced=True)
+    whole = cache_file().read_bytes()
+    for damaged in (content,) if content != "values" else ("3", '["unheard of"]', '"layers"', "[[]]", "null"):
+        text = json.dumps({name: json.loads(damaged) for name in json.loads(whole)}) if content == "values" else content
+        cache_file().write_bytes(text.encode() if isinstance(text, str) else text)
+        monkeypatch.setattr(device_check, "_known", {})
+        before = len(asked)
+        check_device(loaded(), forced=True)
+        assert len(asked) == before + 1
+        assert cache_file().read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(asked, monkeypatch, tmp_path, caplog):
+    (tmp_path / "comfyui-pulse").write_text("not a folder")
+    check_device(loaded(), forced=True)
+    check_device(loaded(), forced=True)
+    assert len(asked) == 1
+    monkeypatch.setattr(device_check, "_known", {})
+    check_device(loaded(), forced=True)
+    assert len(asked) == 2
+    assert not caplog.records
+
+
+def test_mps_never_has_strides():
+    assert not optimizations.uses("channels_last", torch.device("mps:0"))
+    assert optimizations.uses("layers", torch.device("mps:0"))
+    assert optimizations.memory_format(torch.device("mps")) == torch.contiguous_format

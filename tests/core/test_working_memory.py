@@ -1,0 +1,50 @@
+"""What a step is said to take, against what it takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from zoo import ZOO
+
+from bench.speed.shapes import build
+from pulse_core.loading import generator_from
+from pulse_core.working_memory import Alive, _without_numbers, drawing_memory, search_memory
+
+MB = 2**20
+
+# (images, MB): the peak of torch's memory besides the weights, of two published steps on an H200 with torch 2.11
+MEASURED = {"stylegan1-1024": ((1, 633), (4, 2334)), "stylegan2-1024": ((1, 1081), (4, 4307))}
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_the_estimate_is_enough_and_not_half_too_much(case):
+    generator = build(case)
+    for images, peak in MEASURED[case]:
+        assert peak < search_memory(generator, images) / MB < 1.5 * peak
+    assert drawing_memory(generator) < 0.6 * search_memory(generator, 1)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_family_can_be_estimated_and_is_left_as_it_was(name):
+    animal = ZOO[name]()
+    generator = generator_from(animal.tensors, animal.facts, name=name)
+    before = {key: value.clone() for key, value in generator.state_dict().items()}
+    one, three = search_memory(generator, 1), search_memory(generator, 3)
+    assert 0 < drawing_memory(generator) < one < three < 4 * one
+    after = generator.state_dict()
+    assert all(torch.equal(after[key], value) and not after[key].is_meta for key, value in before.items())
+
+
+def test_a_network_without_numbers_shares_nothing(tiny):
+    empty = _without_numbers(tiny.synthesis)
+    assert all(tensor.is_meta for tensor in (*empty.parameters(), *empty.buffers()))
+    assert {len(list(network.parameters())) for network in (empty, tiny.synthesis)} == {len(list(empty.parameters()))}
+
+
+def test_what_is_freed_is_not_counted():
+    with Alive() as alive:
+        for _ in range(3):
+            first = torch.empty(1000, device="meta")
+            second = first.view(10, 100) + 1
+            del first, second
+    assert (alive.now, alive.most) == (0, 8000)
