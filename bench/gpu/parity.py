@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[SearchConfig, bool, tuple[str, ...]]] = {
     "full, TF32": (PUBLISHED, True, ()),
     "low": (replace(RECOMMENDED, init="prior"), False, ("half",)),
     "low, TF32": (replace(RECOMMENDED, init="prior"), True, ("half",)),
-    "low, 16 bit": (replace(RECOMMENDED, init="prior"), True, ()),
+    "low, 16 bit": (replace(RECOMMENDED, init="prior"), False, ()),
 }
 
 

@@ -22,7 +22,7 @@ STEPS = """A step of the published settings, with its gradient (full), and a low
 is a loop with one wait at its end, divided by its steps. "Without" leaves one optimization out; off: `channels_last`,
 `graphs`, `kernels`, `half` and `layers`. A search leaves TF32 off; the plain loop and the published code are compared
 with as torch starts, with it. MB is the peak of torch's memory. Floor: what the convolutions and matrix products would
-take at the peaks above, each bound by its arithmetic or its memory, as a share of the step."""
+take at the peaks above, each bound by its arithmetic or its memory, as a share of the step; in 16 bits: of these."""
 
 
 def report(facts: Row, rows: list[Row]) -> str:
@@ -73,10 +73,11 @@ def _steps(rows: list[Row]) -> str:
         memory = [_number(row, name, ".0f") for name in ("full_mb", "low_mb")]
         name = f"{row['row']}, TF32" if row["tf32"] else row["row"]
         name += "".join(f" ({each} failed, and is not used)" for each in row.get("not used", ()))
-        return [row["case"], str(row["batch"]), name, *numbers, *memory, _share(row, "full"), _share(row, "low")]
+        memory += [_share(row, "full"), _share(row, "low"), _number(row, "low_in_16_bits", ".0%")]
+        return [row["case"], str(row["batch"]), name, *numbers, *memory]
 
     names = ["generator", "B", "what", "full ms", "low ms", "search step ms", "full: faster than plain"]
-    names += ["than published", "full MB", "low MB", "full: floor", "low: floor"]
+    names += ["than published", "full MB", "low MB", "full: floor", "low: floor", "low: in 16 bits"]
     return table("Steps on a card", names, [line(row) for row in known], STEPS, level=3)
 
 

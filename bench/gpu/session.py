@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def main(device: str | None, *, quick: bool, json: Path | None, reference: Path 
 def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Part] = PARTS) -> Notebook:
     """One part after the other; the tables are written after each."""
     notes = Notebook(plan.device, json, plan.minutes)
-    for part in parts:
-        part(plan, notes)
-        if results is not None:
-            sections.write(results, sections={sections.CARD: report(notes.facts, notes.rows)})
+    gc.freeze()  # room is made often, and all of torch would be looked through each time
+    try:
+        for part in parts:
+            part(plan, notes)
+            if results is not None:
+                sections.write(results, sections={sections.CARD: report(notes.facts, notes.rows)})
+    finally:
+        gc.unfreeze()
     return notes

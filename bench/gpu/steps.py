@@ -91,6 +91,8 @@ def _floors(ours: Ours, on: bool, peaks: Row) -> Row:
     counts = counted(ours)
     facts: Row = {f"{name} gflop": count.flops / 1e9 for name, count in counts.items()}
     facts |= {f"{name} gb": sum(op.moved for op in count.products) / 1e9 for name, count in counts.items()}
+    low = [op for name in ("low", "low twice") for op in counts[name].products]
+    facts["low_in_16_bits"] = fmean(op.width == 2 for op in low)
     if "failed" in peaks:
         return facts
     known = (peaks["tf32" if on else "float32"], peaks["copy"], peaks["float16"])
