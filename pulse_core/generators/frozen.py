@@ -21,6 +21,7 @@ from torch import Tensor
 from ..optimizations import memory_format, uses
 from . import fused
 from .base import as_read, channels_last
+from .derived import once
 
 Size = tuple[int, int]
 _SLAB = 2**20  # numbers
@@ -53,9 +54,13 @@ class Filter:
         height, width = self.weight.shape[-2:]
         if self.depthwise:  # turned round: the general way takes a CPU up to eight times as long,
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
-            return F.conv2d(grad, as_read(self.weight.flip(2, 3)), None, 1, around, groups=len(self.weight))
+            turned = once("turned", [self.weight], lambda: self.weight.flip(2, 3))
+            return F.conv2d(grad, as_read(turned), None, 1, around, groups=len(self.weight))
         if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
-            return F.conv2d(grad, as_read(self.weight.transpose(0, 1)))
+            turned = as_read(self.weight.transpose(0, 1))
+            if grad.device.type != "cpu":  # which would copy it at each step
+                turned = once("transposed", [self.weight], turned.contiguous)
+            return F.conv2d(grad, turned)
         shape = (len(grad), self.weight.shape[1], *size)
         # of the input only the shape counts, but one that is not laid out like the gradient would be copied
         like = (
@@ -145,6 +150,13 @@ class Layer:
 
         There a depthwise filter is one factor a channel, and goes into the weights of its neighbour.
         """
+        if not self.filters:
+            return replace(self, strength=None)
+        name = f"flat {[(each.up, each.depthwise) for each in self.filters]}"
+        filters = once(name, [each.weight for each in self.filters], self._flat_filters)
+        return replace(self, filters=filters, strength=None)
+
+    def _flat_filters(self) -> list[Filter]:
         filters: list[Filter] = []
         factors: Tensor | None = None
         for each in (one.flat() for one in self.filters):
@@ -158,7 +170,7 @@ class Layer:
                 factors = own if factors is None else own * factors
         if factors is not None:  # there was no neighbour
             filters.append(Filter(factors.view(-1, 1, 1, 1), depthwise=True))
-        return replace(self, filters=filters, strength=None)
+        return filters
 
     def low(self) -> Layer:
         """Only the first quarter of its output channels: the averages of an inverse Haar's squares."""
@@ -287,7 +299,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     rows = max(1, _SLAB // a[:, :, 0].numel()) if a.device.type == "cpu" else a.shape[2]
     slabs = zip(a.split(rows, 2), b.split(rows, 2), strict=True)
     dtype = torch.promote_types(a.dtype, torch.float32)
-    return torch.stack([(one * other).sum((2, 3), keepdim=True, dtype=dtype) for one, other in slabs]).sum(0)
+    sums = [(one * other).sum((2, 3), keepdim=True, dtype=dtype) for one, other in slabs]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
 
 def _size(x: Tensor) -> Size:

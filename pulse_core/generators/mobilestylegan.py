@@ -98,8 +98,9 @@ class Affine(nn.Module):
         order = band_order(self.bias.numel() // 4)
         self.weight, self.bias = nn.Parameter(self.weight[order] / 2), nn.Parameter(self.bias[order] / 2)
 
-    def forward(self, w: Tensor) -> Tensor:
-        return F.linear(w, self.weight, self.bias)[:, :, None, None]
+    def forward(self, w: Tensor, count: int | None = None) -> Tensor:
+        """Of the first channels alone, if that is asked for."""
+        return F.linear(w, self.weight[:count], self.bias[:count])[:, :, None, None]
 
 
 class StyledConv(nn.Module):
@@ -135,8 +136,8 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False, low: bool = False) -> Tensor:
         """flat: on averages. low: only the channels that a flat block reads, the averages of its inverse Haar."""
         layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
-        layer = layer.low() if low else layer
-        return (layer.flat() if flat else layer)(x, noise, self.affine(w))
+        layer = layer.flat() if flat else layer
+        return (layer.low() if low else layer)(x, noise, self.affine(w))
 
 
 class Block(nn.Module):
@@ -162,12 +163,11 @@ class Block(nn.Module):
 
         x: a flat block takes all bands, or those alone that it reads.
         """
-        style = self.up(ws[0])
         if flat:
             seen = self.conv0.in_channels
-            x = Layer((), overwrites=True)(x[:, :seen], style=style[:, :seen])
+            x = Layer((), overwrites=True)(x[:, :seen], style=self.up(ws[0], seen))
         else:
-            x = inverse_haar(x, style)
+            x = inverse_haar(x, self.up(ws[0]))
         x = self.conv0(x, ws[0], noise[0], flat)
         return self.conv1(x, ws[1], noise[1], flat, low)
 
