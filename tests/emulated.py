@@ -16,7 +16,6 @@ from pulse_core.kernels.launch import SOURCE, TYPES, Grid, Work
 
 HERE = Path(__file__).resolve().parent
 COMPILER = shutil.which("g++")
-PROCESSORS = 2  # few, so that small features are cut into slabs that a thread works on for a while
 
 
 @cache
@@ -31,8 +30,11 @@ def library(dtype: torch.dtype, folder: Path) -> Any:
     return loaded
 
 
-def emulated(dtype: torch.dtype, folder: Path) -> Kernels:
-    """Kernels for features on the CPU. launched: the names of all that were launched."""
+def emulated(dtype: torch.dtype, folder: Path, processors: int = 2) -> Kernels:
+    """Kernels for features on the CPU; their attribute launched has the names of all that were launched.
+
+    processors: few, so that small features give each thread something to do; many cut them into slabs.
+    """
     run = library(dtype, folder).run
 
     def launch(name: str, grid: Grid, block: tuple[int, int], work: Work) -> None:
@@ -43,6 +45,6 @@ def emulated(dtype: torch.dtype, folder: Path) -> Kernels:
             raise KeyError(name)
 
     launched: list[str] = []
-    kernels = Kernels(launch, PROCESSORS)
+    kernels = Kernels(launch, processors)
     object.__setattr__(kernels, "launched", launched)
     return kernels

@@ -22,6 +22,12 @@ from ..files import whole_file
 Grid = tuple[int, int, int]
 SOURCE = Path(__file__).with_name("features.cu")
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # TYPE in the source
+_WIDE_TOO = ("epilogue", "epilogue_back", "style_back")  # for contiguous features
+NAMES = (  # of all kernels
+    *(f"{name}{end}" for name in _WIDE_TOO for end in ("_last_wide", "_last", "_wide", "_one")),
+    *(f"{name}{end}" for name in ("noise_back", "haar", "haar_back") for end in ("_last_wide", "_last", "_one")),
+    "finish",
+)
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 _POINTERS = ("out", "grad", "x", "factor", "noise", "strength", "bias", "result", "partial")
 _COUNTS = ("images", "channels", "units", "span", "noise_step", "strength_step", "width")

@@ -1,0 +1,64 @@
+"""Registers and spills of the fused kernels on each architecture, as nvcc compiles them: `python -m bench.kernels`.
+
+It needs no GPU, but an nvcc (of CUDA 13 for all of ARCHITECTURES; those that it does not know are left out).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pulse_core.kernels.launch import NAMES, SOURCE, TYPES, body
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+_USED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers", re.DOTALL)
+
+
+def known() -> list[int]:
+    """Those of ARCHITECTURES that nvcc compiles for."""
+    listed = subprocess.run(["nvcc", "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    return [each for each in ARCHITECTURES if f"compute_{each}\n" in f"{listed}\n"]
+
+
+def used(name: str, kind: int, architectures: list[int]) -> dict[int, tuple[int, int]]:
+    """Registers and bytes spilled, by architecture."""
+    codes = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures]
+    chosen = f"#define TYPE {kind}\n#define NAME {name}\n#define BODY {body(name)}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernels.cu"
+        source.write_text(chosen + SOURCE.read_text(encoding="utf-8"), encoding="utf-8")
+        command = ["nvcc", *codes, "-Xptxas", "-v", "-fatbin", "-o", str(source.with_suffix(".fatbin")), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} does not compile:\n{done.stderr}")
+    found = {}
+    for part in done.stderr.split("Compiling entry function")[1:]:
+        architecture, numbers = re.search(r"for 'sm_(\d+)'", part), _USED.search(part)
+        assert architecture is not None
+        assert numbers is not None, part
+        found[int(architecture[1])] = int(numbers[3]), int(numbers[1]) + int(numbers[2])
+    return found
+
+
+def main() -> None:
+    """Prints a table: registers, and the bytes that a thread spills where there are any."""
+    if shutil.which("nvcc") is None:
+        sys.exit("There is no nvcc on the PATH.")
+    architectures = known()
+    print("| kernel | type | " + " | ".join(f"sm_{each}" for each in architectures) + " |")
+    print("| --- | --- |" + " ---: |" * len(architectures))
+    for name in NAMES:
+        for dtype, kind in TYPES.items():
+            found = used(name, kind, architectures)
+            cells = [
+                f"{found[each][0]}" + (f" (spills {found[each][1]})" * bool(found[each][1])) for each in architectures
+            ]
+            print(f"| {name} | {str(dtype).removeprefix('torch.')} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

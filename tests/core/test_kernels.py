@@ -1,0 +1,297 @@
+"""The fused kernels: their CUDA source, run on the CPU (emulated.py), against plain torch; and what chooses them."""
+
+from __future__ import annotations
+
+import logging
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from emulated import COMPILER, emulated
+from torch import Tensor
+from zoo import ZOO
+
+from pulse_core import kernels, optimizations
+from pulse_core.generators.frozen import Filter, Layer
+from pulse_core.generators.mobilestylegan import inverse_haar
+from pulse_core.kernels import Epilogue, launch
+from pulse_core.loading import generator_from
+
+FLOAT, HALF, BFLOAT = torch.float32, torch.float16, torch.bfloat16
+ERROR = {FLOAT: 1e-6, HALF: 1e-3, BFLOAT: 8e-3}  # relative, of the root mean square
+LAST, PLAIN = torch.channels_last, torch.contiguous_format
+SIZES = [(8, 4, 4), (3, 5, 7), (32, 6, 4), (16, 9, 8), (20, 3, 50)]  # 16-byte pieces along channels, pixels, or neither
+LIMIT = 1.5
+
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no g++")
+if COMPILER is None:
+    pytestmark = needs_compiler
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kernels")
+    return lambda dtype, processors=2: emulated(dtype, folder, processors)
+
+
+@pytest.fixture
+def plugged_in(made, monkeypatch):
+    """Layers on the CPU use the kernels. Returns the names of those that were launched."""
+    known = {dtype: made(dtype) for dtype in ERROR}
+
+    def of(x: Tensor) -> kernels.Kernels | None:
+        fits = x.dtype in known and kernels._is_laid_out(x) and optimizations.uses("kernels")
+        return known[x.dtype] if fits else None
+
+    monkeypatch.setattr(kernels, "of", of)
+    return known[FLOAT].launched
+
+
+def drawn(*shape, dtype=FLOAT, layout=PLAIN, seed=0) -> Tensor:
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return tensor.contiguous(memory_format=layout) if len(shape) == 4 else tensor
+
+
+def same(ours: Tensor | None, theirs: Tensor, dtype: torch.dtype, times: float = 1) -> None:
+    assert ours is not None
+    assert ours.shape == theirs.shape
+    off = (ours.double() - theirs.double()).norm() / theirs.double().norm().clamp(min=1e-30)
+    assert off <= times * ERROR[dtype], float(off)
+
+
+def formula(x: Tensor, what: Epilogue) -> Tensor:
+    x = x if what.factor is None else x * what.factor.double()
+    x = x if what.noise is None else x + what.noise.double() * what.strength.double()
+    x = x if what.bias is None else x + what.bias.double()[:, None, None]
+    x = F.leaky_relu(x, what.slope)
+    return x if what.limit is None else x.clamp(-what.limit, what.limit)
+
+
+def epilogues(images: int, size: tuple[int, int, int], dtype: torch.dtype):
+    """Each combination of parts once, other choices in turn."""
+    channels, height, width = size
+    for index, parts in enumerate(product((False, True), repeat=5)):
+        factor, noise, bias, leaky, limited = parts
+        small = FLOAT if index % 3 else dtype
+        maps, strengths = images if index % 2 else 1, (1, channels, 1, 1) if index % 4 < 2 else ()
+        yield Epilogue(
+            drawn(images, channels, 1, 1, dtype=small, seed=1).abs() + 0.5 if factor else None,
+            drawn(maps, 1, height, width, dtype=small, seed=2) if noise else None,
+            drawn(*strengths, dtype=small, seed=3) if noise else None,
+            drawn(channels, dtype=small, seed=4) if bias else None,
+            0.2 if leaky else 1.0,
+            LIMIT if limited else None,
+        )
+
+
+@pytest.mark.parametrize("dtype", ERROR, ids=str)
+@pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
+@pytest.mark.parametrize("size", SIZES[:4], ids=str)
+def test_an_epilogue_is_its_formula_and_so_are_its_gradients(size, layout, dtype, made):
+    own, images = made(dtype), 2
+    for what in epilogues(images, size, dtype):
+        x = drawn(images, *size, dtype=dtype, layout=layout)
+        leaves = {"x": x.double().requires_grad_()}
+        for name in ("factor", "noise"):
+            if (given := getattr(what, name)) is not None:
+                leaves[name] = given.double().requires_grad_()
+        y = formula(leaves["x"], what._replace(**{name: leaves[name] for name in leaves if name != "x"}))
+        same(own.epilogue(x, what), y.detach(), dtype)
+        # where rounding decides whether the limit is reached, there is no gradient
+        grad = drawn(images, *size, dtype=dtype, seed=5).where((y.abs() - LIMIT).abs() > 0.02, 0)
+        grad = grad.contiguous(memory_format=layout)
+        theirs = dict(zip(leaves, torch.autograd.grad((y * grad.double()).sum(), leaves.values()), strict=True))
+        result = y.detach().to(dtype).contiguous(memory_format=layout)
+        for_x, for_factor = own.epilogue_back(grad, result, what, wants_factor="factor" in leaves, in_place=False)
+        same(for_x, theirs["x"], dtype)
+        if "factor" in leaves:
+            same(for_factor, theirs["factor"], dtype, 3)
+        if "noise" in leaves:
+            same(own.noise_back(for_x, what), theirs["noise"], dtype, 3)
+
+
+@pytest.mark.parametrize("dtype", ERROR, ids=str)
+@pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("small", [FLOAT, None], ids=["styles in float32", "styles alike"])
+def test_a_style_and_a_haar_transform_have_their_gradients(size, layout, dtype, small, made):
+    own, images = made(dtype), 2
+    x, grad = (drawn(images, *size, dtype=dtype, layout=layout, seed=seed) for seed in (0, 1))
+    style = drawn(images, size[0], 1, 1, dtype=small or dtype, seed=2)
+    for_x, for_style = own.style_back(grad, x, style, wants_x=True, in_place=False)
+    same(for_x, grad.double() * style.double(), dtype)
+    same(for_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
+    assert for_style.dtype == style.dtype
+    if size[0] % 4:
+        return
+    leaves = [each.double().requires_grad_() for each in (x, style)]
+    image = inverse_haar(*leaves)  # float64, which is left to plain torch
+    same(own.haar(x, style), image.detach(), dtype)
+    same(own.haar(x, None), inverse_haar(x.double()), dtype)
+    for other in (LAST, PLAIN):
+        grad = drawn(*image.shape, dtype=dtype, layout=other, seed=3)
+        theirs = torch.autograd.grad((image * grad.double()).sum(), leaves, retain_graph=True)
+        ours = own.haar_back(grad, x, style)
+        same(ours[0], theirs[0], dtype)
+        same(ours[1], theirs[1], dtype)
+        same(own.haar_back(grad, torch.empty_like(x), None)[0] * style, theirs[0], dtype, 2)
+
+
+def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
+    monkeypatch.setattr(kernels, "_FEW", 16)
+    monkeypatch.setattr(kernels, "_LEAST", 1)
+    for dtype, layout in product(ERROR, (LAST, PLAIN)):
+        own, size = made(dtype, 16), (1, 8, 64, 72)
+        x, grad = (drawn(*size, dtype=dtype, layout=layout, seed=seed) for seed in (0, 1))
+        what = Epilogue(drawn(1, 8, 1, 1, seed=2).abs() + 0.5, None, None, drawn(8, seed=3))
+        _, for_style = own.style_back(grad, x, what.factor, wants_x=False, in_place=False)
+        same(for_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
+        y = formula(x.double(), what).to(dtype)
+        _, for_factor = own.epilogue_back(grad, y, what, wants_factor=True, in_place=False)
+        same(for_factor, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 5)
+        _, for_bands = own.haar_back(own.haar(grad, None), x, what.factor)
+        same(for_bands, 4 * (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 3)
+        assert own.launched.count("finish") == 3
+
+
+def test_in_place_is_in_the_memory_that_was_given(made):
+    own = made(FLOAT)
+    x, style = drawn(1, 8, 4, 4, layout=LAST), drawn(1, 8, 1, 1, seed=1)
+    expected = x * style
+    grad = x.clone()
+    for_x, _ = own.style_back(grad, drawn(1, 8, 4, 4, layout=LAST), style, wants_x=True, in_place=True)
+    assert for_x.data_ptr() == grad.data_ptr()
+    torch.testing.assert_close(grad, expected)
+    assert own.epilogue(x, Epilogue(style), in_place=True).data_ptr() == x.data_ptr()
+    torch.testing.assert_close(x, expected)
+
+
+CHAINS = {
+    "3x3": (Filter(drawn(8, 4, 3, 3), (1, 1)),),
+    "up and blur": (Filter(drawn(4, 8, 3, 3), up=True), Filter(drawn(1, 1, 4, 4).repeat(8, 1, 1, 1), (1, 1), True)),
+    "separable": (Filter(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Filter(drawn(8, 4, 1, 1))),
+    "none": (),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
+@pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
+@pytest.mark.parametrize("parts", ["all", "no style", "bare"])
+def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts, plugged_in):
+    filters, channels = CHAINS[chain], 8 if CHAINS[chain] else 4
+    bare = parts == "bare"
+    bias, strength = (None, None) if bare else (drawn(channels, seed=1), drawn(1, channels, 1, 1, seed=2))
+    layer = Layer(filters, bias, strength, 1.0 if bare else 0.2, None if bare else 9.0, overwrites=not bare)
+    x = drawn(images, 4, side, side, layout=layout, seed=3)
+    height = layer(x).shape[2]
+    noise = None if bare else drawn(images, 1, height, height, seed=4)
+    style = drawn(images, 4, 1, 1, seed=5) if parts == "all" else None
+    demod = None if bare or chain == "none" or chain == "separable" else drawn(images, channels, 1, 1, seed=6).abs()
+    leaves = [each.requires_grad_() for each in (x, noise, style, demod) if each is not None]
+    found = []
+    for without in ((), ("kernels",), ("layers",)):
+        with optimizations.without(*without):
+            y = layer(x, noise, style, demod)
+            found.append((y, *torch.autograd.grad((y * drawn(*y.shape, seed=7)).sum(), leaves)))
+    for ours, plain, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert plugged_in or bare
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet"])
+def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
+    animal = ZOO[name]()
+    generator = generator_from(animal.tensors, animal.facts, name=name)
+    ws = drawn(images, generator.num_ws, generator.w_dim).requires_grad_()
+    noise = [drawn(images, 1, *shape, seed=1).requires_grad_() for shape in generator.noise_shapes]
+    for side in (8, generator.img_resolution):
+        found = []
+        for without in ((), ("kernels",)):
+            with optimizations.without(*without):
+                image = generator.synthesis.render_coarse(ws, noise, side)
+                weight = drawn(*image.shape, seed=2)
+                gradients = torch.autograd.grad((image * weight).sum(), [ws, *noise], allow_unused=True)
+                found.append([image, *(each for each in gradients if each is not None)])
+        for ours, theirs in zip(*found, strict=True):
+            same(ours, theirs, FLOAT, 20)
+    assert {each.split("_")[0] for each in plugged_in} >= {"epilogue", "noise"}
+
+
+@pytest.mark.parametrize("dtype", [HALF, BFLOAT], ids=str)
+def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
+    animal = ZOO["mobilestylegan"]()
+    synthesis = generator_from(animal.tensors, animal.facts, name="tiny").synthesis
+    ws = drawn(2, synthesis.num_ws, synthesis.w_dim, seed=1).requires_grad_()
+    noise = [drawn(1, 1, *shape, seed=2).requires_grad_() for shape in synthesis.noise_shapes]
+    small, found = synthesis.in_features_of(dtype), []
+    for network, without in ((synthesis, ()), (small, ()), (small, ("kernels",))):
+        with optimizations.without(*without):
+            image = network.render_coarse(ws, noise, 32)
+            weight = drawn(*image.shape, seed=3).to(image.dtype)
+            found.append((image, *torch.autograd.grad((image * weight).sum(), [ws, *noise])))
+    assert found[1][0].dtype == dtype
+    off = [
+        sum(
+            float((near - exact).detach().norm() / exact.detach().norm())
+            for near, exact in zip(each, found[0], strict=True)
+        )
+        for each in found[1:]
+    ]
+    assert off[0] <= 1.25 * off[1]
+
+
+def test_the_gradient_that_another_summand_gets_is_left_alone(plugged_in):
+    x, style, other = drawn(1, 4, 8, 8).requires_grad_(), drawn(1, 4, 1, 1, seed=1), drawn(1, 4, 8, 8).requires_grad_()
+    weight = drawn(1, 4, 8, 8, seed=3)
+    y = Layer((), drawn(4), slope=0.2)(x, style=style)
+    _, for_other = torch.autograd.grad(((y + other) * weight).sum(), (x, other))
+    torch.testing.assert_close(for_other, weight)
+    assert plugged_in
+
+
+def test_plain_torch_does_what_the_kernels_do_not_know():
+    for x in (drawn(1, 8, 4, 4), drawn(1, 8, 4, 4).double(), drawn(1, 8, 4, 4, layout=LAST).half()):
+        assert kernels.of(x) is None  # on the CPU
+    assert not kernels._is_laid_out(drawn(2, 8, 4, 4)[:, :4])
+    assert not kernels._is_laid_out(drawn(1, 8, 4, 4).expand(2, -1, -1, -1))
+    assert not kernels._is_laid_out(drawn(0, 8, 4, 4))
+
+
+@pytest.mark.parametrize("error", [OSError("no NVRTC"), RuntimeError("it does not compile"), AttributeError("old")])
+def test_without_a_compiler_it_is_said_once_and_plain_torch_works(error, monkeypatch, caplog):
+    def fails(*_):
+        raise error
+
+    class OnCuda:
+        device, dtype = torch.device("cuda:0"), FLOAT
+
+    monkeypatch.setattr(kernels, "Program", fails)
+    monkeypatch.setattr(kernels, "_made", {})
+    monkeypatch.setattr(kernels, "_is_laid_out", lambda _: True)
+    with caplog.at_level(logging.WARNING):
+        assert [kernels.of(OnCuda()) for _ in range(3)] == [None] * 3
+    assert len(caplog.records) == 1
+    assert str(error) in caplog.text
+    with optimizations.without("kernels"):
+        assert kernels.of(OnCuda()) is None
+
+
+def test_compiled_code_is_kept_and_only_for_the_same_source_and_options(tmp_path, monkeypatch):
+    compiled = []
+
+    class NVRTC:
+        nvrtcVersion = staticmethod(lambda *_: 0)
+
+    monkeypatch.setenv("PYTORCH_KERNEL_CACHE_PATH", str(tmp_path / "kept"))
+    monkeypatch.setattr(launch, "_nvrtc", NVRTC)
+    monkeypatch.setattr(launch, "_compile", lambda _, source, options: compiled.append(options) or b"code")
+    for options in (["-DTYPE=0"], ["-DTYPE=0"], ["-DTYPE=1"]):
+        assert launch._compiled("epilogue_last_wide", options) == b"code"
+    assert [each[-1] for each in compiled] == ["-DBODY=epilogue<true,WIDE>"] * 2
+    monkeypatch.setenv("PYTORCH_KERNEL_CACHE_PATH", "/proc/nowhere")
+    assert launch._compiled("finish", []) == b"code"  # a folder that cannot be written costs time alone
