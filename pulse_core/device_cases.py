@@ -40,7 +40,7 @@ class Draw:
         """A tensor without gradient; [B, C, H, W] as weights lie in memory."""
         drawn = (torch.randn(shape, generator=self._random, dtype=torch.float64) * scale).to(self.dtype)
         if drawn.ndim == 4:
-            drawn = drawn.contiguous(memory_format=memory_format(self.device))
+            drawn = drawn.contiguous(memory_format=memory_format(drawn))
         return drawn.to(self.device)
 
     def weight(self, *shape: int) -> Tensor:

@@ -27,7 +27,7 @@ from .devices import exact_convolutions, is_out_of_memory
 from .errors import SettingError
 from .files import whole_file
 from .generators import Generator
-from .optimizations import distrust, uses, without
+from .optimizations import distrust, memory_format, uses, without
 
 DOUBTED = ("kernels", "channels_last", "layers")  # optimizations that may be what is wrong, the likeliest first
 TOLERANCE = 1e-3  # of the largest number of a result; float32 has 1e-5, TF32 1e-3, what is wrong 1
@@ -64,13 +64,11 @@ def check_device(generator: Generator, *, forced: bool = False) -> None:
 
 
 def lay_out(generator: Generator) -> None:
-    """Lays out weights anew, in place, where channels_last is left out on their device; they were built on the CPU."""
-    if uses("channels_last", next(generator.synthesis.parameters()).device):
-        return
+    """Lays out the weights anew, in place, as their device wants them; they were built on the CPU."""
     with torch.inference_mode(False):
         for tensor in (*generator.parameters(), *generator.buffers()):
-            if not tensor.is_contiguous():
-                tensor.data = tensor.data.contiguous()
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.contiguous(memory_format=memory_format(tensor))
 
 
 def _found_wrong(device: torch.device, cases: Sequence[Case]) -> tuple[str, ...] | None:

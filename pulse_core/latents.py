@@ -36,7 +36,11 @@ def draw_latent(generator: torch.Generator, space: str, num_ws: int, w_dim: int)
 
 def draw_noise(generator: torch.Generator, shapes: Sequence[tuple[int, int]], zero: Container[int]) -> list[Tensor]:
     """One standard normal map [1, H, W] a layer, those whose number is in `zero` all zero."""
-    maps = [torch.randn(1, *shape, generator=generator) for shape in shapes]
+    drawn = max((index for index in range(len(shapes)) if index not in zero), default=-1)  # nothing follows: not drawn
+    maps = [
+        torch.randn(1, *shape, generator=generator) if index <= drawn else torch.zeros(1, *shape)
+        for index, shape in enumerate(shapes)
+    ]
     return [torch.zeros_like(noise) if index in zero else noise for index, noise in enumerate(maps)]
 
 

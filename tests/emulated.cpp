@@ -12,6 +12,9 @@ struct Three {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
 static Three threadIdx, blockIdx, blockDim, gridDim;
 static ucontext_t scheduler;
 static std::vector<ucontext_t> fibres;
@@ -81,6 +84,8 @@ static const Named KERNELS[] = {
     LAYOUTS(epilogue), {"epilogue_wide", epilogue<false, WIDE>}, LAYOUTS(epilogue_back),
     {"epilogue_back_wide", epilogue_back<false, WIDE>}, LAYOUTS(style_back), {"style_back_wide", style_back<false, WIDE>},
     LAYOUTS(noise_back), LAYOUTS(haar), LAYOUTS(haar_back), {"finish", finish_sums},
+    {"depthwise_3_wide", depthwise<3, 4>}, {"depthwise_3_one", depthwise<3, 1>},
+    {"depthwise_4_wide", depthwise<4, 4>}, {"depthwise_4_one", depthwise<4, 1>},
 };
 
 extern "C" int size_of_work() { return sizeof(Work); }

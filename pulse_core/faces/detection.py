@@ -89,7 +89,7 @@ def _stripes(image: Tensor) -> Iterator[tuple[int, Tensor]]:
     rows = max(_CELL, _STRIPE // width // _STRIDE * _STRIDE)
     for top in range(0, height - _CELL + 1, rows):
         stripe = image[..., top : top + rows + _CELL - _STRIDE, :]
-        yield top, stripe.contiguous(memory_format=memory_format(stripe.device))
+        yield top, stripe.contiguous(memory_format=memory_format(stripe))
 
 
 def _candidates(scores: Tensor, offsets: Tensor, top: int) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ class Pyramid:
                 return
             # at least a pixel of the level for each of the sampling points, of which there are 2 * side
             levels = torch.tensor([self._level(reach / side) for reach in across.norm(dim=1).tolist()])
-            crops = centre.new_empty(len(centre), 3, side, side).contiguous(memory_format=memory_format(centre.device))
+            crops = centre.new_empty(len(centre), 3, side, side).contiguous(memory_format=memory_format(centre))
             for level in levels.unique().tolist():
                 chosen = (levels == level).to(centre.device)
                 crops[chosen] = self._sampled(level, centre[chosen], across[chosen], along[chosen], side)

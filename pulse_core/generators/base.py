@@ -123,6 +123,7 @@ class SynthesisNetwork(nn.Module):
             for name, each in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
                 if each.ndim == 4 or name == "kernel":
                     data = each.detach().to(dtype)
+                    data = channels_last(data) if data.ndim == 4 else data
                     setattr(part, name, nn.Parameter(data, False) if isinstance(each, nn.Parameter) else data)
         return other
 
@@ -240,7 +241,7 @@ class Generator(nn.Module):
 
 def channels_last(tensor: Tensor) -> Tensor:
     """[B, C, H, W] in the memory format of its device's features and weights: channels_last, or else contiguous."""
-    return tensor.contiguous(memory_format=memory_format(tensor.device))
+    return tensor.contiguous(memory_format=memory_format(tensor))
 
 
 def as_read(weight: Tensor) -> Tensor:

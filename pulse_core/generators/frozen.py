@@ -66,7 +66,7 @@ class Filter:
         like = (
             grad
             if grad.shape == shape
-            else torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=memory_format(grad.device))
+            else torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=memory_format(grad))
         )
         mask, ones = [True, False, False], [1, 1]
         gradient: Tensor = torch.ops.aten.convolution_backward(

@@ -76,7 +76,7 @@ class InverseHaar(torch.autograd.Function):
 
 def _empty_like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     shape = (x.shape[0], channels, height, width)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x.device))
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 def band_order(channels: int) -> Tensor:

@@ -25,7 +25,7 @@ GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the s
 MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
 NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph's 1e-8 comes as the setting norm_eps
 FIRST_SIDE = 4
-_ALONE = 2**22  # numbers of one image's features
+_LARGE = 128**2  # pixels
 FUSED_FROM = 128  # from this (shorter) side on, upsampling and convolution were one transposed convolution
 
 
@@ -37,17 +37,20 @@ def equalised(weight: Tensor, gain: float) -> Tensor:
 def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Instance norm with a style (AdaIN, eq. 1 of the paper): x [B, C, H, W], scale and shift [B, C].
 
-    Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations. A
-    batch is normalised at once, but where one image is work enough for the device: on a CPU, whose cache holds no
-    more (3 to 5 times as fast, 2 threads), and from _ALONE numbers on (1.2 to 1.4 times, H200).
+    Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations, and
+    whose moments are float32 for 16-bit features. A CPU, whose cache holds no more than an image, takes the images of
+    a batch one after the other (3 to 5 times as fast). CUDA's kernels for large contiguous features are slow: there
+    the formula is used.
     """
     x = as_read(x)  # MPS gives wrong gradients of a channels_last one
-    if len(x) == 1:
-        return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=eps)
-    if x.device.type == "cpu" or x[0].numel() >= _ALONE or x.dtype.itemsize == 2:  # whose moments are float32
-        return torch.cat(
-            [normalised(*one, eps) for one in zip(x.split(1), scale.split(1), shift.split(1), strict=True)]
-        )
+    is_large = x.device.type == "cuda" and x.shape[2] * x.shape[3] >= _LARGE
+    one_by_one = x.dtype.itemsize == 2 or x.device.type == "cpu"
+    if one_by_one or (len(x) == 1 and not is_large):
+        images = [
+            F.batch_norm(image, None, None, *style, training=True, eps=eps)
+            for image, *style in zip(x.split(1), scale, shift, strict=True)
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
     y: Tensor = _Normalised.apply(x, scale[..., None, None], shift[..., None, None], eps)
     return y
 

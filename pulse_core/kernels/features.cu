@@ -67,20 +67,24 @@ DEVICE T stored(float x) {
 #define THREADS 256                 // of a block, at most
 
 // Operands that are small are float32 where their bit is set in `kinds`, else of the features' type.
-enum { FACTOR = 1, NOISE = 2, STRENGTH = 4, BIAS = 8, RESULT = 16 };
+enum { FACTOR = 1, NOISE = 2, STRENGTH = 4, BIAS = 8, RESULT = 16, WEIGHT = 32 };
 
 struct Work {  // the same fields, in this order, as in launch.py
     T *out;
     const T *grad, *x;
     const void *factor, *noise, *strength, *bias;  // factor [B, C]: the style or the demodulation
+    const void *weight;                            // of a depthwise filter [C, side, side]
     void *result;                                  // sums in one type or the other
     float *partial;                                // sums of each slab [slabs, ...], float32; null where there is one slab
     Count images, channels, units, span;
     Count noise_step;                  // from an image's noise to the next one's: 0 or the pixels
     Count strength_step;               // 0 for one number, 1 for one a channel
-    Count width;                       // of a band, or of the features of a depthwise filter
+    Count width, height;               // of a band; of what a depthwise filter gives
+    Count width_before, height_before; // of what it takes
+    Count left, top;                   // its padding
+    Count columns, across;             // that a block takes of what it gives; blocks beside each other
     Count strides[4];                  // of the image of a Haar transform: image, channel, row, column
-    int kinds;
+    int kinds, turned;                 // turned: the filter stands the other way round
     float slope, limit;                // limit < 0: none
 };
 
@@ -94,29 +98,33 @@ DEVICE void put(void *to, Count index, float x, const Work &w, int kind) {
         ((T *)to)[index] = stored(x);
 }
 
+template <int BYTES> struct Piece;  // what is read at once
+template <> struct Piece<16> {
+    typedef uint4 Whole;
+};
+template <> struct Piece<8> {
+    typedef uint2 Whole;
+};
+template <> struct Piece<4> {
+    typedef unsigned int Whole;
+};
+template <> struct Piece<2> {
+    typedef unsigned short Whole;
+};
+template <int V> union Several {
+    typename Piece<V * sizeof(T)>::Whole whole;
+    T each[V];
+};
+
 template <int V> DEVICE void load(const T *from, float (&x)[V]) {
-    if (V == 1) {
-        x[0] = number(*from);
-    } else {
-        union {
-            uint4 whole;
-            T each[WIDE];
-        } both;
-        both.whole = *(const uint4 *)from;
-        for (int k = 0; k < V; k++) x[k] = number(both.each[k]);
-    }
+    Several<V> several;
+    several.whole = *(const typename Piece<V * sizeof(T)>::Whole *)from;
+    for (int k = 0; k < V; k++) x[k] = number(several.each[k]);
 }
 template <int V> DEVICE void store(T *to, const float (&x)[V]) {
-    if (V == 1) {
-        *to = stored(x[0]);
-    } else {
-        union {
-            uint4 whole;
-            T each[WIDE];
-        } both;
-        for (int k = 0; k < V; k++) both.each[k] = stored(x[k]);
-        *(uint4 *)to = both.whole;
-    }
+    Several<V> several;
+    for (int k = 0; k < V; k++) several.each[k] = stored(x[k]);
+    *(typename Piece<V * sizeof(T)>::Whole *)to = several.whole;
 }
 
 // Where a thread works: its units are unit, unit + step, ... below end.
@@ -212,23 +220,36 @@ DEVICE void put_sums(const Work &w, const Place<LAST, V> &place, float (&sums)[V
 
 DEVICE float rounded(float x) { return number(stored(x)); }
 
-// out = limit(leaky(x * factor + noise * strength + bias)); out may be x.
+// limit(leaky(x * factor + noise * strength + bias)) for the V numbers of a thread.
+template <bool LAST, int V> struct Formula {
+    float factor[V], strength[V], bias[V], slope, limit;
+
+    DEVICE Formula(const Work &w, const Place<LAST, V> &place) {
+        slope = w.slope;
+        limit = w.limit < 0 ? -1 : rounded(w.limit);
+        place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
+        place.constants(w.strength, 0, w.strength_step, w, STRENGTH, 0, strength);
+        place.constants(w.bias, 0, 1, w, BIAS, 0, bias);
+    }
+    DEVICE void apply(const float (&noise)[V], float (&x)[V]) const {
+        for (int k = 0; k < V; k++) {
+            float y = x[k] * factor[k] + (noise[k] * strength[k] + bias[k]);
+            y = y > 0 ? y : y * slope;
+            if (limit >= 0) y = y > limit ? limit : y < -limit ? -limit : y;
+            x[k] = y;
+        }
+    }
+};
+
+// out = the formula of x; out may be x.
 template <bool LAST, int V> DEVICE void epilogue(const Work &w) {
     Place<LAST, V> place(w);
-    float factor[V], strength[V], bias[V], limit = w.limit < 0 ? -1 : rounded(w.limit);
-    place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
-    place.constants(w.strength, 0, w.strength_step, w, STRENGTH, 0, strength);
-    place.constants(w.bias, 0, 1, w, BIAS, 0, bias);
+    Formula<LAST, V> formula(w, place);
     for (Count unit = place.unit; unit < place.end; unit += place.step) {
         float x[V], noise[V];
         load(w.x + place.at(w, unit), x);
         place.noise(w, unit, noise);
-        for (int k = 0; k < V; k++) {
-            float y = x[k] * factor[k] + (noise[k] * strength[k] + bias[k]);
-            y = y > 0 ? y : y * w.slope;
-            if (limit >= 0) y = y > limit ? limit : y < -limit ? -limit : y;
-            x[k] = y;
-        }
+        formula.apply(noise, x);
         store(w.out + place.at(w, unit), x);
     }
 }
@@ -238,11 +259,9 @@ template <bool LAST, int V> DEVICE void epilogue(const Work &w) {
 // grad * x * factor = limited grad * result - rectified grad * (noise * strength + bias).
 template <bool LAST, int V> DEVICE void epilogue_back(const Work &w) {
     Place<LAST, V> place(w);
+    Formula<LAST, V> own(w, place);
     bool summed = w.result || w.partial;
-    float factor[V], strength[V], bias[V], sums[V], limit = w.limit < 0 ? -1 : rounded(w.limit);
-    place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
-    place.constants(w.strength, 0, w.strength_step, w, STRENGTH, 0, strength);
-    place.constants(w.bias, 0, 1, w, BIAS, 0, bias);
+    float sums[V];
     for (int k = 0; k < V; k++) sums[k] = 0;
     for (Count unit = place.unit; unit < place.end; unit += place.step) {
         float grad[V], y[V], noise[V];
@@ -250,10 +269,10 @@ template <bool LAST, int V> DEVICE void epilogue_back(const Work &w) {
         load(w.x + place.at(w, unit), y);
         if (summed) place.noise(w, unit, noise);
         for (int k = 0; k < V; k++) {
-            if (limit >= 0 && (y[k] >= limit || y[k] <= -limit)) grad[k] = 0;
-            float behind = y[k] > 0 ? grad[k] : grad[k] * w.slope;
-            if (summed) sums[k] += grad[k] * y[k] - behind * (noise[k] * strength[k] + bias[k]);
-            grad[k] = behind * factor[k];
+            if (own.limit >= 0 && (y[k] >= own.limit || y[k] <= -own.limit)) grad[k] = 0;
+            float behind = y[k] > 0 ? grad[k] : grad[k] * own.slope;
+            if (summed) sums[k] += grad[k] * y[k] - behind * (noise[k] * own.strength[k] + own.bias[k]);
+            grad[k] = behind * own.factor[k];
         }
         store(w.out + place.at(w, unit), grad);
     }
@@ -381,6 +400,60 @@ template <bool LAST, int V> DEVICE void haar_back(const Work &w) {
     }
     if (w.factor)
         for (int band = 0; band < 4; band++) put_sums(w, place, sums[band], false, 4, band);
+}
+
+// A depthwise filter of SIDE x SIDE taps over channels_last features x, and behind it the formula: -> out. Where there
+// are sums to give, grad are what the filter was applied to before: the sums over pixels of filtered x * grad.
+// A thread goes down one column, and keeps the rows that the next pixel needs, too. A block has `columns` columns, and
+// rows of threads below each other; each thread takes `span` pixels.
+template <int SIDE, int V> DEVICE void depthwise(const Work &w) {
+    Place<true, V> place(w);
+    Formula<true, V> formula(w, place);
+    bool summed = w.result || w.partial, inside = place.is_inside(w);
+    Count below = threadIdx.y / w.columns;
+    Count column = (blockIdx.x % w.across) * w.columns + threadIdx.y % w.columns;
+    Count row = ((blockIdx.x / w.across) * (blockDim.y / w.columns) + below) * w.span, end = row + w.span;
+    if (end > w.height) end = w.height;
+    if (!inside || column >= w.width) end = 0;
+    float taps[SIDE][SIDE][V], rows[SIDE][SIDE][V], sums[V];
+    for (int k = 0; k < V; k++) {
+        sums[k] = 0;
+        for (int tap = 0; tap < SIDE * SIDE; tap++)
+            taps[tap / SIDE][tap % SIDE][k] = !inside ? 0 : small(
+                w.weight, (place.channel + k) * SIDE * SIDE + (w.turned ? SIDE * SIDE - 1 - tap : tap), w, WEIGHT);
+    }
+    // rows -SIDE + 1 ... -1 fill what is kept, without giving anything
+    for (Count at = row - SIDE + 1; at < end && row < end; at++) {
+        Count y = at + SIDE - 1 - w.top;  // the row that comes new
+        for (int i = 0; i + 1 < SIDE; i++)
+            for (int j = 0; j < SIDE; j++)
+                for (int k = 0; k < V; k++) rows[i][j][k] = rows[i + 1][j][k];
+        for (int j = 0; j < SIDE; j++) {
+            Count x = column - w.left + j;
+            if (y >= 0 && y < w.height_before && x >= 0 && x < w.width_before)
+                load(w.x + ((place.image * w.height_before + y) * w.width_before + x) * w.channels + place.channel,
+                     rows[SIDE - 1][j]);
+            else
+                for (int k = 0; k < V; k++) rows[SIDE - 1][j][k] = 0;
+        }
+        if (at < row) continue;
+        float filtered[V], noise[V];
+        for (int k = 0; k < V; k++) {
+            filtered[k] = 0;
+            for (int tap = 0; tap < SIDE * SIDE; tap++)
+                filtered[k] += taps[tap / SIDE][tap % SIDE][k] * rows[tap / SIDE][tap % SIDE][k];
+        }
+        Count unit = at * w.width + column;
+        if (summed) {
+            float before[V];
+            load(w.grad + place.at(w, unit), before);
+            for (int k = 0; k < V; k++) sums[k] += filtered[k] * before[k];
+        }
+        place.noise(w, unit, noise);
+        formula.apply(noise, filtered);
+        if (w.out) store(w.out + place.at(w, unit), filtered);
+    }
+    if (summed) put_sums(w, place, sums, false);
 }
 
 #ifndef EMULATED  // one kernel is compiled at a time, NAME of the template BODY: what is not used costs nothing

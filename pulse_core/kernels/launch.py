@@ -26,11 +26,13 @@ _WIDE_TOO = ("epilogue", "epilogue_back", "style_back")  # for contiguous featur
 NAMES = (  # of all kernels
     *(f"{name}{end}" for name in _WIDE_TOO for end in ("_last_wide", "_last", "_wide", "_one")),
     *(f"{name}{end}" for name in ("noise_back", "haar", "haar_back") for end in ("_last_wide", "_last", "_one")),
+    *(f"depthwise_{side}{end}" for side in (3, 4) for end in ("_wide", "_one")),
     "finish",
 )
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
-_POINTERS = ("out", "grad", "x", "factor", "noise", "strength", "bias", "result", "partial")
-_COUNTS = ("images", "channels", "units", "span", "noise_step", "strength_step", "width")
+_POINTERS = ("out", "grad", "x", "factor", "noise", "strength", "bias", "weight", "result", "partial")
+_SIZES = ("width", "height", "width_before", "height_before", "left", "top", "columns", "across")
+_COUNTS = ("images", "channels", "units", "span", "noise_step", "strength_step", *_SIZES)
 
 
 class Work(ctypes.Structure):
@@ -41,6 +43,7 @@ class Work(ctypes.Structure):
         *((name, ctypes.c_longlong) for name in _COUNTS),
         ("strides", ctypes.c_longlong * 4),
         ("kinds", ctypes.c_int),
+        ("turned", ctypes.c_int),
         ("slope", ctypes.c_float),
         ("limit", ctypes.c_float),
     )
@@ -121,6 +124,9 @@ def body(name: str) -> str:
     """The template in the source that a kernel's name stands for: epilogue_last_wide -> epilogue<true, WIDE>."""
     if name == "finish":
         return "finish_sums"
+    if name.startswith("depthwise"):
+        _, side, width = name.split("_")
+        return f"depthwise<{side},{4 if width == 'wide' else 1}>"
     for ending, arguments in (("_last_wide", "true,WIDE"), ("_last", "true,1"), ("_wide", "false,WIDE")):
         if name.endswith(ending):
             return f"{name.removesuffix(ending)}<{arguments}>"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..degradations import Degradation, through
+from ..device_check import check_device
 from ..devices import exact_convolutions, free_cache
 from ..errors import ImageError, SettingError
 from ..gaussian import LatentGaussian
@@ -90,6 +91,7 @@ def solutions(
             "a fit of this generator.",
             "make one with `fit`, or leave it out.",
         )
+    check_device(generator)
     like = next(generator.synthesis.parameters())
     gaussian = gaussian.each(lambda tensor: tensor.to(like))
     images = _images(target)

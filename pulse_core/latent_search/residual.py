@@ -180,16 +180,17 @@ def _solve(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     """Conjugate gradients for operator(v) = b, from 0: the shortest solution where there are several."""
     v, residual = torch.zeros_like(b), b.clone()
     direction, power = residual.clone(), residual.square().sum()
-    first = power
+    first, done = power, torch.zeros_like(power, dtype=torch.bool)
     for _ in range(_GRADIENTS):
         applied = operator(direction)
         curvature = (direction * applied).sum()
-        if curvature <= 1e-12 * power or power <= 1e-8 * first:
+        done = done | (curvature <= 1e-12 * power) | (power <= 1e-8 * first)
+        if done.device.type == "cpu" and done:  # an accelerator would have to be waited for
             break
-        step = power / curvature
+        step = torch.where(done, 0, power / curvature)
         v, residual = v + step * direction, residual - step * applied
         new = residual.square().sum()
-        direction, power = residual + new / power * direction, new
+        direction, power = residual + torch.where(done, 0, new / power) * direction, new
     return v
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -209,4 +210,13 @@ def test_a_cache_that_cannot_be_written_is_done_without(asked, monkeypatch, tmp_
 def test_mps_never_has_strides():
     assert not optimizations.uses("channels_last", torch.device("mps:0"))
     assert optimizations.uses("layers", torch.device("mps:0"))
-    assert optimizations.memory_format(torch.device("mps")) == torch.contiguous_format
+
+
+def test_the_memory_format_goes_by_device_and_type():
+    def of(device, dtype):
+        return optimizations.memory_format(SimpleNamespace(device=torch.device(device), dtype=dtype))
+
+    assert of("mps", torch.float32) == torch.contiguous_format
+    assert of("cpu", torch.float32) == torch.channels_last
+    assert of("cuda", torch.float32) == torch.contiguous_format
+    assert of("cuda", torch.float16) == torch.channels_last
