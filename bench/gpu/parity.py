@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,13 +29,26 @@ TESTS = Path(__file__).resolve().parents[2] / "tests"
 SHRUNK = 8  # times, from the picture to the target
 STEPS = 4  # that are compared; by the third a step is captured and replayed
 
-# Which steps: the settings, TF32 or not, and what is left out.
-KINDS: dict[str, tuple[SearchConfig, bool, tuple[str, ...]]] = {
-    "full": (PUBLISHED, False, ()),
-    "full, TF32": (PUBLISHED, True, ()),
-    "low": (replace(RECOMMENDED, init="prior"), False, ("half",)),
-    "low, TF32": (replace(RECOMMENDED, init="prior"), True, ("half",)),
-    "low, 16 bit": (replace(RECOMMENDED, init="prior"), False, ()),
+PRIOR = replace(RECOMMENDED, init="prior")
+
+
+class Kind(NamedTuple):
+    """Which steps, whether with TF32, what is left out, and whether on the CPU: what rounding itself does."""
+
+    config: SearchConfig
+    tf32: bool = False
+    left_out: tuple[str, ...] = ()
+    on_cpu: bool = False
+
+
+KINDS = {
+    "full, CPU": Kind(PUBLISHED, on_cpu=True),
+    "full": Kind(PUBLISHED),
+    "full, TF32": Kind(PUBLISHED, tf32=True),
+    "low, CPU": Kind(PRIOR, on_cpu=True),
+    "low": Kind(PRIOR, left_out=("half",)),
+    "low, TF32": Kind(PRIOR, tf32=True, left_out=("half",)),
+    "low, 16 bit": Kind(PRIOR),
 }
 
 
@@ -56,13 +69,13 @@ def _exact(zoo: Any, family: str, config: SearchConfig) -> _Walk:
     return _walk(*_built(zoo, family, torch.float64), config)
 
 
-def _compare(zoo: Any, family: str, kind: str, exact: Callable[[SearchConfig], _Walk], device: torch.device) -> Row:
-    config, on, left_out = KINDS[kind]
-    generator, gaussian = _built(zoo, family, torch.float32)
-    if config.full_every > 1 and not generator.synthesis.has_coarse:
+def _compare(zoo: Any, family: str, name: str, exact: Callable[[SearchConfig], _Walk], device: torch.device) -> Row:
+    kind = KINDS[name]
+    generator, _ = _built(zoo, family, torch.float32)
+    if kind.config.full_every > 1 and not generator.synthesis.has_coarse:
         return {"note": "no low-resolution picture"}
-    with tf32(on), without(*left_out):
-        return _apart(exact(config), generator, gaussian, device)
+    with tf32(kind.tf32), without(*kind.left_out):
+        return _apart(exact(kind.config), generator, torch.device("cpu") if kind.on_cpu else device)
 
 
 def _zoo() -> Any:
@@ -92,8 +105,8 @@ def _built(zoo: Any, family: str, dtype: torch.dtype) -> tuple[Generator, Latent
 class _Walk:
     """What a search saw on the CPU in float64: where it stood, its L2 and its gradients, at each step."""
 
-    def __init__(self, config: SearchConfig, target: Tensor):
-        self.config, self.target = config, target
+    def __init__(self, config: SearchConfig, target: Tensor, gaussian: LatentGaussian):
+        self.config, self.target, self.gaussian = config, target, gaussian
         self.places: list[list[Tensor]] = []
         self.l2: list[Tensor] = []
         self.gradients: list[list[Tensor]] = []
@@ -103,8 +116,8 @@ def _walk(generator: Generator, gaussian: LatentGaussian, config: SearchConfig) 
     side = (generator.size[0] // SHRUNK, generator.size[1] // SHRUNK)
     random = torch.Generator().manual_seed(1)
     target = torch.rand(2, 3, *side, generator=random).double()
-    seen = _Walk(config, target)
-    run = new_run(generator, target, gaussian.each(lambda tensor: tensor.double()), config)
+    seen = _Walk(config, target, gaussian.each(lambda tensor: tensor.double()))
+    run = new_run(generator, target, seen.gaussian, config)
     for _ in range(STEPS):
         seen.places.append([value.detach().clone() for value in run.optimizer.values])
         _step(run, seen)
@@ -119,16 +132,15 @@ def _step(run: Run, seen: _Walk) -> None:
     seen.gradients.append([value.grad.double().cpu() for value in values if value.grad is not None])
 
 
-def _apart(known: _Walk, generator: Generator, gaussian: LatentGaussian, device: torch.device) -> Row:
+def _apart(known: _Walk, generator: Generator, device: torch.device) -> Row:
     """The worst relative errors of L2 and of a gradient, each step from where float64 stood.
 
     Args:
-        generator, gaussian: in float32, on the CPU.
+        generator: in float32, on the CPU.
     """
-    generator = generator.to(device)
     target = known.target.float().to(device)
-    run = new_run(generator, target, gaussian.each(lambda tensor: tensor.float().to(device)), known.config)
-    own = _Walk(known.config, target)
+    own = _Walk(known.config, target, known.gaussian.each(lambda tensor: tensor.float().to(device)))
+    run = new_run(generator.to(device), target, own.gaussian, known.config)
     for place in known.places:
         with torch.no_grad():
             for value, exact in zip(run.optimizer.values, place, strict=True):

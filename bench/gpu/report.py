@@ -134,7 +134,8 @@ def _parity(rows: list[Row]) -> str:
     lines = [[family, *(cell(family, kind) for kind in KINDS)] for family in families]
     text = (
         "Small generators of every family, four steps from where float64 stood on the CPU: the worst relative error of "
-        "L2 / of a gradient. Full and low-resolution steps; what is not there has no low-resolution picture."
+        "L2 / of a gradient. Full and low-resolution steps; CPU is float32 there: what rounding alone does, also to "
+        "the side on which a rectifier is. What is not there has no low-resolution picture."
     )
     return table("Parity with float64", ["family", *KINDS], lines, text, level=3)
 
