@@ -66,12 +66,13 @@ def measure(plan: Plan, notes: Notebook) -> None:
 
 
 def _exact(zoo: Any, family: str, config: SearchConfig) -> _Walk:
-    return _walk(*_built(zoo, family, torch.float64), config)
+    generator = _built(zoo, family, torch.float64)
+    return _walk(generator, fit_gaussian(generator, 200, class_index=1 if generator.c_dim else None), config)
 
 
 def _compare(zoo: Any, family: str, name: str, exact: Callable[[SearchConfig], _Walk], device: torch.device) -> Row:
     kind = KINDS[name]
-    generator, _ = _built(zoo, family, torch.float32)
+    generator = _built(zoo, family, torch.float32)
     if kind.config.full_every > 1 and not generator.synthesis.has_coarse:
         return {"note": "no low-resolution picture"}
     with tf32(kind.tf32), without(*kind.left_out):
@@ -95,11 +96,9 @@ def _path(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _built(zoo: Any, family: str, dtype: torch.dtype) -> tuple[Generator, LatentGaussian]:
+def _built(zoo: Any, family: str, dtype: torch.dtype) -> Generator:
     animal = zoo.ZOO[family]()
-    generator = generator_from(animal.tensors, animal.facts, name=family, dtype=dtype)
-    gaussian = fit_gaussian(generator, 200, class_index=1 if generator.c_dim else None)
-    return generator, gaussian
+    return generator_from(animal.tensors, animal.facts, name=family, dtype=dtype)
 
 
 class _Walk:

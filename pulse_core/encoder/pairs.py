@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import read_checkpoint, safetensors_format
+from ..device_check import check_device
 from ..errors import CheckpointError
 from ..generators.mapping import draw_labels
 from ..images import to_picture
@@ -86,6 +87,7 @@ def _kept(file: Path | None, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor] 
 def _drawn(
     generator: Generator, gaussian: LatentGaussian, first: int, count: int, class_index: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    check_device(generator)
     like = next(generator.synthesis.parameters())
     size = canonical_size(generator.size)
     for start in range(first, first + count, BATCH):

@@ -40,33 +40,44 @@ def forward(
 ) -> Tensor:
     """See Layer; the filters behind the first treat all channels alike, so demod may come last."""
     behind = Epilogue(demod, noise, layer.strength, layer.bias, layer.slope, layer.limit)
-    ctx.sizes = []
     if not layer.filters:
-        y = kernels.epilogue(x, behind._replace(factor=style))
+        y, ctx.sizes = kernels.epilogue(x, behind._replace(factor=style)), []
     else:
-        first, *rest = layer.filters
-        y, ctx.sizes = x, [(x.shape[2], x.shape[3])]
-        if style is not None and len(x) == 1 and first.weight.numel() <= x.numel():
-            first = scaled(first, style)  # spares a pass over the features
-        elif style is not None:
-            y = kernels.epilogue(x, Epilogue(style))
-        y = first(y)
-        for each in rest:
-            ctx.sizes.append((y.shape[2], y.shape[3]))
-            y = each(y)
-        if behind != Epilogue():
-            y = kernels.epilogue(y, behind, in_place=True)
+        y, ctx.sizes = _filtered(kernels, x, style, layer, behind)
     ctx.layer, ctx.kernels = layer, kernels
     needs_y = layer.slope != 1 or layer.limit is not None or demod is not None
     ctx.save_for_backward(None if style is None else x, y if needs_y else None, noise, style, demod)
     return y
 
 
-def scaled(first: Filter, style: Tensor) -> Filter:
+def _filtered(
+    kernels: Kernels, x: Tensor, style: Tensor | None, layer: Layer, behind: Epilogue
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """The formula for a layer with filters, and the size of what went into each."""
+    sizes = []
+    for index, each in enumerate(layer.filters):
+        sizes.append((x.shape[2], x.shape[3]))
+        own = style if index == 0 else None
+        is_last = index + 1 == len(layer.filters)
+        if each.depthwise and kernels.filters(x, each.weight) and (own is None or not is_last):
+            now = behind if is_last else Epilogue(own)
+            behind = Epilogue() if is_last else behind
+            filtered, _ = kernels.depthwise(x, each.weight, each.padding, now)
+            assert filtered is not None
+            x = filtered
+            continue
+        if own is not None and len(x) == 1 and each.weight.numel() <= x.numel():
+            each = _scaled(each, own)  # spares a pass over the features
+        elif own is not None:
+            x = kernels.epilogue(x, Epilogue(own))
+        x = each(x)
+    return (kernels.epilogue(x, behind, in_place=True) if behind.is_there else x), sizes
+
+
+def _scaled(first: Filter, style: Tensor) -> Filter:
     """Its weights times the style of one image, of their own type."""
-    weight, factors = first.weight, style if not (first.up or first.depthwise) else style.view(-1, 1, 1, 1)
-    out = torch.empty_like(weight)
-    return replace(first, weight=torch.mul(weight, factors, out=out))
+    factors = style.view(-1, 1, 1, 1) if first.up or first.depthwise else style
+    return replace(first, weight=torch.mul(first.weight, factors, out=torch.empty_like(first.weight)))
 
 
 def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -85,9 +96,24 @@ def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         is_ours = True
     if wants_noise and layer.strength is not None:
         for_noise = kernels.noise_back(grad, behind)
-    if (wants_x or wants_style) and layer.filters:
-        grad, is_ours = layer.adjoint(grad, None, ctx.sizes), True
-    if style is not None and (wants_x or wants_style):
+    wants_any = wants_x or wants_style
+    for index in reversed(range(len(layer.filters) if wants_any else 0)):
+        each, size, is_ours = layer.filters[index], ctx.sizes[index], True
+        if each.depthwise and kernels.filters(grad, each.weight):
+            around = (each.weight.shape[2] - 1 - each.padding[0], each.weight.shape[3] - 1 - each.padding[1])
+            own = style if index == 0 else None
+            grad, for_style = kernels.depthwise(
+                grad,
+                each.weight,
+                around,
+                Epilogue(own),
+                turned=True,
+                before=None if own is None else x,
+                wants_out=wants_x or index > 0,
+            )
+        else:
+            grad = each.adjoint(grad, size)
+    if style is not None and wants_any and for_style is None:
         given, grad = grad, like(grad, x)
         grad, for_style = kernels.style_back(grad, x, style, wants_x=wants_x, in_place=is_ours or grad is not given)
     return (grad if wants_x else None), for_noise, for_style, for_demod, None

@@ -26,7 +26,7 @@ _FULL = 8  # blocks that a multiprocessor works on at the same time
 _FEW = 2048  # pixels that one block sums up alone, which spares the kernel that adds up the slabs' sums
 _LEAST = 4  # units that a thread sums up at least, where there are more blocks
 _MOST = 2**31  # pixels
-_FACTOR, _NOISE, _STRENGTH, _BIAS, _RESULT = 1, 2, 4, 8, 16  # bits of Work.kinds
+_FACTOR, _NOISE, _STRENGTH, _BIAS, _RESULT, _WEIGHT = 1, 2, 4, 8, 16, 32  # bits of Work.kinds
 _made: dict[tuple[torch.device, torch.dtype], Kernels | None] = {}
 _making = threading.Lock()
 
@@ -74,6 +74,12 @@ class Epilogue(NamedTuple):
     bias: Tensor | None = None
     slope: float = 1.0
     limit: float | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has any part."""
+        parts = (self.factor, self.noise, self.bias, self.limit)
+        return self.slope != 1 or any(each is not None for each in parts)
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,65 @@ class Kernels:
         self.launch(f"haar_back{plan.ending}", plan.grid, plan.block, work)
         return out, None if sums is None else sums.done(None)
 
+    def filters(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether `depthwise` knows such features and weights [C, 1, h, w]."""
+        return _is_last(x) and tuple(weight.shape[1:]) in ((1, 3, 3), (1, 4, 4))
+
+    def depthwise(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        padding: tuple[int, int],
+        behind: Epilogue,
+        *,
+        turned: bool = False,
+        before: Tensor | None = None,
+        wants_out: bool = True,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """A depthwise convolution of channels_last features, and the epilogue behind it.
+
+        padding: (vertical, horizontal).
+        turned: the weights stand the other way round, as in the adjoint.
+        before: [B, C, H', W'], what the convolution gives the gradient of, in case it was multiplied by a style, which
+            the epilogue's factor is: then the style's gradient is given, too.
+        """
+        (images, channels, height_before, width_before), side = x.shape, weight.shape[-1]
+        height, width = height_before + 2 * padding[0] - side + 1, width_before + 2 * padding[1] - side + 1
+        shape, before = torch.Size((images, channels, height, width)), None if before is None else like(before, x)
+        out = None
+        if wants_out:
+            out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        piece = 4 * x.element_size()
+        wide = channels % 4 == 0 and all(each.data_ptr() % piece == 0 for each in (x, out, before) if each is not None)
+        plan, columns, across = self._columns(shape, channels // (4 if wide else 1), summed=before is not None)
+        operands = _Operands(x.dtype)
+        work = operands.work(plan, shape, out=out, grad=before, x=x)
+        work.height, work.width, work.height_before, work.width_before = height, width, height_before, width_before
+        work.top, work.left, work.columns, work.across, work.turned = *padding, columns, across, turned
+        operands.take(work, behind)
+        operands.weight(work, weight)
+        sums = None if before is None else self._sums(work, plan, operands, shape[:2], behind.factor)
+        self.launch(f"depthwise_{side}_{'wide' if wide else 'one'}", plan.grid, plan.block, work)
+        return out, None if sums is None else sums.done(None)
+
+    def _columns(self, shape: torch.Size, vectors: int, *, summed: bool) -> tuple[_Plan, int, int]:
+        """How a depthwise filter walks; the columns of a block, and blocks beside each other."""
+        images, _, height, width = shape
+        alone = summed and height * width <= _FEW
+        lanes = min(_power(vectors), 4 if alone else 32)
+        threads = _THREADS // lanes
+        columns = min(_power(width), threads)
+        across, below = -(-width // columns), threads // columns
+        wanted = -(-_FULL * self.processors // (-(-vectors // lanes) * images * across))
+        blocks = 1 if alone and across == 1 else max(1, min(wanted, -(-height // (below * _LEAST))))
+        span = -(-height // (below * blocks))
+        blocks = -(-height // (below * span))
+        return (
+            _Plan("", (blocks * across, -(-vectors // lanes), images), (lanes, threads), height * width, span),
+            columns,
+            across,
+        )
+
     def _plan(
         self, x: Tensor, features: list[Tensor], *, summed: bool, bands: int = 1, beside: list[Tensor] | None = None
     ) -> _Plan:
@@ -288,6 +353,10 @@ class _Operands:
         """For sums, of the type that the gradient of such an operand has, if a kernel can write it."""
         dtype = like.dtype if like.dtype == self._dtype else torch.float32
         return torch.empty(tuple(shape), dtype=dtype, device=like.device)
+
+    def weight(self, work: Work, weight: Tensor) -> None:
+        """Points to a filter."""
+        work.weight = self._pointer(work, weight, _WEIGHT)
 
     def result(self, work: Work, result: Tensor) -> None:
         """Points to where sums go."""

@@ -27,7 +27,7 @@ FEW = {"target": 4, "steps": 1, "rounds": 1, "warm_up": 1, "searches": 2, "searc
 
 
 def small_plan(*cases: Case) -> Plan:
-    return Plan(CPU, cases, (2,), families=("mobilestylegan", "stylegan3 t"), **FEW)
+    return Plan(CPU, cases, (2,), families=("mobilestylegan",), **FEW)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_steps_of_a_search(name, preset):
             seen = run.evaluate(gradient=True)
             assert seen.l2.is_meta
             assert seen.shown.is_meta
-            run.move(seen.objective)
+            run.move()
     assert all(value.is_meta for value in run.optimizer.values)
 
 

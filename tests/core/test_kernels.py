@@ -155,6 +155,32 @@ def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
         assert own.launched.count("finish") == 3
 
 
+@pytest.mark.parametrize("dtype", ERROR, ids=str)
+@pytest.mark.parametrize("side", [3, 4])
+@pytest.mark.parametrize("size", [(8, 6, 7), (3, 9, 5), (36, 20, 3), (4, 5, 70)], ids=str)
+@pytest.mark.parametrize("few", [0, 2048], ids=["slabs", "one slab"])
+def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, dtype, made, monkeypatch):
+    monkeypatch.setattr(kernels, "_FEW", few)
+    monkeypatch.setattr(kernels, "_LEAST", 1)
+    own, images, channels, padding = made(dtype, 16), 2, size[0], (1, side - 2)
+    x = drawn(images, *size, dtype=dtype, layout=LAST)
+    weight = drawn(channels, 1, side, side, dtype=dtype if few else FLOAT, seed=1)
+    style = drawn(images, channels, 1, 1, seed=2)
+    leaves = [each.double().requires_grad_() for each in (x, style)]
+    filtered = F.conv2d(leaves[0] * leaves[1], weight.double(), padding=padding, groups=channels)
+    same(own.depthwise(x, weight, padding, Epilogue(style))[0], filtered.detach(), dtype)
+    what = Epilogue(style, drawn(images, 1, *filtered.shape[2:], seed=3), drawn(), drawn(channels, seed=4), 0.2, LIMIT)
+    expected = formula(filtered.detach(), what._replace(factor=None))
+    same(own.depthwise(x, weight, padding, what)[0], expected, dtype)
+    grad = drawn(*filtered.shape, dtype=dtype, layout=LAST, seed=5)
+    theirs = torch.autograd.grad((filtered * grad.double()).sum(), leaves)
+    around = (side - 1 - padding[0], side - 1 - padding[1])
+    for_x, for_style = own.depthwise(grad, weight, around, Epilogue(style), turned=True, before=x)
+    same(for_x, theirs[0], dtype)
+    same(for_style, theirs[1], dtype, 3)
+    assert ("finish" in own.launched) == (not few or size[2] > 64)
+
+
 def test_in_place_is_in_the_memory_that_was_given(made):
     own = made(FLOAT)
     x, style = drawn(1, 8, 4, 4, layout=LAST), drawn(1, 8, 1, 1, seed=1)
@@ -242,7 +268,7 @@ def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
         )
         for each in found[1:]
     ]
-    assert off[0] <= 1.25 * off[1]
+    assert off[0] <= 2 * off[1]
 
 
 def test_the_gradient_that_another_summand_gets_is_left_alone(plugged_in):
