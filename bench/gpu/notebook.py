@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import json
+import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,11 +90,6 @@ def _short(value: Any) -> str:
 
 def machine(device: torch.device) -> Row:
     """What was measured on."""
-    import datetime
-    import platform
-    import shutil
-    import subprocess
-
     facts: Row = {
         "device": device.type,
         "name": platform.processor() or platform.machine(),
