@@ -24,23 +24,27 @@ def known() -> list[int]:
     return [each for each in ARCHITECTURES if f"compute_{each}\n" in f"{listed}\n"]
 
 
-def used(name: str, kind: int, architectures: list[int]) -> dict[int, tuple[int, int]]:
-    """Registers and bytes spilled, by architecture."""
+def used(kind: int, architectures: list[int]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Registers and bytes spilled, by kernel and architecture."""
     codes = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures]
-    chosen = f"#define TYPE {kind}\n#define NAME {name}\n#define BODY {body(name)}\n"
+    first, *others = NAMES
+    kernels = [
+        f'extern "C" __global__ void __launch_bounds__(THREADS) {n}(const Work w) {{ {body(n)}(w); }}' for n in others
+    ]
+    chosen = f"#define TYPE {kind}\n#define NAME {first}\n#define BODY {body(first)}\n"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernels.cu"
-        source.write_text(chosen + SOURCE.read_text(encoding="utf-8"), encoding="utf-8")
+        source.write_text("\n".join([chosen, SOURCE.read_text(encoding="utf-8"), *kernels]), encoding="utf-8")
         command = ["nvcc", *codes, "-Xptxas", "-v", "-fatbin", "-o", str(source.with_suffix(".fatbin")), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{name} does not compile:\n{done.stderr}")
+        raise SystemExit(f"It does not compile:\n{done.stderr}")
     found = {}
     for part in done.stderr.split("Compiling entry function")[1:]:
-        architecture, numbers = re.search(r"for 'sm_(\d+)'", part), _USED.search(part)
-        assert architecture is not None
+        name, numbers = re.search(r"'(\w+)' for 'sm_(\d+)'", part), _USED.search(part)
+        assert name is not None
         assert numbers is not None, part
-        found[int(architecture[1])] = int(numbers[3]), int(numbers[1]) + int(numbers[2])
+        found[name[1], int(name[2])] = int(numbers[3]), int(numbers[1]) + int(numbers[2])
     return found
 
 
@@ -51,13 +55,12 @@ def main() -> None:
     architectures = known()
     print("| kernel | type | " + " | ".join(f"sm_{each}" for each in architectures) + " |")
     print("| --- | --- |" + " ---: |" * len(architectures))
+    found = {dtype: used(kind, architectures) for dtype, kind in TYPES.items()}
     for name in NAMES:
-        for dtype, kind in TYPES.items():
-            found = used(name, kind, architectures)
-            cells = [
-                f"{found[each][0]}" + (f" (spills {found[each][1]})" * bool(found[each][1])) for each in architectures
-            ]
-            print(f"| {name} | {str(dtype).removeprefix('torch.')} | " + " | ".join(cells) + " |", flush=True)
+        for dtype in TYPES:
+            cells = [found[dtype][name, each] for each in architectures]
+            texts = [f"{registers}" + (f" (spills {spilled})" if spilled else "") for registers, spilled in cells]
+            print(f"| {name} | {str(dtype).removeprefix('torch.')} | " + " | ".join(texts) + " |")
 
 
 if __name__ == "__main__":

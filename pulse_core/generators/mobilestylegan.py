@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
@@ -20,6 +19,7 @@ from . import fused
 from .base import Generator, SynthesisNetwork, channels_last
 from .frozen import Filter, Layer
 from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
+from .styles import Map, styles
 from .tensors import TensorBag
 
 MAPPING_GAIN = 2**0.5
@@ -86,7 +86,7 @@ def band_order(channels: int) -> Tensor:
 
 
 class Affine(nn.Module):
-    """w -> style [B, C, 1, 1], the factors of a modulation."""
+    """w -> style [B, C], the factors of a modulation."""
 
     def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
         super().__init__()
@@ -98,9 +98,9 @@ class Affine(nn.Module):
         order = band_order(self.bias.numel() // 4)
         self.weight, self.bias = nn.Parameter(self.weight[order] / 2), nn.Parameter(self.bias[order] / 2)
 
-    def forward(self, w: Tensor, count: int | None = None) -> Tensor:
-        """Of the first channels alone, if that is asked for."""
-        return F.linear(w, self.weight[:count], self.bias[:count])[:, :, None, None]
+    def of(self, latent: int, count: int | None = None) -> Map:
+        """The style of a latent; of the first channels alone, if that is asked for."""
+        return Map(self.weight, self.bias, latent, len(self.bias) if count is None else count)
 
 
 class StyledConv(nn.Module):
@@ -133,11 +133,11 @@ class StyledConv(nn.Module):
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool = False, low: bool = False) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, flat: bool = False, low: bool = False) -> Tensor:
         """flat: on averages. low: only the channels that a flat block reads, the averages of its inverse Haar."""
         layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
         layer = layer.flat() if flat else layer
-        return (layer.low() if low else layer)(x, noise, self.affine(w))
+        return (layer.low() if low else layer)(x, noise, style[:, :, None, None])
 
 
 class Block(nn.Module):
@@ -151,10 +151,15 @@ class Block(nn.Module):
         self.conv0 = StyledConv(bag, f"{prefix}.conv0", in_channels // 4, inner, w_dim)
         self.conv1 = StyledConv(bag, f"{prefix}.conv1", inner, out_channels, w_dim)
 
+    def maps(self, first: int, flat: bool) -> tuple[Map, ...]:
+        """Its styles, of the latents `first` and the next one."""
+        up = self.up.of(first, self.conv0.in_channels if flat else None)
+        return up, self.conv0.affine.of(first), self.conv1.affine.of(first + 1)
+
     def forward(
         self,
         x: Tensor,
-        ws: Sequence[Tensor],
+        styles: Sequence[Tensor],
         noise: Sequence[Tensor | None],
         flat: bool = False,
         low: bool = False,
@@ -163,13 +168,10 @@ class Block(nn.Module):
 
         x: a flat block takes all bands, or those alone that it reads.
         """
-        if flat:
-            seen = self.conv0.in_channels
-            x = Layer((), overwrites=True)(x[:, :seen], style=self.up(ws[0], seen))
-        else:
-            x = inverse_haar(x, self.up(ws[0]))
-        x = self.conv0(x, ws[0], noise[0], flat)
-        return self.conv1(x, ws[1], noise[1], flat, low)
+        up = styles[0][:, :, None, None]
+        x = Layer((), overwrites=True)(x[:, : self.conv0.in_channels], style=up) if flat else inverse_haar(x, up)
+        x = self.conv0(x, styles[1], noise[0], flat)
+        return self.conv1(x, styles[2], noise[1], flat, low)
 
 
 class MobileSynthesis(SynthesisNetwork):
@@ -209,16 +211,18 @@ class MobileSynthesis(SynthesisNetwork):
 
     def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
-        styles = ws.unbind(1)
-        x = self.conv(self.const, styles[0], noise[0])
+        flat = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
+        maps = [self.conv.affine.of(0)]
         for index, block in enumerate(self.blocks):
-            first = 2 * index + 1
-            own = styles[first : first + 2], noise[first : first + 2]
-            flat, low = (sides > side for sides in self.style_sides[first : first + 3 : 2])
-            x = self.part(block, x, *own, flat, low and index + 1 < len(self.blocks))
-        last = Layer((Filter(self.to_image_weight),), self.to_image_bias)
-        bands = last(x, style=self.to_image_affine(styles[-1]))
-        image: Tensor = bands[:, : self.img_channels] if self.img_resolution > side else inverse_haar(bands)
+            maps += block.maps(2 * index + 1, flat[index])
+        first, *between, last = styles([*maps, self.to_image_affine.of(self.num_ws - 1)], ws)
+        x = self.conv(self.const, first, noise[0])
+        for index, block in enumerate(self.blocks):
+            own = between[3 * index : 3 * index + 3], noise[2 * index + 1 : 2 * index + 3]
+            x = self.part(block, x, *own, flat[index], index + 1 < len(self.blocks) and flat[index + 1])
+        layer, is_full = Layer((Filter(self.to_image_weight),), self.to_image_bias), self.img_resolution <= side
+        bands = (layer if is_full else layer.low())(x, style=last[:, :, None, None])
+        image: Tensor = inverse_haar(bands) if is_full else bands
         return image.contiguous()
 
 

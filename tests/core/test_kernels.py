@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo import ZOO
 
 from pulse_core import kernels, optimizations
+from pulse_core.generators import styles
 from pulse_core.generators.frozen import Filter, Layer
 from pulse_core.generators.mobilestylegan import inverse_haar
 from pulse_core.kernels import Epilogue, launch
@@ -202,6 +203,9 @@ CHAINS = {
 }
 
 
+MAPS = ((8, 0, 8), (4, 1, 4), (8, 1, 2), (3, 4, 3), (8, 3, 8))  # rows, the latent, how many styles
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
@@ -247,6 +251,22 @@ def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
         for ours, theirs in zip(*found, strict=True):
             same(ours, theirs, FLOAT, 20)
     assert {each.split("_")[0] for each in plugged_in} >= {"epilogue", "noise"}
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_all_styles_at_once_are_those_of_each_layer(images, monkeypatch):
+    maps = [styles.Map(drawn(c, 6, seed=c), drawn(c), which, count) for c, which, count in MAPS]
+    ws = drawn(images, 5, 6, seed=9).requires_grad_()
+    found = []
+    for together in (False, True, True):
+        monkeypatch.setattr(styles, "_together", lambda _, together=together: together)
+        results = styles.styles(maps, ws)
+        weights = [drawn(*each.shape, seed=7) for each in results[:-1]]  # nothing follows from the last
+        objective = sum((each * weight).sum() for each, weight in zip(results, weights, strict=False))
+        found.append((*results, *torch.autograd.grad(objective, ws)))
+    for each in found[1:]:
+        torch.testing.assert_close(each, found[0])
+        assert all(style.is_contiguous() for style in each[:-1])
 
 
 @pytest.mark.parametrize("dtype", [HALF, BFLOAT], ids=str)
