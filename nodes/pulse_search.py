@@ -116,7 +116,8 @@ class PULSESearchNode(io.ComfyNode):
     ) -> io.NodeOutput:
         config, node = _config(preset, widgets, settings or {}), cls.hidden.unique_id
         with host.gradients():
-            at_a_time = min(config.batch_size if config.candidates == 1 else 1, len(image) * config.starts)
+            at_a_time = config.batch_size if config.candidates == 1 else 1
+            at_a_time = min(max(at_a_time, 1), len(image) * config.starts)  # 0 takes what is free
             generator, progress = host.on_device(stylegan, at_a_time), host.Progress(preview_every, node)
             targets = _targets(image, faces, lr_size, generator)
             if faces is not None and not targets:

@@ -22,7 +22,16 @@ COMPILER = shutil.which("g++")
 def library(dtype: torch.dtype, folder: Path) -> Any:
     """The compiled kernels for features of that type."""
     path = folder / f"kernels_{TYPES[dtype]}.so"
-    options = ["-O1", "-std=c++17", "-shared", "-fPIC", "-fno-strict-aliasing", "-Wall", "-Wno-unused"]
+    options = [
+        "-O1",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        "-fno-strict-aliasing",
+        "-Wall",
+        "-Wno-unused",
+        "-Wno-unknown-pragmas",
+    ]
     defined = [f"-DTYPE={TYPES[dtype]}", f'-DFEATURES="{SOURCE}"']
     subprocess.run([str(COMPILER), *options, *defined, "-o", str(path), str(HERE / "emulated.cpp")], check=True)
     loaded = ctypes.CDLL(str(path))

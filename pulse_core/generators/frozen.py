@@ -21,6 +21,7 @@ from torch import Tensor
 from ..optimizations import memory_format, uses
 from . import fused
 from .base import as_read, channels_last
+from .cudnn import LARGE, LARGE_UP, cudnn_is_slow, shuffled_up
 from .derived import once
 
 Size = tuple[int, int]
@@ -43,6 +44,8 @@ class Filter:
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
         weight = as_read(self.weight)
+        if self.up and cudnn_is_slow(x, LARGE_UP):
+            return shuffled_up(x, weight, bias, self.padding)
         if self.up:
             return F.conv_transpose2d(x, weight, bias, 2, self.padding)
         return F.conv2d(x, weight, bias, 1, self.padding, groups=len(weight) if self.depthwise else 1)
@@ -61,6 +64,9 @@ class Filter:
             if grad.device.type != "cpu":  # which would copy it at each step
                 turned = once("transposed", [self.weight], turned.contiguous)
             return F.conv2d(grad, turned)
+        if cudnn_is_slow(grad, LARGE):
+            around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
+            return F.conv2d(grad, self.weight.flip(2, 3).transpose(0, 1).contiguous(), None, 1, around)
         shape = (len(grad), self.weight.shape[1], *size)
         # of the input only the shape counts, but one that is not laid out like the gradient would be copied
         like = (

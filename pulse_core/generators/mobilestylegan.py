@@ -214,6 +214,7 @@ class MobileSynthesis(SynthesisNetwork):
         flat = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
         maps = [self.conv.affine.of(0)]
         for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             maps += block.maps(2 * index + 1, flat[index])
         first, *between, last = styles([*maps, self.to_image_affine.of(self.num_ws - 1)], ws)
         x = self.conv(self.const, first, noise[0])

@@ -17,21 +17,21 @@ from .derived import once
 
 
 class Map(NamedTuple):
-    """ws[:, which] -> style [B, count]: by the first rows of weight [C, w_dim] and bias [C]."""
+    """ws[:, which] -> style [B, size]: by the first rows of weight [C, w_dim] and bias [C]."""
 
     weight: Tensor
     bias: Tensor
     which: int
-    count: int
+    size: int
 
 
 def styles(maps: Sequence[Map], ws: Tensor) -> tuple[Tensor, ...]:
-    """ws [B, num_ws, w_dim] -> one style [B, count] a map."""
+    """ws [B, num_ws, w_dim] -> one style [B, size] a map."""
     if _together(ws.device):
         results: tuple[Tensor, ...] = _Together.apply(ws, tuple(maps))
         return results
     latents = ws.unbind(1)
-    return tuple(F.linear(latents[each.which], each.weight[: each.count], each.bias[: each.count]) for each in maps)
+    return tuple(F.linear(latents[each.which], each.weight[: each.size], each.bias[: each.size]) for each in maps)
 
 
 def _together(device: torch.device) -> bool:
@@ -68,7 +68,7 @@ class _Together(torch.autograd.Function):
         latents = ws.index_select(1, stacked.which).transpose(0, 1)
         all_styles = torch.baddbmm(stacked.bias, latents, stacked.weight.mT)
         return tuple(
-            style[:, : each.count].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True)
+            style[:, : each.size].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True)
         )
 
     @staticmethod
@@ -79,7 +79,7 @@ class _Together(torch.autograd.Function):
         none = stacked.weight.new_zeros(images, most)
         parts = []
         for grad, each in zip(grads, ctx.maps, strict=True):
-            parts += [none[:, : each.count] if grad is None else grad, none[:, each.count :]]
+            parts += [none[:, : each.size] if grad is None else grad, none[:, each.size :]]
         grad = torch.cat(parts, 1).view(images, count, most).transpose(0, 1)
         for_latents = torch.bmm(grad, stacked.weight)
         for_ws = stacked.owners @ for_latents.reshape(count, images * w_dim)

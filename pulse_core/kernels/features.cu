@@ -327,6 +327,7 @@ DEVICE void finish_sums(const Work &w) {
     Count own = (Count)blockIdx.x * blockDim.x + threadIdx.x;
     float sums[1] = {0};
     if (own < w.channels)
+#pragma unroll 8
         for (Count slab = threadIdx.y; slab < w.units; slab += blockDim.y) sums[0] += w.partial[slab * w.channels + own];
     over_rows(sums);
     if (threadIdx.y == 0 && own < w.channels)

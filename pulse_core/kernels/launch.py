@@ -187,11 +187,12 @@ def _nvrtc() -> Any:
         OSError: there is none.
     """
     major = str(torch.version.cuda).split(".")[0]
-    own = Path(torch.__file__).parent / "lib"
+    own, packages = Path(torch.__file__).parent / "lib", Path(torch.__file__).parents[1]
     if sys.platform == "win32":
         names = [str(own / f"nvrtc64_{major}0_0.dll"), f"nvrtc64_{major}0_0.dll"]
     else:  # torch's own library knows where NVRTC lies, and finds its functions
-        names = [str(own / "libcaffe2_nvrtc.so"), f"libnvrtc.so.{major}"]
+        there = sorted(packages.glob(f"nvidia/*/lib/libnvrtc.so.{major}"))
+        names = [str(own / "libcaffe2_nvrtc.so"), f"libnvrtc.so.{major}", *map(str, there)]
     missing = OSError("no NVRTC")
     for name in names:
         try:

@@ -56,10 +56,11 @@ class SearchConfig(Settings):
     )
     starts: int = option(1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000)
     batch_size: int = option(
-        1,
-        "images searched at the same time; 1 gives bit for bit what each image gives alone, more is faster on a GPU",
+        0,
+        "images searched at the same time; 0: one on a CPU, as many as fit and pay on a GPU; 1 gives bit for bit what "
+        "each image gives alone, whatever else is asked for",
         unit="images",
-        low=1,
+        low=0,
         high=256,
     )
     prior: str = option(

@@ -15,7 +15,7 @@ from ..errors import ImageError, SettingError
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import prepare_target
-from .batches import batches, found_in_parts, jobs_of, rows_of
+from .batches import batch_size_on, batches, found_in_parts, jobs_of, rows_of
 from .config import SearchConfig
 from .run import Evaluation, Run
 from .solution import Job, OnStep, Solution, StepState, ranking
@@ -125,7 +125,7 @@ def solutions(
                 runs[kind] = run
             return run.solutions()
 
-    at_a_time = config.batch_size if config.candidates == 1 else 1  # each solution chooses its own start
+    at_a_time = batch_size_on(generator, config, len(jobs))
     kinds = [(each.shape, id(seen)) for each, seen in zip(targets, degradations, strict=True)]
     for batch in batches(jobs, kinds, at_a_time):
         for solution in found_in_parts(batch, find, make_room):

@@ -10,6 +10,7 @@ from zoo import ZOO
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
+from pulse_core.latent_search import batches
 from pulse_core.latent_search.batches import found_in_parts
 from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import search, solutions
@@ -132,3 +133,21 @@ def test_recomputing_changes_no_bit_of_image_and_gradient(name):
         gradients = torch.autograd.grad(again.square().sum(), [ws, *noise], allow_unused=True)
     torch.testing.assert_close(again, kept, rtol=0, atol=1e-6)
     torch.testing.assert_close(gradients, torch.autograd.grad(kept.square().sum(), [ws, *noise], allow_unused=True))
+
+
+@pytest.mark.parametrize(
+    ("free", "jobs", "size"), [(10_000, 100, 16), (10_000, 5, 4), (1_000, 100, 4), (150, 100, 1), (0, 9, 1)]
+)
+def test_a_gpu_takes_what_fits_and_pays(tiny, monkeypatch, free, jobs, size):
+    monkeypatch.setattr(batches, "free_memory", lambda device: free)
+    monkeypatch.setattr(batches, "search_memory", lambda generator, images: 140 * images)
+    monkeypatch.setattr(batches, "_device_of", lambda generator: torch.device("cuda"))
+    assert batches.batch_size_on(tiny, SearchConfig(), jobs) == size
+    assert batches.batch_size_on(tiny, SearchConfig(batch_size=7), jobs) == 7
+    assert batches.batch_size_on(tiny, SearchConfig(candidates=4), jobs) == 1
+    monkeypatch.setattr(batches, "free_memory", lambda device: None)
+    assert batches.batch_size_on(tiny, SearchConfig(), jobs) == 1
+
+
+def test_a_cpu_takes_one_at_a_time(tiny):
+    assert batches.batch_size_on(tiny, SearchConfig(), 9) == 1
