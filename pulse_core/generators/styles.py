@@ -67,9 +67,7 @@ class _Together(torch.autograd.Function):
         ctx.maps, ctx.stacked, ctx.shape = maps, stacked, ws.shape
         latents = ws.index_select(1, stacked.which).transpose(0, 1)
         all_styles = torch.baddbmm(stacked.bias, latents, stacked.weight.mT)
-        return tuple(
-            style[:, : each.size].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True)
-        )
+        return tuple(style[:, : each.size].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
