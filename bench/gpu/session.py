@@ -10,7 +10,7 @@ import torch
 
 from bench.speed import sections
 
-from . import parity, searches, steps, waits
+from . import parity, precision, searches, steps, waits
 from .notebook import Notebook
 from .plan import Plan, plan_for
 from .report import report
@@ -18,7 +18,7 @@ from .report import report
 HERE = Path(__file__).resolve().parent.parent
 REHEARSAL = HERE.parent / "out" / "gpu"
 Part = Callable[[Plan, Notebook], None]
-PARTS: tuple[Part, ...] = (searches.measure, waits.measure, parity.measure, steps.measure)
+PARTS: tuple[Part, ...] = (searches.measure, precision.measure, waits.measure, parity.measure, steps.measure)
 
 
 def best_device() -> str:
