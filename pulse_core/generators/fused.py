@@ -87,12 +87,11 @@ def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
     for_noise = for_style = for_demod = None
     behind = Epilogue(demod, noise, layer.strength, layer.bias, layer.slope, layer.limit)
-    is_ours = layer.overwrites
+    given, alike = grad, y if y is not None else x
+    grad = channels_last(grad) if alike is None else like(grad, alike)  # that of an image comes otherwise
+    is_ours = layer.overwrites or grad is not given  # else it may be somebody else's, too
     if y is not None:
-        given, grad = grad, like(grad, y)
-        grad, for_demod = kernels.epilogue_back(
-            grad, y, behind, wants_factor=wants_demod, in_place=is_ours or grad is not given
-        )
+        grad, for_demod = kernels.epilogue_back(grad, y, behind, wants_factor=wants_demod, in_place=is_ours)
         is_ours = True
     if wants_noise and layer.strength is not None:
         for_noise = kernels.noise_back(grad, behind)
