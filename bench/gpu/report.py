@@ -27,15 +27,8 @@ take at the peaks above, each bound by its arithmetic or its memory, as a share 
 
 def report(facts: Row, rows: list[Row]) -> str:
     """All tables, of what has been measured so far."""
-    parts = [
-        _head(facts, rows),
-        _steps(rows),
-        _searches(rows),
-        _precision(rows),
-        _waits(rows),
-        _parity(rows),
-        _failed(rows),
-    ]
+    tables = (_steps, _searches, _precision, _waits, _parity, _failed)
+    parts = [_head(facts, rows), *(each(rows) for each in tables)]
     return "\n".join(part for part in parts if part)
 
 

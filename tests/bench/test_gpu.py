@@ -11,7 +11,7 @@ import torch
 from tiny import tiny_mobile_tensors
 from zoo import tiny_stylegan1_tensors
 
-from bench.gpu import parity, roofline, searches, session, steps, waits
+from bench.gpu import parity, precision, roofline, searches, session, steps, waits
 from bench.gpu.loops import Ours, counted
 from bench.gpu.notebook import Notebook
 from bench.gpu.plan import LAYOUTS, Case, Plan, plan_for
@@ -33,8 +33,10 @@ def small_plan(*cases: Case) -> Plan:
 @pytest.fixture
 def parts(tiny, tiny_fit):
     targets = {name: torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) for name in ("one", "two")}
-    searched = partial(searches.measure, load=lambda device: (tiny, tiny_fit, targets))
-    return (searched, waits.measure, parity.measure, steps.measure)
+    searched, compared = (
+        partial(each.measure, load=lambda device: (tiny, tiny_fit, targets)) for each in (searches, precision)
+    )
+    return (searched, compared, waits.measure, parity.measure, steps.measure)
 
 
 def test_the_rehearsal_runs_every_line_and_writes_what_it_found(tmp_path, parts, capsys):
@@ -52,7 +54,7 @@ def test_the_rehearsal_runs_every_line_and_writes_what_it_found(tmp_path, parts,
     assert all(row["l2"] < 1e-4 for row in notes.rows if "l2" in row)
     text = results.read_text()
     assert text.startswith("# Main\n\nof make bench\n\n<!-- begin: on a card -->\n\n## On a card\n")
-    for title in ("Steps on a card", "Whole searches", "Waits", "Parity with float64"):
+    for title in ("Steps on a card", "Whole searches", "16-bit features", "Waits", "Parity with float64"):
         assert f"### {title}\n" in text
     assert "A rehearsal on a CPU" in text
     assert "| stylegan1-32 | 2 | plain loop, TF32 |" in text
