@@ -11,10 +11,19 @@ import traceback
 import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "fake"
-_setup_privateuseone_for_python_backend(NAME)
+
+
+class Backend(_DummyBackendModule):
+    """What torch asks of a device's module, also of tests that have nothing to do with it."""
+
+    def get_amp_supported_dtype(self):
+        return [torch.float16]
+
+
+_setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
 DEVICE = torch.device(NAME, 0)
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "aten.equal.", "unique", "masked_select", "isin")
 

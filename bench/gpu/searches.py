@@ -46,7 +46,7 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
 
     def find(chosen: Sequence[str]) -> Row:
         found: list[Solution] = []
-        given = torch.cat([targets[name] for name in chosen])
+        given = torch.cat([targets[name].to(plan.device) for name in chosen])
         together = replace(config, batch_size=len(chosen))
         taken = seconds(lambda: found.extend(search(generator, given, gaussian, together)), plan.device)
         told = [_facts(name, solution) for name, solution in zip(chosen, found, strict=True)]

@@ -45,12 +45,11 @@ def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     x = as_read(x)  # MPS gives wrong gradients of a channels_last one
     is_large = x.device.type == "cuda" and x.shape[2] * x.shape[3] >= _LARGE
     one_by_one = x.dtype.itemsize == 2 or x.device.type == "cpu"
-    if one_by_one or (len(x) == 1 and not is_large):
-        images = [
-            F.batch_norm(image, None, None, *style, training=True, eps=eps)
-            for image, *style in zip(x.split(1), scale, shift, strict=True)
-        ]
-        return images[0] if len(images) == 1 else torch.cat(images)
+    if len(x) == 1 and not is_large:
+        return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=eps)
+    if one_by_one:
+        images = zip(x.split(1), scale.split(1), shift.split(1), strict=True)
+        return torch.cat([normalised(image, *style, eps) for image, *style in images])
     y: Tensor = _Normalised.apply(x, scale[..., None, None], shift[..., None, None], eps)
     return y
 

@@ -19,10 +19,11 @@ import torch
 
 from ..degradations.separable import placed_matrices
 from ..devices import is_out_of_memory
-from ..optimizations import distrust, uses
+from ..optimizations import uses
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_told: set[str] = set()  # why something could not be captured, each once
 
 
 class Recorder(Protocol):
@@ -107,9 +108,9 @@ class Captured(Generic[T]):
             self._result = recorder.record(partial(self._function, *arguments))
         except RuntimeError as error:
             self._cannot = True
-            if not is_out_of_memory(error):
-                distrust("graphs", self._device)
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                _log.warning("PULSE: steps cannot be captured on %s, and are launched anew (%s).", self._device, reason)
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if not is_out_of_memory(error) and reason not in _told:
+                _told.add(reason)
+                _log.warning("PULSE: a step cannot be captured on %s, and is launched anew (%s).", self._device, reason)
             return
         self._recorder, self._kept = recorder, placed_matrices()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class Walk(ABC):
 
     def penalty(self) -> Tensor:
         """[B]: minus the logarithm of the prior's density, up to a constant."""
-        return torch.zeros(len(self.variables[0].value)).to(self.variables[0].value)
+        return self.variables[0].value.new_zeros(len(self.variables[0].value))
 
 
 class Sphere(Walk):
@@ -158,6 +158,27 @@ class Shell(Whitened):
     def trunk_penalty(self) -> Tensor:
         radius = (self.trunk.square().flatten(1).sum(1) + 1e-9).sqrt()
         return (radius - self.trunk.shape[-1] ** 0.5).square()
+
+
+class SquaredDistance(torch.autograd.Function):
+    """Sum of squares of how far each image's maps are from others: maps and others [B, 1, H, W] each -> [B].
+
+    In few kernels, however many maps there are.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, others: Sequence[Tensor], *maps: Tensor) -> Tensor:
+        apart = torch.cat([(one - other).flatten(1) for one, other in zip(maps, others, strict=True)], 1)
+        ctx.save_for_backward(apart)
+        ctx.shapes = [each.shape for each in maps]
+        return apart.square().sum(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (apart,) = ctx.saved_tensors
+        gradients = (2 * grad[:, None] * apart).split([shape[1:].numel() for shape in ctx.shapes], 1)
+        return None, *(each.view(shape) for each, shape in zip(gradients, ctx.shapes, strict=True))
 
 
 PRIORS: dict[str, type[Walk]] = {walk.name: walk for walk in (Whitened, Shell, Sphere)}

@@ -19,7 +19,7 @@ from .captured import Captured, recorders
 from .config import SearchConfig
 from .low_resolution import LowResolution
 from .optimizers import SphericalOptimizer
-from .priors import PRIORS, STAGES, Variable, Walk
+from .priors import PRIORS, STAGES, SquaredDistance, Variable, Walk
 from .residual import complete
 from .schedules import SCHEDULES
 from .solution import Job, Solution
@@ -267,12 +267,11 @@ class Run:
 
         On spheres, as published, it is none: but there seven maps of up to 32x32 explain what is left of the target.
         """
-        total = self.target.new_zeros(len(self.jobs))
-        if not self.walk.is_density:
-            return total
-        for variable, drawn in zip(self._moving, self._drawn, strict=True):
-            total = total + (variable.value - drawn).square().flatten(1).sum(1)
-        return _NOISE_PRIOR / 2 * total
+        if not self.walk.is_density or not self._moving:
+            return self.target.new_zeros(len(self.jobs))
+        moving = [variable.value for variable in self._moving]
+        apart: Tensor = SquaredDistance.apply(self._drawn, *moving)
+        return _NOISE_PRIOR / 2 * apart
 
     def _schedule(self) -> Tensor:
         """[steps + 1, B]: what the loss counts against the prior at each step: N / (2 sigma^2) of N measured values.
