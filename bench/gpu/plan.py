@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.speed.shapes import CASES, tensors_of
 from pulse_core import catalogue
+from pulse_core.device_check import lay_out
 from pulse_core.devices import exact_convolutions
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator, build_generator
@@ -38,8 +39,10 @@ class Case:
     tensors: Callable[[], dict[str, Tensor]]
 
     def build(self, device: torch.device) -> Generator:
-        """On a device, in the memory format that is on now."""
-        return build_generator(self.tensors(), name=self.name).to(device)
+        """On a device, in the memory format that is on now, as a search lays it out."""
+        generator = build_generator(self.tensors(), name=self.name).to(device)
+        lay_out(generator)
+        return generator
 
 
 def true_cases(*, quick: bool) -> tuple[Case, ...]:

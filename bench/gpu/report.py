@@ -46,7 +46,7 @@ def _head(facts: Row, rows: list[Row]) -> str:
     for found in _of(rows, "peaks"):
         peaks = ", ".join(f"{name} {found[name] / 1e12:.1f} TFLOP/s" for name in ("float32", "tf32", "float16"))
         peaks += f", copying {found['copy'] / 1e9:.0f} GB/s"
-    rehearsal = REHEARSAL if facts["device"] == "cpu" else ""
+    rehearsal = REHEARSAL if facts["device"] == "cpu" else f"\n{facts['note']}\n" if "note" in facts else ""
     told = ", ".join(part for part in machine if part)
     return HEAD.format(date=facts["date"], machine=told, peaks=peaks, rehearsal=rehearsal)
 

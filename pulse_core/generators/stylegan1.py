@@ -49,7 +49,7 @@ def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
         return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=eps)
     if one_by_one:
         images = zip(x.split(1), scale.split(1), shift.split(1), strict=True)
-        return torch.cat([normalised(image, *style, eps) for image, *style in images])
+        return torch.cat([normalised(image, factor, offset, eps) for image, factor, offset in images])
     y: Tensor = _Normalised.apply(x, scale[..., None, None], shift[..., None, None], eps)
     return y
 

@@ -42,10 +42,11 @@ class SphericalOptimizer:
         groups = [[each.value for each in variables if each.rate == rate] for rate in self._rates]
         self._inner = OPTIMIZERS[name]([{"params": values} for values in groups], learning_rate)
 
-    def step(self, gradients: Sequence[Tensor], learning_rate: float, progress: float) -> None:
+    def step(self, gradients: Sequence[Tensor | None], learning_rate: float, progress: float) -> None:
         """One step along these gradients at this learning rate, then back onto the spheres.
 
         Args:
+            gradients: of the variables, in their order; None leaves one where it is.
             progress: the share of the steps that were taken; what opens later rests.
         """
         for rate, group in zip(self._rates, self._inner.param_groups, strict=True):
