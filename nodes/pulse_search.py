@@ -41,7 +41,7 @@ _SELDOM = (
     "latent_space",
     "batch_size",
 )
-_LATER = ("prior_sample_scale", "consistency")
+_LATER = ("prior_sample_scale", "fidelity")
 _CUSTOM = "custom"
 _SEEDS = ("same", "one each")
 
@@ -89,7 +89,7 @@ class PULSESearchNode(io.ComfyNode):
                 io.Image.Output(
                     "residual",
                     display_name="residual",
-                    tooltip="What the generator could not draw of each input; grey is zero. consistency puts it into "
+                    tooltip="What the generator could not draw of each input; grey is zero. fidelity puts it into "
                     "the image.",
                 ),
             ],

@@ -51,7 +51,7 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
     """The image of each latent, one at a time: [3, H, W] in 0..1.
 
     Args:
-        noise: of NOISE_OF_LATENTS. With "kept" the result of a search is drawn again, but for what `consistency`
+        noise: of NOISE_OF_LATENTS. With "kept" the result of a search is drawn again, but for what `fidelity`
             changed in it.
 
     Raises:

@@ -22,6 +22,12 @@ class Backend(_DummyBackendModule):
     def get_amp_supported_dtype(self):
         return [torch.float16]
 
+    def get_rng_state(self, device=0):
+        return torch.zeros(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state, device=0):
+        pass
+
 
 _setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
 DEVICE = torch.device(NAME, 0)

@@ -129,10 +129,11 @@ class SearchConfig(Settings):
         "where a single image does not fit otherwise",
         choices=RECOMPUTE,
     )
-    consistency: float = option(
+    fidelity: float = option(
         1.0,
-        "how much of the residual, what the generator could not draw, goes into the picture; 1: it scales down to the "
-        "input exactly, 0: the generator's own picture",
+        "from the likeliest natural face (0) to exact agreement with the input (1): how much of the residual, what the "
+        "generator could not draw, goes into the picture, and how closely the generator's own face follows the input "
+        "(sigma_end, which is doubled at 0)",
         low=0.0,
         high=1.0,
     )
@@ -147,6 +148,11 @@ class SearchConfig(Settings):
                 "choose W+, or another prior.",
             )
 
+    @property
+    def sigma_reached(self) -> float:
+        """The standard deviation of the error that is allowed in the end: sigma_end, and more for less fidelity."""
+        return self.sigma_end * 2 ** (1 - self.fidelity)
+
 
 RECOMMENDED = SearchConfig()
 PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
@@ -160,6 +166,6 @@ PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
     init="prior",
     background_weight=1.0,
     full_every=1,
-    consistency=0.0,
+    fidelity=0.0,
 )
 PRESETS = {"recommended": RECOMMENDED, "published": PUBLISHED}

@@ -282,7 +282,7 @@ class Run:
         if not self.walk.is_density:
             return self.target.new_ones(config.steps + 1, len(self.jobs))
         fallen = (torch.arange(config.steps + 1, dtype=torch.float64) / (_ANNEALED * max(config.steps, 1))).clamp(max=1)
-        sigma = config.sigma_start * (config.sigma_end / config.sigma_start) ** fallen
+        sigma = config.sigma_start * (config.sigma_reached / config.sigma_start) ** fallen
         variance = sigma.square().to(self.target.dtype).to(self.target.device)[:, None]
         return self.target[0].numel() / (2 * self.noise_variance.maximum(variance))
 
@@ -305,12 +305,12 @@ class Run:
             )
         one = slice(row, row + 1)
         target, trust = self.target[one], None if self.trust is None else self.trust[one]
-        done = complete(best.image[one], target, self.degradation, self.face, trust, self.config.consistency)
+        done = complete(best.image[one], target, self.degradation, self.face, trust, self.config.fidelity)
         with torch.no_grad():
             downscaled = self.degradation.measure(done.picture)
             l2 = float(mean_squared_error(downscaled, target, trust))
         worst, worst_at = _worst(done.picture, target, self.degradation, trust)
-        exact = worst <= 1 or self.config.consistency < 1 or float(self.noise_variance[row]) > 0
+        exact = worst <= 1 or self.config.fidelity < 1 or float(self.noise_variance[row]) > 0
         return Solution(
             index=job.index,
             seed=job.seed,

@@ -26,7 +26,7 @@ class Solution:
     """What one job found: its best iterate, found or not.
 
     image: [C, H, W] in 0..1. downscaled: this very image, degraded, [C, h, w].
-    residual: [C, h, w], what the generator's own image lacks of the target; `consistency` puts it into `image`.
+    residual: [C, h, w], what the generator's own image lacks of the target; `fidelity` puts it into `image`.
     ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render the generator's own image.
     l2: mean squared error of `downscaled` against the target. worst: the largest error of a pixel, in steps of 8 bits,
         of the picture as it is written; at most 1 is exact. worst_at: (column, row) of that pixel of the target.

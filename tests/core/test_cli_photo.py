@@ -40,7 +40,7 @@ def photo(tiny_file, tmp_path):
     """photo(inputs, options) -> exit status; results go to tmp_path/out."""
 
     def run(*words):
-        brief = ("--device", "cpu", "--steps", 2, "--consistency", 0)
+        brief = ("--device", "cpu", "--steps", 2, "--fidelity", 0)
         given = [*words, "-o", tmp_path / "out", "--generator", tiny_file, *brief]
         return cli.main([str(word) for word in ("photo", *given)])
 

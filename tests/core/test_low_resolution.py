@@ -159,7 +159,7 @@ def test_no_step_renders_what_the_encoder_makes_of_it_once(tiny, tiny_fit, rende
 
 def test_the_generator_s_own_picture_and_its_error_are_true(tiny, tiny_fit):
     target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
-    (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, consistency=0.0))
+    (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, fidelity=0.0))
     image = pictures_of(tiny, found)
     torch.testing.assert_close(image, found.image)
     torch.testing.assert_close(target[0] - downsample(image, factor=8), found.residual, atol=1e-6, rtol=0)

@@ -119,7 +119,7 @@ def test_noise_maps_explain_less_of_a_noisy_target(tiny, tiny_fit, target):
 
 def test_images_of_a_batch_have_noise_of_their_own(tiny, tiny_fit, target):
     both = torch.cat([target, target.mean((2, 3), keepdim=True).expand_as(target)])
-    config = replace(RECOMMENDED, steps=8, batch_size=2, consistency=0.0)
+    config = replace(RECOMMENDED, steps=8, batch_size=2, fidelity=0.0)
     together = search(tiny, both, tiny_fit, config, degradation=JPEG(20))
     alone = search(tiny, both, tiny_fit, replace(config, batch_size=1), degradation=JPEG(20))
     for a, b in zip(together, alone, strict=True):
@@ -188,7 +188,7 @@ def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
 
 def test_presets_are_the_defaults_and_the_paper(tiny):
     assert SearchConfig() == PRESETS["recommended"]
-    assert (PUBLISHED.loss, PUBLISHED.steps, PUBLISHED.consistency) == ("100*L2+0.05*GEOCROSS", 100, 0.0)
+    assert (PUBLISHED.loss, PUBLISHED.steps, PUBLISHED.fidelity) == ("100*L2+0.05*GEOCROSS", 100, 0.0)
 
 
 def test_the_background_bends_the_face_less_where_it_counts_less(tiny, tiny_fit, target):

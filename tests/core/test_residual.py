@@ -147,7 +147,7 @@ def test_an_edge_that_the_generator_drew_elsewhere_leaves_none_of_its_details():
 def test_a_search_tells_both_errors_and_the_residual(tiny, tiny_fit):
     target = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=random())
     exact, plain = (
-        search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=10, consistency=amount))[0] for amount in (1.0, 0.0)
+        search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=10, fidelity=amount))[0] for amount in (1.0, 0.0)
     )
     assert exact.search_l2 == plain.search_l2
     assert exact.worst < 0.5 < plain.worst

@@ -20,7 +20,7 @@ from pulse_core.latent_search.loop import search
 from pulse_core.sampling import sample, synthesize
 from pulse_core.saved_latents import Latent, latent_of
 
-CONFIG = SearchConfig(steps=20, consistency=0.0)
+CONFIG = SearchConfig(steps=20, fidelity=0.0)
 
 
 @pytest.fixture(scope="module")

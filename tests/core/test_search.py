@@ -44,7 +44,7 @@ def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, prese
 def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_fit, targets):
     losses = []
     config = SearchConfig(  # far too fast: it jumps about
-        steps=20, learning_rate=100.0, schedule="fixed", eps=0.0, full_every=1, consistency=0.0, sigma_start=0.02
+        steps=20, learning_rate=100.0, schedule="fixed", eps=0.0, full_every=1, fidelity=0.0, sigma_start=0.02
     )
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: losses.append(float(s.loss)))
     assert solution.best_step == min(range(21), key=losses.__getitem__) != 20
@@ -59,7 +59,7 @@ def test_what_was_found_on_the_way_is_found_in_the_end(tiny, tiny_fit, targets):
     def look(state):
         rows.append((float(state.l2), float(state.terms["L2"])))
 
-    config = SearchConfig(steps=60, eps=0.005, loss="100*L2", full_every=1, consistency=0.0, background_weight=1.0)
+    config = SearchConfig(steps=60, eps=0.005, loss="100*L2", full_every=1, fidelity=0.0, background_weight=1.0)
     for seed in range(4):
         rows.clear()
         (solution,) = search(tiny, targets[:1], tiny_fit, config, seed=seed, on_step=look)
@@ -288,3 +288,12 @@ def test_targets_of_different_sizes_are_searched_each_as_alone(tiny, tiny_fit):
 def test_no_target_is_told(tiny, tiny_fit):
     with pytest.raises(ImageError, match="There is no target"):
         search(tiny, [], tiny_fit)
+
+
+def test_less_fidelity_is_farther_from_the_input_and_more_likely(tiny, tiny_fit):
+    target = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    full, half, none = (
+        search(tiny, target, tiny_fit, SearchConfig(steps=20, fidelity=each))[0] for each in (1.0, 0.5, 0.0)
+    )
+    assert full.l2 < half.l2 < none.l2
+    assert SearchConfig(fidelity=0.0).sigma_reached == 2 * SearchConfig().sigma_end == 2 * SearchConfig().sigma_reached

@@ -39,7 +39,7 @@ def test_a_planted_target_is_found(name, preset):
             first.append(float(state.l2))
 
     # a target of so few numbers says little against the random face that more variety draws to
-    config = replace(PRESETS[preset], steps=120, eps=eps, prior_sample_scale=0.3, consistency=0.0)
+    config = replace(PRESETS[preset], steps=120, eps=eps, prior_sample_scale=0.3, fidelity=0.0)
     (solution,) = search(generator, target, fit, config, seed=2, on_step=remember)
     assert first[0] > 2 * eps  # not there by chance
     assert solution.converged

@@ -82,7 +82,7 @@ def test_what_is_changed_on_the_node_overrides_the_preset_and_the_rest_is_the_pr
     assert (row["steps"], row["eps"]) == (settings["steps"], settings["eps"]) == (3, 0.5)
     assert (settings["prior"], settings["init"]) == ("sphere", "prior")
     assert (settings["loss"], settings["learning_rate"]) == ("100*L2+0.05*GEOCROSS", 0.4)
-    assert (settings["full_every"], settings["consistency"]) == (1, 0.0)
+    assert (settings["full_every"], settings["fidelity"]) == (1, 0.0)
     assert not torch.equal(image, search(preset="recommended", steps=3, eps=0.5)[0])
     search(preset="published", steps=3, learning_rate=0.9)
     settings = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
@@ -121,11 +121,11 @@ def test_connected_settings_come_before_the_preset(pack, search):
         pack.run("PULSESearchSettings", sigma_end=0.0)
 
 
-def test_the_downscaling_is_exact_unless_consistency_is_less(search):
+def test_the_downscaling_is_exact_unless_fidelity_is_less(search):
     _, row = search()
     assert row["worst_pixel"] <= 1
     assert "(exact)" in row["told"]
-    _, own = search(consistency=0.0)
+    _, own = search(fidelity=0.0)
     assert own["worst_pixel"] > 1
     assert own["l2"] == pytest.approx(own["residual_all"] ** 2, rel=0.01)
     assert own["residual_all"] == row["residual_all"], "the residual is the generator's, however much of it goes in"

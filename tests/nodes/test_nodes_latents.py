@@ -28,7 +28,7 @@ def other(pack, models):
 
 
 def test_a_searched_latent_draws_its_image_again(pack, search, generator):
-    image, _, latent, *_ = search(consistency=0.0)
+    image, _, latent, *_ = search(fidelity=0.0)
     assert type(latent) is torch.Tensor, "other packs compute with it"
     (again,) = pack.run("PULSESynthesize", stylegan=generator, latent=latent)
     torch.testing.assert_close(again, image, atol=1e-5, rtol=0)

@@ -78,7 +78,7 @@ def test_only_the_everyday_inputs_are_shown_at_first(pack):
         "preview_every",
         "preset",
         "prior_sample_scale",
-        "consistency",
+        "fidelity",
         "seeds",
     }
     widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.facts}

@@ -101,7 +101,7 @@ def test_the_downscaled_output_is_the_downscaling_of_the_result(pack, search):
 
 def test_the_residual_is_what_the_generators_own_image_lacks(pack, search, generator, target):
     """Around grey, as all but the wildest fit between 0 and 1."""
-    _, _, latent, report, residual = search(seed=3, consistency=1.0)
+    _, _, latent, report, residual = search(seed=3, fidelity=1.0)
     (own,) = pack.run("PULSESynthesize", stylegan=generator, latent=latent)
     (small,) = pack.run("BicubicDownsample", image=own, factor=4)
     torch.testing.assert_close(residual, (0.5 + target - small).clamp(0, 1), atol=1e-4, rtol=0)
