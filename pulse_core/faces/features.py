@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations.grey import LUMA
-from ..degradations.jpeg import BLOCK, DCT, STEPS, steps
+from ..degradations.jpeg import BLOCK, DCT, steps
 from ..degradations.separable import like
 
 CENTRE, AXES = (0.5, 0.53), (0.48, 0.47)  # of the ellipse that is looked at, in sides: x, y
@@ -23,7 +23,7 @@ _SHARES = (0.1, 0.3, 0.5, 0.8)  # of the blocks that are calmer
 _REACHES = (1, 2, 4, 8, 16)  # pixels between those that an edge is looked for in
 _LEAST = 1e-7  # power that is as good as none: a tenth of what rounding to 8 bits adds
 _QUALITIES = (*range(5, 90, 3), *range(90, 99))
-_LOW = 5  # the frequencies of a block, across and down together, that quality is told from
+_LOW = 4  # the frequencies of a block, across and down together, that quality is told from
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of R, G, B (JFIF)
 COUNT = _BANDS + 1 + _LEVELS * 2 * len(_SHARES) + len(_REACHES) + 4 + 3 + 2 + 5
 
@@ -104,11 +104,12 @@ def _calm(planes: Tensor, shares: tuple[float, ...]) -> list[list[float]]:
 def _edges(luma: Tensor) -> list[float]:
     """How steep the steepest places are over each of the reaches."""
     found: list[float] = []
+    every = max(1, luma.shape[-1] // 32)  # lines enough
     for reach in _REACHES:
         if reach >= luma.shape[-1] // 2:
             found.append(found[-1])
             continue
-        steep = torch.cat([luma[:, reach:] - luma[:, :-reach], (luma[reach:] - luma[:-reach]).T], dim=-1 * 0)
+        steep = torch.cat([(p[:, reach:] - p[:, :-reach])[::every].flatten() for p in (luma, luma.T)])
         found.append(math.log10(max(_quantiles(steep.abs(), (0.98,))[0], 1e-3)))
     return found
 
@@ -147,7 +148,7 @@ def jpeg_quality(luma: Tensor, phase: tuple[int, int]) -> tuple[float, int]:
     if height * width < 9 * BLOCK**2:
         return 0.0, 0
     blocks = part[:height, :width].unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).transpose(1, 2).flatten(0, 1)
-    blocks = blocks[:: max(1, len(blocks) // 1024)]
+    blocks = blocks[:: max(1, len(blocks) // 400)]
     dct = like(DCT, part)
     values = (dct @ blocks @ dct.mT)[:, _low()]
     table = _steps()
@@ -200,6 +201,3 @@ def features(picture: Tensor) -> Tensor:
     shades = F.avg_pool2d(chroma(picture), max(1, side // 16)).square().mean().sqrt()
     found += [math.log2(side), math.log2(side) ** 2 / 10, float(inside.std()), float(inside.mean()), float(shades)]
     return torch.tensor(found)
-
-
-__all__ = ["COUNT", "STEPS", "features", "jpeg_blocks", "luma_of", "chroma", "radii", "spectrum", "window"]
