@@ -22,7 +22,7 @@ from .faces.alignment import align
 from .faces.face import Faces
 from .faces.finding import FindSettings, find_faces, none_found
 from .faces.pasting import PasteSettings, Patch, paste
-from .faces.sizes import AUTO, lr_size, to_lr, with_border
+from .faces.sizes import AUTO, as_coloured, seen_through, size_of, to_lr
 from .gaussian import LatentGaussian, gaussian_for
 from .generators import Generator
 from .images import read_image
@@ -65,7 +65,7 @@ def restore(
     Args:
         photo: a file, or [3, H, W] in 0..1.
         generator, gaussian, config, degradation, device, on_step: see `pipeline.upscale`.
-        size: pixels a side that each face is matched at; 0 takes what it has in the photograph (see faces.sizes).
+        size: pixels a side that each face is matched at; 0 takes what it holds (see faces.sizes).
         seed: of every face.
 
     Raises:
@@ -83,8 +83,9 @@ def restore(
         search(generator, target, fit, config, seed=seed, degradation=seen, on_step=on_step)[0]
         for target, seen in face_targets(picture, faces, generator, size, degradation)
     )
-    smallest_first = [Patch(face, solution.image) for face, solution in zip(faces, solutions, strict=True)][::-1]
-    pasted = paste(picture, faces.sources[0], smallest_first, pasting)
+    restored = [as_coloured(solution.image, face) for face, solution in zip(faces, solutions, strict=True)]
+    smallest_first = [Patch(*pair) for pair in zip(faces, restored, strict=True)][::-1]
+    pasted = paste(picture, faces.sources[0], smallest_first, pasting, faces)
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 
 
@@ -93,8 +94,11 @@ def face_targets(
 ) -> Iterator[tuple[Tensor, Degradation | None]]:
     """For each face of one photograph, what a search of this generator should match.
 
-    Yields: the target [3, h, w], and its degradation, which hides what lies beyond the photograph's border.
+    Args:
+        degradation: what the search looks through; None takes what was measured.
+
+    Yields: the target [3, h, w], and its degradation, which also hides what lies beyond the photograph's border.
     """
     for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
-        target = to_lr(aligned, size or lr_size(face.side, generator.size[1]), generator.size)
-        yield target, with_border(face, faces.sources[face.picture], degradation)
+        width = size or size_of(face, generator.size[1])
+        yield to_lr(aligned, width, generator.size), seen_through(face, faces.sources[face.picture], width, degradation)

@@ -18,7 +18,7 @@ from ..errors import PulseError
 from ..faces.face import Face
 from ..faces.finding import FindSettings, find_faces, none_found
 from ..faces.pasting import PasteSettings, Patch, paste
-from ..faces.sizes import AUTO
+from ..faces.sizes import AUTO, as_coloured
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
@@ -62,7 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_size,
         default="auto",
         metavar="auto|N",
-        help="pixels a side that a face is matched at; auto takes 16, 32, 64, ... by its size in the photograph",
+        help="pixels a side that a face is matched at; auto takes what its pixels hold, as measured: a soft or grainy "
+        "face holds less than it has in its file",
     )
     parser.add_argument("--no-face", choices=_NO_FACE, default="error", help="if there is none: an error, or a copy")
     parser.add_argument(
@@ -191,9 +192,10 @@ class _Work:
             file = result.parent / "faces" / f"{result.stem}-{number}.png"
             facts.append(self._face(face, target, through, file, searched, bar))
             restored.append((face, file))
-            bar.say(f"{file}: {face.side:.0f} px, matched at {target.shape[-1]}, {verdict(facts[-1])}")
+            held = f"{face.held.told}, " if face.held is not None else ""
+            bar.say(f"{file}: {face.side:.0f} px, {held}matched at {target.shape[-1]}, {verdict(facts[-1])}")
         smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
-        pasted = paste(picture, faces.sources[0], smallest_first, self.pasting)
+        pasted = paste(picture, faces.sources[0], smallest_first, self.pasting, faces)
         if self.side_by_side:
             panels = {"photograph": picture, "with invented faces": pasted.picture}
             save_image(side_by_side(panels), result.with_stem(f"{result.stem}_side_by_side"))
@@ -231,11 +233,12 @@ class _Work:
             "score": round(face.score, 4),
             "side": round(face.side, 1),
             "lr_size": target.shape[-1],
+            "held": None if face.held is None else asdict(face.held),
             "landmarks": [[round(value, 2) for value in point] for point in face.landmarks.tolist()],
             "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
             **search_facts(found, self.config, self.generator, time.perf_counter() - started, self.degradation),
         }
-        save_image(found.image, file, facts)
+        save_image(as_coloured(found.image, face), file, facts)
         bar.done()
         return facts
 

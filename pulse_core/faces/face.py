@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +15,12 @@ from torch.nn import functional as F
 
 from ..errors import ImageError, SettingError
 
+if TYPE_CHECKING:
+    from .measuring import Held
+
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # as the picture shows them
+# The face in its aligned square, an ellipse: its middle and its radii, in shares of the sides.
+CENTRE, RADII = (0.5, 0.53), (0.36, 0.47)
 _THUMBNAIL = 16
 _LIKENESS = 0.7  # correlation of thumbnails; other pictures have less, another exposure of the same one has more
 
@@ -57,11 +63,13 @@ class Face:
 
     picture: its number in the batch. landmarks: [5, 2], (x, y) of POINTS, pixels. quad: see `ffhq_quad`.
     score: how sure the detector is, 0..1; 1 for a face that the user marked.
+    held: what its pixels hold (measuring.py); None where that was not measured.
     """
 
     picture: int
     landmarks: Tensor
     score: float
+    held: Held | None = None
 
     @property
     def quad(self) -> Tensor:

@@ -14,6 +14,8 @@ from ..images import check_colours
 from ..settings import Settings, option
 from .detection import detect
 from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of
+from .measuring import SIZES, Held, measure
+from .warping import cut_out
 
 # upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
 # any: each face in a turn of its own.
@@ -77,9 +79,15 @@ def _gathered(pictures: Iterable[Tensor], look: Callable[[Tensor], list[tuple[Te
     sources: list[Source] = []
     for number, picture in enumerate(pictures):
         found = (Face(number, points, score) for points, score in look(picture))
-        faces += sorted(found, key=lambda face: -face.side)[: most or None]
+        largest = sorted(found, key=lambda face: -face.side)[: most or None]
+        faces += [replace(face, held=held_by(picture, face)) for face in largest]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
+
+
+def held_by(picture: Tensor, face: Face) -> Held:
+    """What the face's pixels hold: cut out at about the size that it has in the picture [3, H, W], and measured."""
+    return measure(cut_out(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
 
 
 def none_found(settings: FindSettings, size: Sequence[int]) -> ImageError:

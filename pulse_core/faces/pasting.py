@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..degradations.blur import GaussianBlur
 from ..errors import ImageError, SettingError
 from ..settings import Settings, option
-from .face import Face, Source, side_of
+from .face import CENTRE, RADII, Face, Source, side_of
+from .measuring import Held
+from .sizes import SURE
 from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
 _LONGEST = 16384  # pixels a side of an enlarged photograph
+_BETWEEN = 0.25  # the width of the seam between two faces, in radii
+_LEAST_BLUR = 0.2  # pixels
 _STATISTICS = 128  # pixels a side that are enough to compare colours
 
 
@@ -32,6 +37,13 @@ class PasteSettings(Settings):
         unit="sides of the face's square",
         low=0.0,
         high=0.5,
+    )
+    grain: float = option(
+        0.5,
+        "how far the restored face takes over the measured grain and softness of its photograph, so that it does not "
+        "stand out; never where the photograph is enlarged",
+        low=0.0,
+        high=1.0,
     )
     enlarge: float = option(
         1.0,
@@ -67,6 +79,7 @@ def paste(
     source: Source,
     patches: Iterable[Patch],
     settings: PasteSettings | None = None,
+    faces: Iterable[Face] = (),
 ) -> Pasted:
     """A photograph with restored faces in it; where none lies, its pixels are the same to the bit.
 
@@ -75,6 +88,8 @@ def paste(
             enlargement of it.
         source: what that photograph is known by.
         patches: one at a time; later ones lie above earlier ones.
+        faces: all that are laid in, where they may overlap: each pixel goes to the face in whose middle it lies, not
+            to whichever comes last.
 
     Raises:
         ImageError: another photograph, or a mask that is neither.
@@ -83,11 +98,14 @@ def paste(
     source.check(picture[:3])
     result = picture.clone() if settings.enlarge == 1 else _enlarged(picture, settings.enlarge)
     invented = torch.zeros_like(result[0])
-    for patch in patches:
+    everyone = tuple(faces)
+    for number, patch in enumerate(patches):
         if settings.color_match:
             quad = patch.face.quad * source.scale_to(picture)
             patch = replace(patch, image=_matched(patch.image, picture[:3], quad, settings.color_match))
-        _lay(result, invented, patch.face.quad * source.scale_to(result), patch, settings)
+        scale = source.scale_to(result)
+        others = [other.quad * scale for other in everyone if other is not patch.face]
+        _lay(result, invented, patch.face.quad * scale, patch, settings, others, number)
     return Pasted(result, invented)
 
 
@@ -102,8 +120,20 @@ def _enlarged(picture: Tensor, factor: float) -> Tensor:
     return resize(picture, height, width).clamp(0, 1)
 
 
-def _lay(result: Tensor, invented: Tensor, quad: Tensor, patch: Patch, settings: PasteSettings) -> None:
-    """One face into the result, in place."""
+def _lay(
+    result: Tensor,
+    invented: Tensor,
+    quad: Tensor,
+    patch: Patch,
+    settings: PasteSettings,
+    others: Sequence[Tensor] = (),
+    seed: int = 0,
+) -> None:
+    """One face into the result, in place.
+
+    Args:
+        others: the squares of the faces beside it. seed: of its grain.
+    """
     left, top, right, bottom = bounds_of(quad)
     bounds = max(left, 0), max(top, 0), min(right, result.shape[-1]), min(bottom, result.shape[-2])
     if bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
@@ -113,13 +143,50 @@ def _lay(result: Tensor, invented: Tensor, quad: Tensor, patch: Patch, settings:
         alpha = _seam(where, settings.feather)
     else:
         alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
+    for other in others:
+        if _overlap(bounds_of(other), bounds):
+            alpha = alpha * _own(where, square_coordinates(other, bounds))
     alpha = (alpha.to(result.dtype).to(result.device) * settings.blend).clamp(0, 1)
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
     laid = lay_in(patch.image.to(result), quad, bounds)
+    held, strength = patch.face.held, settings.grain if settings.enlarge == 1 else 0.0
+    if held is not None and held.confidence >= SURE and strength:
+        laid = _as_photographed(laid, held, strength * side_of(quad) / max(held.side, 1), strength, seed)
     # a weighted mean would round pixels that nothing is laid over
     result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
     invented[rows, columns] = torch.maximum(invented[rows, columns], alpha)
+
+
+def _overlap(one: Bounds, other: Bounds) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _own(where: Tensor, theirs: Tensor) -> Tensor:
+    """[h, w], 1 where a pixel is nearer to the middle of its own face than to that of another, and 0 beyond.
+
+    Args:
+        where, theirs: [h, w, 2], the pixels in the squares of the two faces.
+    """
+    ours, other = (
+        ((each - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1) for each in (where, theirs)
+    )
+    share = ((other - ours) / _BETWEEN + 1).clamp(0, 2) / 2
+    return share * share * (3 - 2 * share)
+
+
+def _as_photographed(laid: Tensor, held: Held, scale: float, strength: float, seed: int) -> Tensor:
+    """[3, h, w] with the softness and the grain that were measured in its photograph.
+
+    Args:
+        scale: pixels of the result for one that was measured, times the strength.
+        strength: of the grain, 0..1. seed: of its random numbers.
+    """
+    if held.blur * scale > _LEAST_BLUR:
+        laid = GaussianBlur(min(held.blur * scale, 100.0)).measure(laid[None])[0]
+    random = torch.Generator().manual_seed(seed)
+    grain = torch.randn(laid.shape[-2:], generator=random).to(laid)  # the same in all colours, as film has it
+    return (laid + strength * held.noise * grain).clamp(0, 1)
 
 
 def _seam(where: Tensor, feather: float) -> Tensor:

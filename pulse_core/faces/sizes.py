@@ -8,15 +8,23 @@ from torch import Tensor
 
 from ..degradations import Chain, Degradation
 from ..degradations.bicubic import downsample
+from ..degradations.grey import Grey
 from ..degradations.mask import Mask
 from ..errors import ImageError
 from ..images import check_colours
 from .face import Face, Source
+from .measuring import measure
 from .warping import resize, share_inside
 
 AUTO = 0  # the size that a caller leaves to us
 _MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside of its photograph
 _SMALLEST = 16  # fewer pixels leave nearly everything open
+LARGEST = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
+SURE = 0.3  # the least confidence of a measurement that is gone by
+_ENLARGED_FROM, _NEARLY = (
+    96,
+    0.75,
+)  # pixels from which a picture may have been enlarged; a share of its size that is all
 
 
 def useful_sizes(resolution: int) -> list[int]:
@@ -34,6 +42,44 @@ def lr_size(side: float, resolution: int) -> int:
     would ask the generator for a blurred face, a size much below would throw away what is known.
     """
     return min(useful_sizes(resolution), key=lambda size: abs(math.log(size / max(side, 1e-6))))
+
+
+def size_of(face: Face, resolution: int) -> int:
+    """The size that a face is matched at: what its pixels hold, or what it has in its file where that is not known."""
+    held = face.held
+    if held is None or held.confidence < SURE:
+        return min(lr_size(face.side, resolution), LARGEST)
+    return min(held.size, LARGEST, resolution)
+
+
+def size_held(picture: Tensor, resolution: int) -> int:
+    """The size that a picture [3, H, W] of a face is matched at: its own, or what it holds where that is less.
+
+    A picture that was enlarged before says no more than it did; a tiny one is taken as it is.
+    """
+    width = picture.shape[-1]
+    if min(picture.shape[-2:]) < _ENLARGED_FROM:
+        return width
+    held = measure(picture)
+    size = min(held.size, LARGEST, resolution) if held.confidence >= SURE else LARGEST
+    return width if size > _NEARLY * width else size
+
+
+def seen_through(face: Face, source: Source, size: int, degradation: Degradation | None = None) -> Degradation | None:
+    """What a search for a face at this size looks through: what was measured, or the degradation that is given.
+
+    Args:
+        source: of the photograph in which the face was found, whose border hides what lies beyond it.
+    """
+    held = face.held
+    if degradation is None and held is not None and held.confidence >= SURE:
+        degradation = held.degradation(size)
+    return with_border(face, source, degradation)
+
+
+def as_coloured(image: Tensor, face: Face) -> Tensor:
+    """A restored face [3, H, W], grey where its photograph is."""
+    return Grey().measure(image[None])[0] if face.held is not None and face.held.is_grey else image
 
 
 def with_border(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:

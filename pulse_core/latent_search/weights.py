@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..faces.face import CENTRE, RADII
 from ..generators import Generator
 
-# The face of a picture aligned as FFHQ (Karras et al. 2019): an ellipse in shares of its sides.
-_CENTRE, _RADII = (0.5, 0.53), (0.36, 0.47)
 _EDGE = 12.0  # how steeply a weight falls at its edge, per radius
 TAIL_AROUND = 0.05  # of the Cauchy loss around the face, where it is 0.1: what the generator cannot draw pulls little
 
@@ -26,7 +25,7 @@ def face_map(generator: Generator, like: Tensor) -> Tensor:
     if generator.size[0] != generator.size[1]:
         return like.new_ones(1, 1, height, width)
     x, y = ((torch.arange(side).to(like) + 0.5) / side for side in (width, height))
-    across, down = (x - _CENTRE[0]) / _RADII[0], (y - _CENTRE[1]) / _RADII[1]
+    across, down = (x - CENTRE[0]) / RADII[0], (y - CENTRE[1]) / RADII[1]
     distance = (across.square()[None, :] + down.square()[:, None]).sqrt()
     return torch.sigmoid((1 - distance) * _EDGE)[None, None]
 
