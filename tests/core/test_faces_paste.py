@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import ROOT
 
+from pulse_core.degradations import parse_degradation
+from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError, SettingError
 from pulse_core.faces.alignment import align
 from pulse_core.faces.face import Face, Source, ffhq_quad
 from pulse_core.faces.finding import find_faces
+from pulse_core.faces.measuring import SIZES, Held
 from pulse_core.faces.pasting import PasteSettings, Patch, paste
-from pulse_core.faces.sizes import lr_size, to_lr, useful_sizes
+from pulse_core.faces.sizes import as_coloured, lr_size, seen_through, size_held, size_of, to_lr, useful_sizes
 from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
 from pulse_core.images import read_image
 
@@ -262,3 +266,86 @@ def test_sizes_that_no_face_can_have():
         to_lr(smooth(64, 64), 200, (128, 128))
     with pytest.raises(ImageError, match=r"The face is 32x64"):
         to_lr(smooth(64, 32), 16, (128, 128))
+
+
+def held(**changed):
+    known = {"size": 32, "blur": 1.5, "noise": 0.04, "jpeg": None, "is_grey": False, "confidence": 1.0, "side": 80}
+    return Held(**{**known, **changed})
+
+
+def marked(x, y, side, **changed):
+    """An upright face whose square has its middle at (x, y)."""
+    face = a_face(centre=(x, y), side=side, turn=0.0)
+    return replace(face, held=held(side=round(face.side), **changed))
+
+
+def laid(face, image, **settings):
+    picture = torch.full((3, 200, 300), 0.5)
+    return paste(picture, Source.of(picture), [Patch(face, image)], PasteSettings(feather=0.0, **settings)).picture
+
+
+def test_grain_and_softness_are_taken_over_at_normal_size_alone():
+    face = marked(150.0, 100.0, 80)
+    stripes = (torch.arange(512) // 64 % 2).float().expand(3, 512, 512)
+    plain, grainy = laid(face, stripes, grain=0.0), laid(face, stripes, grain=1.0)
+    inside = (slice(None), slice(90, 110), slice(130, 170))
+    assert float(plain[inside].amax() - plain[inside].amin()) > 0.95
+    assert float((grainy - plain)[inside].std()) > 0.03
+    flat = torch.full((3, 512, 512), 0.5)
+    grain = laid(face, flat, grain=1.0)[inside] - 0.5
+    assert float(grain.std()) == pytest.approx(0.04, rel=0.2)
+    assert torch.equal(grain[0], grain[1]), "film has one grain for all colours"
+    assert torch.equal(laid(face, flat, grain=1.0), laid(face, flat, grain=1.0))
+    assert float((laid(face, flat, grain=1.0, enlarge=2.0) - 0.5).abs().max()) < 1e-5
+    unsure = replace(face, held=held(confidence=0.0))
+    assert torch.equal(laid(unsure, flat, grain=1.0), laid(unsure, flat, grain=0.0))
+
+
+def test_overlapping_faces_keep_their_own_middle():
+    left, right = marked(110.0, 100.0, 120), marked(170.0, 100.0, 110)
+    picture, black, white = torch.full((3, 200, 300), 0.5), torch.zeros(3, 64, 64), torch.ones(3, 64, 64)
+    settings = PasteSettings(grain=0.0)
+    for patches in ([Patch(left, black), Patch(right, white)], [Patch(right, white), Patch(left, black)]):
+        result = paste(picture, Source.of(picture), patches, settings, [left, right]).picture
+        middle_of_left, middle_of_right = (
+            result[0, int(face.quad.mean(0)[1]), int(face.quad.mean(0)[0])] for face in (left, right)
+        )
+        assert middle_of_left < 0.05
+        assert middle_of_right > 0.95
+
+
+@pytest.mark.parametrize(
+    ("changed", "side", "size"),
+    [({"size": 32}, 80, 32), ({"size": 384}, 500, 128), ({"size": 20, "confidence": 0.1}, 80, 64)],
+)
+def test_a_face_is_matched_at_what_it_holds(changed, side, size):
+    face = marked(150.0, 100.0, side, **changed)
+    assert size_of(face, 1024) == size
+    assert size_of(face, 16) == 16
+
+
+def test_a_search_looks_through_what_was_measured_or_through_what_is_given():
+    source = Source(200, 300, torch.zeros(16, 16))
+    face = marked(150.0, 100.0, 80, is_grey=True, noise=0.1)
+    assert "grey" in str(seen_through(face, source, 32))
+    assert "noise" in str(seen_through(face, source, 32))
+    given = parse_degradation("blur(2)")
+    assert seen_through(face, source, 32, given) is given
+    assert seen_through(marked(150.0, 100.0, 80, confidence=0.0), source, 32) is None
+
+
+def test_a_grey_photograph_gives_grey_faces():
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    grey = as_coloured(image, marked(1.0, 1.0, 80, is_grey=True))
+    assert torch.equal(grey[0], grey[1])
+    assert torch.equal(grey[0], grey[2])
+    assert as_coloured(image, marked(1.0, 1.0, 80)) is image
+
+
+def test_a_picture_that_was_enlarged_is_matched_at_what_it_held(grace):
+    (face,) = align([grace], find_faces([grace]), 512)
+    small = downsample(face, size=(24, 24))
+    enlarged = resize(small, 256, 256).clamp(0, 1)
+    steps = [size for size in SIZES if size <= 48]
+    assert size_held(enlarged, 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
+    assert size_held(small, 1024) == 24
