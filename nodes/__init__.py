@@ -9,6 +9,7 @@ from . import folders
 from .align_faces import PULSEAlignFacesNode
 from .bicubic_downsample import BicubicDownsampleNode
 from .degradation import PULSEDegradationNode, PULSEDegradeNode
+from .estimate_degradation import PULSEEstimateDegradationNode
 from .explore import PULSECompareNode, PULSEContactSheetNode, PULSEUncertaintyNode
 from .fit_latent_gaussian import FitLatentGaussianNode
 from .inspect_stylegan import PULSEInspectStyleGANNode
@@ -49,6 +50,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     PULSEUncertaintyNode,
     PULSECompareNode,
     PULSESaveImageNode,
+    PULSEEstimateDegradationNode,
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pulse_core.faces.alignment import align, draw_faces
+from ..pulse_core.faces.alignment import align, draw_faces, told
 from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
 from . import host, sockets
@@ -63,10 +63,14 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     "aligned", display_name="aligned", tooltip="The faces, the largest of each image first."
                 ),
                 sockets.Faces.Output(
-                    "faces", display_name="faces", tooltip="Where they were, for PULSE Search and PULSE Paste Faces."
+                    "faces",
+                    display_name="faces",
+                    tooltip="Where they were and what they hold, for PULSE Search and PULSE Paste Faces.",
                 ),
                 io.Image.Output(
-                    "preview", display_name="preview", tooltip="The images with squares, landmarks, numbers and sizes."
+                    "preview",
+                    display_name="preview",
+                    tooltip="The images with squares, landmarks, numbers, sizes, and how many pixels each face holds.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -98,8 +102,6 @@ def _lines(faces: Faces) -> list[str]:
         return ["no face; the images pass through"]
     several = len(faces.sources) > 1
     return [
-        f"{number}: {face.side:.0f} px"
-        + (f" in image {face.picture + 1}" if several else "")
-        + f", score {face.score:.3f}"
+        f"{number}: " + (f"in image {face.picture + 1}, " if several else "") + f"{told(face)}, score {face.score:.3f}"
         for number, face in enumerate(faces, 1)
     ]

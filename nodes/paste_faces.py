@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pulse_core.errors import SettingError
-from ..pulse_core.faces.face import Faces
+from ..pulse_core.faces.face import Face, Faces
 from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
 from ..pulse_core.images import NOTICE
 from . import host, sockets
@@ -45,6 +45,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
                     tooltip="Instead of a feathered seam: white where the faces are laid in, drawn on the photograph "
                     "or on the restored faces.",
                 ),
+                sockets.widget(PasteSettings, "grain", optional=True),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The photographs with the invented faces."),
@@ -63,19 +64,21 @@ class PULSEPasteFacesNode(io.ComfyNode):
         with host.gradients():
             frames = host.Progress().over(host.frames(image, alpha=True), len(image))
             for number, frame in enumerate(frames):
-                patches = _patches(restored, mask, found, number, numbers)
-                pasted = paste(frame, found.sources[number], patches, pasting)
+                here = {index: face for index, face in found.of_picture(number) if index in numbers}
+                patches = _patches(restored, mask, found, number, here)
+                pasted = paste(frame, found.sources[number], patches, pasting, here.values())
                 pictures.add(pasted.picture)
                 invented.add(pasted.invented)
         return io.NodeOutput(pictures.all(), invented.all())
 
 
-def _patches(restored: Tensor, mask: Tensor | None, faces: Faces, number: int, numbers: set[int]) -> Iterator[Patch]:
-    """The restored faces of one image, the smallest first."""
-    for index, face in reversed(list(faces.of_picture(number))):
-        if index in numbers:
-            (image,) = host.frames(restored[index : index + 1])
-            yield Patch(face, image, _mask_of(mask, index, number, faces))
+def _patches(
+    restored: Tensor, mask: Tensor | None, faces: Faces, number: int, here: dict[int, Face]
+) -> Iterator[Patch]:
+    """The restored faces of one image that were chosen, the smallest first."""
+    for index, face in reversed(here.items()):
+        (image,) = host.frames(restored[index : index + 1])
+        yield Patch(face, image, _mask_of(mask, index, number, faces))
 
 
 def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces) -> Tensor | None:

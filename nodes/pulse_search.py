@@ -13,9 +13,7 @@ from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..pulse_core.errors import SettingError
-from ..pulse_core.faces.sizes import AUTO, to_lr, with_border
-from ..pulse_core.faces.sizes import lr_size as size_for
+from ..pulse_core.faces.sizes import AUTO
 from ..pulse_core.gaussian import LatentGaussian, gaussian_for
 from ..pulse_core.images import NOTICE
 from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
@@ -24,6 +22,7 @@ from ..pulse_core.latent_search.solution import Solution, ranking
 from ..pulse_core.latents import count_seeds
 from ..pulse_core.saved_latents import Latent, latent_of
 from . import host, reports, sockets
+from .targets import Target, targets_of
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
@@ -119,31 +118,26 @@ class PULSESearchNode(io.ComfyNode):
             at_a_time = config.batch_size if config.candidates == 1 else 1
             at_a_time = min(max(at_a_time, 1), len(image) * config.starts)  # 0 takes what is free
             generator, progress = host.on_device(stylegan, at_a_time), host.Progress(preview_every, node)
-            targets = _targets(image, faces, lr_size, generator)
+            targets = targets_of(image, faces, lr_size, generator, degradation)
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")
-                nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
-                report, left = _report([], generator, config, degradation), torch.full_like(image, 0.5)
-                return io.NodeOutput(image, image, nothing, json.dumps(report), left)
-            fit = _fit(gaussian, generator, class_label, progress)
-            options: dict[str, Any] = {
-                "seed": _seeds(seed, seeds, len(targets), config.starts),
-                "degradation": _degradations(faces, degradation),
-                "start": None if start_latent is None else host.take_latent(start_latent),
-                "on_step": progress.step,
-                "make_room": partial(host.make_room, generator),
-            }
-            images, found = _collect(
-                solutions(generator, targets, fit, config, **options), len(targets) * config.starts
+                return _passed_through(image, generator, _report([], [], generator, config, degradation))
+            searches = solutions(
+                generator,
+                [target.picture for target in targets],
+                _fit(gaussian, generator, class_label, progress),
+                config,
+                seed=_seeds(seed, seeds, len(targets), config.starts),
+                degradation=[target.through for target in targets],
+                start=None if start_latent is None else host.take_latent(start_latent),
+                on_step=progress.step,
+                make_room=partial(host.make_room, generator),
             )
-        report = _report(found, generator, config, degradation)
-        host.show_lines(node, [*_summary(found), *(_line(number, each) for number, each in enumerate(found, 1))])
+            images, found = _collect(searches, targets, config.starts)
+        report = _report(found, targets, generator, config, degradation)
+        host.show_lines(node, [*_summary(found), *_lines(found, targets)])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
-        small = host.give_images(_same_size([solution.downscaled for solution in found]))
-        left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
-        text = json.dumps(report, indent=2)
-        latent = host.give_latent(latent_of(found, generator, reports.facts_of_each(text, len(found))))
-        return io.NodeOutput(images, small, latent, text, left)
+        return _given(images, found, generator, report)
 
 
 def _optional_inputs() -> list[Any]:
@@ -162,14 +156,16 @@ def _optional_inputs() -> list[Any]:
                 min=0,
                 max=4096,
                 optional=True,
-                tooltip="Pixels a side that the result is matched at. 0: the image as it is, or, with faces, what "
-                "each has in its photograph (16, 32, 64, ...).",
+                tooltip="Pixels a side that the result is matched at. 0: what each image or face really holds, as "
+                "measured: one that was enlarged, or is soft or grainy, holds less than it has. Images of fewer than "
+                "96 pixels, or with a degradation, are matched as they are.",
             )
         ),
         sockets.Faces.Input(
             "faces",
             optional=True,
-            tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at its own size.",
+            tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at what it holds, "
+            "through the noise, the blur and the greyness that were measured.",
         ),
         io.Combo.Input(
             "preset",
@@ -189,8 +185,9 @@ def _optional_inputs() -> list[Any]:
         sockets.Degradation.Input(
             "degradation",
             optional=True,
-            tooltip="From PULSE Degradation: what else happened to the image. It joins the forward operator; the "
-            "result is free of it.",
+            tooltip="From PULSE Degradation or PULSE Estimate Degradation: what else happened to the image, in pixels "
+            "of the size that is matched. It joins the forward operator; the result is free of it. With faces it "
+            "replaces what was measured.",
         ),
         sockets.StyleGANLatent.Input(
             "start_latent",
@@ -223,32 +220,8 @@ def _fit(given: LatentGaussian | None, generator: Generator, label: int, progres
     return fit.each(host.plain)
 
 
-def _targets(image: Tensor, faces: Any, lr_size: int, generator: Generator) -> list[Tensor]:
-    """[3, h, w] each: the images as they are, or of the size that is asked for or that the faces have."""
-    if faces is None:
-        sizes = [lr_size] * len(image)
-    else:
-        sizes = [lr_size or size_for(face.side, generator.size[1]) for face in host.known_faces(faces)]
-        if sizes and len(sizes) != len(image):
-            raise SettingError(
-                f"There are {len(image)} images and {len(sizes)} faces.",
-                "the aligned faces of PULSE Align Faces as image, together with their faces.",
-                "connect both outputs of the same node.",
-            )
-    pairs = zip(host.frames(image), sizes, strict=False)  # without any face the image is only a stand-in
-    return [to_lr(frame, size, generator.size) if size else frame for frame, size in pairs]
-
-
-def _degradations(faces: Any, degradation: Degradation | None) -> Degradation | list[Degradation | None] | None:
-    """The same for all images; of faces one each, which hides what lies beyond the border of its photograph."""
-    if faces is None:
-        return degradation
-    known = host.known_faces(faces)
-    return [with_border(face, known.sources[face.picture], degradation) for face in known]
-
-
 def _same_size(images: list[Tensor]) -> list[Tensor]:
-    """Smaller ones with each pixel repeated; sizes of faces are powers of two."""
+    """Smaller ones with their pixels repeated."""
     height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
     return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
 
@@ -258,14 +231,29 @@ def _seeds(first: int, seeds: str, images: int, starts: int) -> int | list[int]:
     return first if seeds == _SEEDS[0] else count_seeds(first, images * starts)[::starts]
 
 
-def _collect(found: Iterable[Solution], count: int) -> tuple[Tensor, list[Solution]]:
+def _collect(searches: Iterable[Solution], targets: list[Target], starts: int) -> tuple[Tensor, list[Solution]]:
     """The images as the host's IMAGE, and what is told of them; the solutions of each image by their score."""
-    images, rows = host.Images(count), []
-    for solution in found:
-        images.add(solution.image)
+    images, rows = host.Images(len(targets) * starts), []
+    for solution in searches:
+        images.add(targets[solution.index].coloured(solution.image))
         rows.append(replace(solution, image=torch.empty(0)).each_noise(host.store))  # one copy of an image is enough
     order = ranking(rows)
     return images.all(order), [rows[row] for row in order]
+
+
+def _given(images: Tensor, found: list[Solution], generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
+    """The outputs of a search."""
+    small = host.give_images(_same_size([solution.downscaled for solution in found]))
+    left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
+    text = json.dumps(report, indent=2)
+    latent = host.give_latent(latent_of(found, generator, reports.facts_of_each(text, len(found))))
+    return io.NodeOutput(images, small, latent, text, left)
+
+
+def _passed_through(image: Tensor, generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
+    """The outputs where there is no face."""
+    nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
+    return io.NodeOutput(image, image, nothing, json.dumps(report), torch.full_like(image, 0.5))
 
 
 def _summary(found: list[Solution]) -> list[str]:
@@ -275,18 +263,24 @@ def _summary(found: list[Solution]) -> list[str]:
     return [f"{good} of {len(found)} found in {steps} steps, mean residual {mean:.3f}"] if len(found) > 1 else []
 
 
-def _line(number: int, solution: Solution) -> str:
-    height, width = solution.downscaled.shape[-2:]
-    return f"{number}: {solution.told} ({solution.steps} steps, seed {solution.seed}, {width}x{height})"
+def _lines(found: list[Solution], targets: list[Target]) -> list[str]:
+    """One line for each solution."""
+    return [
+        f"{number}: {solution.told} ({solution.steps} steps, seed {solution.seed}, {targets[solution.index].told})"
+        for number, solution in enumerate(found, 1)
+    ]
 
 
 def _report(
-    found: list[Solution], generator: Generator, config: SearchConfig, degradation: Degradation | None
+    found: list[Solution],
+    targets: list[Target],
+    generator: Generator,
+    config: SearchConfig,
+    degradation: Degradation | None,
 ) -> dict[str, Any]:
     """What was found, of what, and how: for the report, the saved pictures and the saved latents."""
     rows = [
-        {"image": solution.index, "lr_size": solution.downscaled.shape[-1], **solution.facts(config.eps)}
-        for solution in found
+        {"image": solution.index, **targets[solution.index].facts, **solution.facts(config.eps)} for solution in found
     ]
     how = {"settings": asdict(config), "degradation": None if degradation is None else str(degradation)}
     return {"notice": NOTICE, **generator.identity, "images": rows, **how}

@@ -15,6 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..degradations import Degradation
+from ..faces.sizes import AUTO
+from ..faces.targets import PlainTarget, plain_target, told_size
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, prepare_target, read_facts, read_image, save_image
@@ -39,6 +41,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, folders of them, or globs")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
+    parser.add_argument(
+        "--lr-size",
+        type=_size,
+        default="auto",
+        metavar="auto|N",
+        help="pixels a side that a picture is matched at; auto takes what it holds, as measured, where it was enlarged "
+        "or is soft or grainy; fewer than 96 pixels, or with --degradation, are matched as they are",
+    )
     add_generator(parser)
     add_gaussian(parser)
     add_class(parser)
@@ -57,6 +67,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _size(text: str) -> int:
+    if text == "auto":
+        return AUTO
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 1 up")
+
+
 def run(args: argparse.Namespace) -> int:
     """Works through the pictures; a stop keeps what is finished. 2 if a worker met one that cannot be used."""
     search_config(args), search_degradation(args)  # what is wrong with them is told before any work
@@ -70,12 +88,18 @@ def run(args: argparse.Namespace) -> int:
             if outcome.error:
                 print(f"{outcome.item.source}: {outcome.error}", file=sys.stderr)
             for row in outcome.rows:
-                print(f"{row['output']}: {verdict(row)}")
+                print(f"{row['output']}: {_matched(row)}{verdict(row)}")
             rows += outcome.rows
     finally:
         write_report(args.report, "images", rows)
     print(NOTICE)
     return 2 if failed else 0
+
+
+def _matched(row: dict[str, Any]) -> str:
+    """At which size, where that is less than the picture has."""
+    told = told_size(row["lr_size"], row["given"])
+    return f"{told}, " if told else ""
 
 
 def begin(args: argparse.Namespace) -> Handle:
@@ -114,11 +138,16 @@ class _Work:
         )
         return cls(generator, gaussian, search_config(args), search_degradation(args), start, args)
 
-    def target(self, item: Item) -> Tensor:
-        """[1, C, h, w]; a degradation knows which sizes there may be."""
-        return prepare_target(read_image(item.source), self.generator, any_size=self.degradation is not None)
+    def target(self, item: Item) -> PlainTarget:
+        """What is matched, [3, h, w]; a degradation knows which sizes there may be."""
+        picture, size = read_image(item.source), self.generator.size
+        target = plain_target(picture, self.args.lr_size, size, self.degradation)
+        prepare_target(target.picture, self.generator, any_size=self.degradation is not None)
+        return target
 
-    def picture(self, item: Item, target: Tensor | None = None, on_step: OnStep | None = None) -> list[dict[str, Any]]:
+    def picture(
+        self, item: Item, target: PlainTarget | None = None, on_step: OnStep | None = None
+    ) -> list[dict[str, Any]]:
         """Writes the results unless they are there; returns a row of the report for each."""
         paths = [item.result]
         if self.config.starts > 1:
@@ -130,15 +159,17 @@ class _Work:
         target = self.target(item) if target is None else target
         started = time.perf_counter()
         options: dict[str, Any] = {"seed": self.args.seed, "degradation": self.degradation, "start": self.start}
-        solutions = upscale(target, self.generator, self.gaussian, self.config, **options, on_step=on_step)
+        solutions = upscale(target.picture, self.generator, self.gaussian, self.config, **options, on_step=on_step)
         seconds = (time.perf_counter() - started) / len(solutions)
         rows = []
         for path, solution in zip(paths, solutions, strict=True):
-            facts = search_facts(solution, self.config, self.generator, seconds, self.args.degradation)
-            facts["recipe"] = recipe
+            found = search_facts(solution, self.config, self.generator, seconds, self.args.degradation)
+            facts = {**_size_facts(target), **found, "recipe": recipe}
             if self.args.latents:
                 latent_of([solution], self.generator, [facts]).save(path.with_suffix(LATENT_SUFFIX))
-            _write(path, solution, target, facts, self.args.side_by_side)
+            save_image(solution.image, path, facts)
+            if self.args.side_by_side:
+                _compare(path, solution, read_image(item.source))
             rows.append(self._row(item, path, facts))
         return rows
 
@@ -146,7 +177,7 @@ class _Work:
         """What a result depends on, and what is written besides."""
         args, start = self.args, self.args.start_latent
         begins = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
-        also = (args.seed, args.degradation, begins, args.latents, args.side_by_side)
+        also = (args.seed, args.degradation, begins, args.latents, args.side_by_side, args.lr_size)
         return digest(fingerprint(item.source, self.generator, self.gaussian), asdict(self.config), also)
 
     def _known(self, paths: list[Path], recipe: str) -> list[dict[str, Any]]:
@@ -179,15 +210,19 @@ class Bar:
         self._bar.update(0)
 
 
-def _write(path: Path, solution: Solution, target: Tensor, facts: dict[str, Any], compare: bool) -> None:
-    """The result, and where asked the side-by-side picture."""
-    save_image(solution.image, path, facts)
-    if compare:
-        left = f"not the generator's: {solution.residual_face:.3f} in the face, {solution.residual_all:.3f} in all"
-        panels = {
-            "input": target[0],
-            "result (invented)": solution.image,
-            f"result scaled back down, L2 {solution.l2:.5f}": solution.downscaled,
-            left: (0.5 + solution.residual).clamp(0, 1),
-        }
-        save_image(side_by_side(panels), path.with_stem(f"{path.stem}_side_by_side"))
+def _size_facts(target: PlainTarget) -> dict[str, Any]:
+    """At which size a picture is matched, how many pixels wide it was, and what was measured."""
+    held = None if target.held is None else {"told": target.held.told, **asdict(target.held)}
+    return {"lr_size": target.picture.shape[-1], "given": target.given, "held": held}
+
+
+def _compare(path: Path, solution: Solution, given: Tensor) -> None:
+    """The side-by-side picture of a result beside `path`."""
+    left = f"not the generator's: {solution.residual_face:.3f} in the face, {solution.residual_all:.3f} in all"
+    panels = {
+        "input": given,
+        "result (invented)": solution.image,
+        f"result scaled back down, L2 {solution.l2:.5f}": solution.downscaled,
+        left: (0.5 + solution.residual).clamp(0, 1),
+    }
+    save_image(side_by_side(panels), path.with_stem(f"{path.stem}_side_by_side"))

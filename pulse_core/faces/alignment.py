@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ..images import from_pil, to_pil
 from .face import Face, Faces
+from .sizes import SURE
 from .warping import cut_out
 
+TOO_LITTLE = 12  # pixels a side of an aligned square, below which nothing can be said of a face
 _COLOUR, _SHADE = "#ffd400", "#000000"
 
 
@@ -25,8 +27,24 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
             yield cut_out(picture, face.quad, size)
 
 
+def told_size(face: Face) -> str:
+    """How large a face is, and how much of that it holds: "80 px, holds 32"."""
+    size = f"{face.side:.0f} px"
+    if face.side < TOO_LITTLE:
+        return f"{size}, too little"
+    return size if face.held is None or face.held.confidence < SURE else f"{size}, holds {face.held.size}"
+
+
+def told(face: Face) -> str:
+    """As `told_size`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
+    if face.side < TOO_LITTLE:
+        return f"{face.side:.0f} px, too little is left of it to say anything"
+    rest = "" if face.held is None else face.held.told.partition(", ")[2]
+    return f"{told_size(face)}, {rest}" if rest else told_size(face)
+
+
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
-    """The picture with each face's square, landmarks, number and size: [3, h, w].
+    """The picture with each face's square, landmarks, number, size and what it holds: [3, h, w].
 
     Args:
         longest: pixels of the longer side; smaller pictures are enlarged to half of it, so that they can be read.
@@ -45,7 +63,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
         for x, y in (face.landmarks * scale).tolist():
             radius = 1.5 * stroke
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)
-        label, (left, top) = f"{number + 1}: {face.side:.0f} px", corners[0]
+        label, (left, top) = f"{number + 1}: {told_size(face)}", corners[0]
         box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
         draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
         draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)

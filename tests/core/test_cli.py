@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from torch.nn import functional as F
 from writers import save_nvlabs
 from zoo import ZOO
 
@@ -102,6 +103,54 @@ def test_a_degradation_is_looked_through_and_reported(tiny_file, faces, tmp_path
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "no", "--degradation", "fog(3)") == 2
     assert "fog" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+@pytest.fixture
+def enlarged(tmp_path):
+    """A picture of 256x256 pixels that holds 24x24."""
+    face = read_image(ROOT / "samples" / "eileen_collins.jpg")[None, :, 80:336, 128:384]
+    small = F.interpolate(face, (24, 24), mode="bicubic", antialias=True)
+    save_image(F.interpolate(small, (256, 256), mode="bicubic")[0].clamp(0, 1), tmp_path / "in" / "large.png")
+    return tmp_path / "in" / "large.png"
+
+
+def test_an_enlarged_picture_is_matched_at_what_it_holds_or_at_a_chosen_size(tiny_file, enlarged, tmp_path, capsys):
+    def row(*words):
+        report = tmp_path / "r.json"
+        assert upscale(tiny_file, enlarged, tmp_path / "out", "--report", report, *words) == 0
+        return json.loads(report.read_text())["images"][0]
+
+    found = row()
+    assert found["lr_size"] in (20, 24, 32)  # measuring.SIZES around it
+    assert (found["given"], found["held"]["size"]) == (256, found["lr_size"])
+    assert found["held"]["told"].startswith(f"holds {found['lr_size']} of 256 pixels")
+    assert f"large.png: matched at {found['lr_size']} of 256 pixels, L2 " in capsys.readouterr().out
+    assert row() == found, "there already"
+    chosen = row("--lr-size", 12)
+    assert (chosen["lr_size"], chosen["held"]) == (12, found["held"])
+    assert chosen["recipe"] != found["recipe"]
+
+
+def test_a_tiny_picture_is_matched_as_it_is(tiny_file, faces, tmp_path, capsys):
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--report", tmp_path / "r.json") == 0
+    (row,) = json.loads((tmp_path / "r.json").read_text())["images"]
+    assert (row["lr_size"], row["given"], row["held"]) == (8, 8, None)
+    assert "matched at" not in capsys.readouterr().out
+
+
+def test_the_input_beside_a_result_is_the_given_picture(tiny_file, enlarged, tmp_path, monkeypatch):
+    shown, original = [], upscale_command.side_by_side
+    monkeypatch.setattr(upscale_command, "side_by_side", lambda panels: shown.append(panels) or original(panels))
+    assert upscale(tiny_file, enlarged, tmp_path / "out", "--side-by-side") == 0
+    (panels,) = shown
+    assert torch.equal(panels["input"], read_image(enlarged))
+
+
+@pytest.mark.parametrize("size", ["0", "big", "-3"])
+def test_a_size_that_is_none(tiny_file, faces, tmp_path, capsys, size):
+    with pytest.raises(SystemExit):
+        upscale(tiny_file, faces, tmp_path / "out", "--lr-size", size)
+    assert "neither auto nor a number from 1 up" in capsys.readouterr().err
 
 
 def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):

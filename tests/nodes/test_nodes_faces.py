@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from conftest import ROOT
 
 from pulse_core.faces.warping import resize
 from pulse_core.images import read_image
+
+NEAR_24 = (20, 24, 32)  # measuring.SIZES around it
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +70,23 @@ def test_the_nodes_say_what_they_found(found, search, host):
     aligned, faces, _ = found
     search(image=aligned, faces=faces, lr_size=20)
     texts = {node: text for node, text, _ in host.texts}
-    assert texts["PULSEAlignFaces"].startswith("1: 8")
-    assert "px, score " in texts["PULSEAlignFaces"]
+    assert re.match(r"1: 8\d px, holds \d+(, noise 0\.\d+)?, score [01]\.\d+", texts["PULSEAlignFaces"])
     assert texts["PULSESearch"].startswith("1: L2 0.")
+    assert f"matched at 20 of {faces[0].side:.0f} pixels)" in texts["PULSESearch"]
+
+
+def test_of_a_face_below_12_pixels_nothing_is_said(pack, photograph, host):
+    words = {}
+    for width in (5, 20):
+        middle, half = 128, width / 4
+        points = [(-half, -half), (half, -half), (0, 0), (-half, half), (half, half)]
+        text = " ".join(f"{middle + x:.1f},{middle + y:.1f}" for x, y in points)
+        _, faces, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks=text, size=32)
+        words[round(faces[0].side)] = host.texts[-1][1]
+    small, large = sorted(words)
+    assert small < 12 < large
+    assert words[small].startswith(f"1: {small} px, too little is left of it to say anything, score")
+    assert "too little" not in words[large]
 
 
 def test_the_size_of_a_target_can_be_chosen_without_faces(search, photograph):
@@ -89,25 +106,115 @@ def test_every_face_is_matched_at_its_own_size(pack, photograph, search):
     assert preview.shape == (3, 512, 512, 3)
     assert [face.picture for face in faces] == [0, 2]
     result, small, latent, report, residual = search(image=aligned, faces=faces)
-    assert [row["lr_size"] for row in report["images"]] == [32, 16]
+    sizes = [row["lr_size"] for row in report["images"]]
+    assert sizes == [min(face.held.size, 32) for face in faces]
+    assert sizes[1] < sizes[0] == 32
+    assert [row["held"]["told"] for row in report["images"]] == [face.held.told for face in faces]
     assert [row["image"] for row in report["images"]] == [0, 1]
     assert small.shape == (2, 32, 32, 3)
-    assert torch.equal(small[1, ::2, ::2], small[1, 1::2, 1::2]), "smaller ones have their pixels repeated"
     assert len(latent) == len(result) == len(residual) == 2
-    alone, *_ = search(image=aligned[1:], lr_size=16)
+    _, known, _ = pack.run("PULSEAlignFaces", image=frames[2:], size=64)
+    alone, *_ = search(image=aligned[1:], faces=known)
     assert torch.equal(alone[0], result[1])
 
 
-def test_what_the_alignment_adds_beyond_a_photographs_border_is_hidden_from_the_search(pack, photograph, found):
-    degradations = pack.submodule("nodes.pulse_search")._degradations
+@pytest.fixture
+def targets(pack, generator):
+    """targets(image, faces, degradation, lr_size): what the search node would match."""
+
+    def of(image, faces=None, degradation=None, lr_size=0):
+        gradients = pack.submodule("nodes.host").gradients
+        with gradients():
+            return pack.submodule("nodes.targets").targets_of(image, faces, lr_size, generator, degradation)
+
+    return of
+
+
+def test_what_the_alignment_adds_beyond_a_photographs_border_is_hidden_from_the_search(pack, photograph, targets):
     (grey,) = pack.run("PULSEDegradation", kind="grey")
-    _, at_the_border, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks="10,95 40,96 25,115 15,130 38,131")
-    (inside,), (border,) = degradations(found[1], None), degradations(at_the_border, None)
-    assert inside is None
-    assert (border.name, 0 < float(border.trust(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
-    (both,) = degradations(at_the_border, grey)
-    assert [part.name for part in both.parts] == ["grey", "mask"]
-    assert degradations(None, grey) is grey
+    aligned, border, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks="10,95 40,96 25,115 15,130 38,131")
+    (measured,), (chosen,) = targets(aligned, border), targets(aligned, border, grey)
+    mask = getattr(measured.through, "parts", [measured.through])[-1]
+    assert (mask.name, 0 < float(mask.trust(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
+    assert [part.name for part in chosen.through.parts] == ["grey", "mask"]
+
+
+def test_a_connected_degradation_replaces_the_measured_one(pack, photograph, targets):
+    grain = 0.1 * torch.randn(photograph.shape[:3], generator=torch.Generator().manual_seed(1))[..., None]
+    aligned, faces, _ = pack.run("PULSEAlignFaces", image=(photograph + grain).clamp(0, 1), size=64)
+    (measured,) = targets(aligned, faces)
+    assert str(measured.through) == str(faces[0].held.degradation(measured.picture.shape[-1]))
+    assert "noise" in str(measured.through)
+    (blur,) = pack.run("PULSEDegradation", kind="blur")
+    (chosen,) = targets(aligned, faces, blur)
+    assert chosen.through is blur
+    (overridden,) = targets(aligned, faces, lr_size=20)
+    assert overridden.picture.shape == (3, 20, 20)
+    assert str(overridden.through) == str(faces[0].held.degradation(20)), "at the size that is matched"
+
+
+@pytest.mark.parametrize("connected", [None, "noise"])
+def test_a_grey_photograph_gives_grey_faces(pack, photograph, search, connected):
+    grey = photograph.mean(-1, keepdim=True).expand(photograph.shape).contiguous()
+    aligned, faces, _ = pack.run("PULSEAlignFaces", image=grey, size=64)
+    assert faces[0].held.is_grey
+    given = {} if connected is None else {"degradation": pack.run("PULSEDegradation", kind=connected)[0]}
+    result, _, _, report, _ = search(image=aligned, faces=faces, starts=2, **given)
+    assert float((result.amax(-1) - result.amin(-1)).max()) == 0
+    assert report["images"][0]["held"]["is_grey"]
+    assert ("grey" in (report["images"][0]["seen_through"] or "")) is (connected is None)
+    pasted, _ = pack.run("PULSEPasteFaces", image=grey, restored=result[:1], faces=faces)
+    assert float((pasted.amax(-1) - pasted.amin(-1)).max()) == 0
+
+
+def enlarged(photograph, size, side):
+    """The face alone, shrunk to `size` pixels and enlarged to `side`: IMAGE."""
+    face = photograph[:, 40:168, 64:192].movedim(-1, 1)
+    small = torch.nn.functional.interpolate(face, (size, size), mode="bicubic", antialias=True)
+    return resize(small[0], side, side).clamp(0, 1).movedim(0, -1)[None].contiguous()
+
+
+def test_an_enlarged_image_is_matched_at_what_it_holds(photograph, search, host):
+    """The generator makes 32 pixels; 24 of the 256 are held."""
+    _, small, _, report, _ = search(image=enlarged(photograph, 24, 256))
+    (row,) = report["images"]
+    assert row["lr_size"] in NEAR_24
+    assert row["held"]["size"] == row["lr_size"] == small.shape[1]
+    assert row["held"]["told"].startswith(f"holds {row['lr_size']} of 256 pixels")
+    assert f"matched at {row['lr_size']} of 256 pixels)" in host.texts[-1][1]
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_a_tiny_image_is_matched_as_it_is(photograph, search, targets, host, size):
+    image = enlarged(photograph, size, size)
+    assert torch.equal(targets(image)[0].picture, image[0].movedim(-1, 0))
+    _, small, _, report, _ = search(image=image)
+    assert small.shape == (1, size, size, 3)
+    assert (report["images"][0]["held"] is None) is (size < 16)
+    assert f"{size}x{size})" in host.texts[-1][1]
+
+
+def test_a_chosen_size_and_a_degradation_of_the_images_own_pixels_override(pack, photograph, targets):
+    image = enlarged(photograph, 24, 256)
+    (chosen,) = targets(image, lr_size=12)
+    assert (chosen.picture.shape, chosen.told) == ((3, 12, 12), "matched at 12 of 256 pixels")
+    (blur,) = pack.run("PULSEDegradation", kind="blur")
+    (own,) = targets(image, degradation=blur)
+    assert (own.picture.shape[-1], own.through) == (256, blur)
+    (both,) = targets(image, degradation=blur, lr_size=24)
+    assert (both.picture.shape[-1], both.through) == (24, blur)
+
+
+def test_each_image_of_a_batch_has_its_own_size(photograph, targets):
+    """The pack's larger generators would tell them apart further; this one makes 32 pixels."""
+    soft, softer = enlarged(photograph, 32, 256), enlarged(photograph, 16, 256)
+    sizes = [target.picture.shape[-1] for target in targets(torch.cat([soft, softer]))]
+    assert sizes[0] > sizes[1]
+
+
+def test_an_image_of_another_shape_is_told(photograph, search):
+    with pytest.raises(ValueError, match=r"The target is 256x128; tiny makes 32x32"):
+        search(image=photograph[:, :128])
 
 
 def test_frames_keep_their_faces(pack, photograph):
@@ -194,6 +301,32 @@ def test_an_enlarged_photograph_may_come_from_another_upscaler(pack, photograph,
     assert before.shape == after.shape == (1, 512, 512, 3)
     assert float((before - after).abs().mean()) < 0.005
     assert bool(where.any())
+
+
+def test_grain_is_laid_over_the_restored_face(pack, photograph):
+    noise = 0.08 * torch.randn(photograph.shape[:3], generator=torch.Generator().manual_seed(1))[..., None]
+    image = (photograph + noise).clamp(0, 1)
+    _, faces, _ = pack.run("PULSEAlignFaces", image=image, size=64)
+    assert faces[0].held.noise > 0.04
+    flat = torch.full((1, 64, 64, 3), 0.5)
+    spreads = []
+    for grain in (0.0, 0.5, 1.0):
+        pasted, where = pack.run("PULSEPasteFaces", image=image, restored=flat, faces=faces, grain=grain)
+        spreads.append(float(pasted[where == 1].std()))
+    assert spreads[0] < 0.01 < spreads[1] < spreads[2]
+
+
+def test_where_faces_overlap_neither_covers_the_other(pack, photograph):
+    """Of two faces close together, each keeps its middle, whichever is laid in last."""
+    text = " ".join(
+        f"{x + shift},{y}" for shift in (0, 40) for x, y in ((100, 100), (130, 100), (115, 118), (103, 132), (127, 132))
+    )
+    _, faces, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks=text)
+    colours = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 64, 64, 3)
+    pasted, _ = pack.run("PULSEPasteFaces", image=photograph, restored=colours, faces=faces, grain=0.0)
+    for number, face in enumerate(faces):
+        x, y = face.quad.mean(0).long().tolist()
+        assert float((pasted[0, y, x] - colours[number, 0, 0]).abs().max()) < 0.1
 
 
 def test_a_mask_replaces_the_seam(pack, photograph, found):

@@ -82,7 +82,8 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_resi
     (row,) = report["images"]
     errors = {"l2", "search_l2", "eps", "converged", "worst_pixel", "worst_pixel_at", "residual_face", "residual_all"}
     warnings = {"distance", "far_from_the_generator", "much_residual_in_the_face"}
-    assert set(row) == {"image", "lr_size", "seed", "steps", "search_score", "told", *errors, *warnings}
+    size = {"lr_size", "held", "seen_through"}
+    assert set(row) == {"image", "seed", "steps", "search_score", "told", *size, *errors, *warnings}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
 

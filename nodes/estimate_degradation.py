@@ -1,0 +1,91 @@
+"""PULSEEstimateDegradation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pulse_core.degradations import Degradation
+from ..pulse_core.degradations.noise import Noise
+from ..pulse_core.faces.alignment import told
+from ..pulse_core.faces.measuring import Held, measure
+from ..pulse_core.faces.sizes import AUTO, LARGEST, SURE, size_held, size_of
+from . import host, sockets
+
+
+class PULSEEstimateDegradationNode(io.ComfyNode):
+    """IMAGE or FACES -> what happened to them, as it was measured."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PULSEEstimateDegradation",
+            display_name="PULSE Estimate Degradation",
+            category=sockets.CATEGORY,
+            description="Measures how many pixels a picture of a face really holds, and the blur, the noise and the "
+            "greyness that are left at that size: for PULSE Search, to change some of it, or just to read it.",
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures of a face each, cut to it, at least 16 pixels a side."),
+                io.Int.Input(
+                    "lr_size",
+                    default=AUTO,
+                    min=0,
+                    max=4096,
+                    tooltip="Pixels a side that the search will match. 0: what is held, at most 128.",
+                ),
+                sockets.Faces.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="From PULSE Align Faces: what was measured of them in their photographs, instead of the "
+                    "images. The largest face decides.",
+                ),
+            ],
+            outputs=[
+                sockets.Degradation.Output(
+                    "degradation",
+                    display_name="degradation",
+                    tooltip="Of the first image or the largest face, in pixels of lr_size, for PULSE Search; one that "
+                    "changes nothing where there is none.",
+                ),
+                io.Int.Output(
+                    "size",
+                    display_name="lr_size",
+                    tooltip="Connect it to lr_size of PULSE Search, together with the degradation.",
+                ),
+                io.String.Output("text", display_name="text", tooltip="One line for each image or face."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, lr_size: int, faces: Any = None) -> io.NodeOutput:
+        with host.gradients():
+            held, size, lines = _of_images(image) if faces is None else _of_faces(faces)
+        size = lr_size or size
+        host.show_lines(cls.hidden.unique_id, lines)
+        return io.NodeOutput(_degradation(held, size), size, "\n".join(lines))
+
+
+def _of_images(image: Tensor) -> tuple[Held, int, list[str]]:
+    """What the first holds, the size at which to match it, and a line for each."""
+    frames = host.Progress().over(host.frames(image), len(image))
+    held, sizes = zip(*((measure(frame), size_held(frame, LARGEST)) for frame in frames), strict=True)
+    return held[0], sizes[0], [f"{number}: {each.told}" for number, each in enumerate(held, 1)]
+
+
+def _of_faces(faces: Any) -> tuple[Held | None, int, list[str]]:
+    """As `_of_images`, of the largest face; where there is none, nothing is known."""
+    known = host.known_faces(faces)
+    if not known:
+        return None, AUTO, ["no face"]
+    largest = max(known, key=lambda face: face.side)
+    lines = [f"{number}: {told(face)}" for number, face in enumerate(known, 1)]
+    return largest.held, size_of(largest, LARGEST), lines
+
+
+def _degradation(held: Held | None, size: int) -> Degradation:
+    """What a search at this size looks through; no noise at all where there is nothing, or nothing certain."""
+    known = held.degradation(size) if held is not None and held.confidence >= SURE and size else None
+    return known or Noise(0.0)

@@ -1,0 +1,87 @@
+"""What PULSE Search is to match: images, or the faces of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.sizes import as_coloured, seen_through, size_of, to_lr
+from ..pulse_core.faces.targets import plain_target, told_size
+from . import host
+
+if TYPE_CHECKING:
+    from ..pulse_core.degradations import Degradation
+    from ..pulse_core.faces.face import Face
+    from ..pulse_core.faces.measuring import Held
+    from ..pulse_core.generators import Generator
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one search matches.
+
+    picture: [3, h, w]. given: how many pixels wide it was, in its image or in its photograph. through: what the search
+    looks through. held: what was measured. face: None for a plain image.
+    """
+
+    picture: Tensor
+    given: float
+    through: Degradation | None
+    held: Held | None
+    face: Face | None = None
+
+    @property
+    def told(self) -> str:
+        """At which size it is matched."""
+        height, width = self.picture.shape[-2:]
+        return told_size(width, self.given) or f"{width}x{height}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the report."""
+        held = None if self.held is None else {"told": self.held.told, **asdict(self.held)}
+        through = None if self.through is None else str(self.through)
+        return {"lr_size": self.picture.shape[-1], "held": held, "seen_through": through}
+
+    def coloured(self, image: Tensor) -> Tensor:
+        """A result [3, H, W], grey where the photograph of its face is."""
+        return image if self.face is None else as_coloured(image, self.face)
+
+
+def targets_of(
+    image: Tensor, faces: Any, lr_size: int, generator: Generator, degradation: Degradation | None
+) -> list[Target]:
+    """One for each image, or for each face; call it inside `host.gradients()`.
+
+    Args:
+        lr_size: pixels a side; 0 takes what each holds.
+        degradation: what the searches look through; of faces None is what was measured.
+
+    Raises:
+        SettingError: another number of faces than of images.
+        ImageError: an image that cannot be shrunk to that size.
+    """
+    if faces is not None:
+        return list(_of_faces(image, faces, lr_size, generator, degradation))
+    plain = (plain_target(frame, lr_size, generator.size, degradation) for frame in host.frames(image))
+    return [Target(each.picture, each.given, degradation, each.held) for each in plain]
+
+
+def _of_faces(
+    image: Tensor, faces: Any, lr_size: int, generator: Generator, degradation: Degradation | None
+) -> Iterator[Target]:
+    known = host.known_faces(faces)
+    if known and len(known) != len(image):
+        raise SettingError(
+            f"There are {len(image)} images and {len(known)} faces.",
+            "the aligned faces of PULSE Align Faces as image, together with their faces.",
+            "connect both outputs of the same node.",
+        )
+    for frame, face in zip(host.frames(image), known, strict=False):  # without any face the image is only a stand-in
+        size = lr_size or size_of(face, generator.size[1])
+        through = seen_through(face, known.sources[face.picture], size, degradation)
+        yield Target(to_lr(frame, size, generator.size), face.side, through, face.held, face)

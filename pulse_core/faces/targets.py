@@ -1,0 +1,56 @@
+"""What a search should match of a plain picture, one whose faces nobody looked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..degradations import Degradation
+from .measuring import SIZES, Held, measure
+from .sizes import AUTO, size_held, to_lr
+
+
+@dataclass(frozen=True)
+class PlainTarget:
+    """A picture as a search should match it.
+
+    picture: [3, h, w]. given: how many pixels wide it was. held: what was measured; None of fewer than 16 pixels.
+    """
+
+    picture: Tensor
+    given: int
+    held: Held | None
+
+    @property
+    def told(self) -> str:
+        """See `told_size`."""
+        return told_size(self.picture.shape[-1], self.given)
+
+
+def plain_target(
+    picture: Tensor, lr_size: int, resolution: tuple[int, int], degradation: Degradation | None = None
+) -> PlainTarget:
+    """A picture [3, H, W] of a face, shrunk to the pixels that it holds.
+
+    Args:
+        lr_size: pixels a side that it is matched at; 0 takes what it holds, where that is less than it has.
+        resolution: the generator's (height, width). Pictures of another shape are left to the search, which says so.
+        degradation: of the search. It speaks of the picture's own pixels, so that 0 leaves those.
+
+    Raises:
+        ImageError: no colours, or an lr_size beyond the generator's.
+    """
+    width = picture.shape[-1]
+    held = measure(picture) if min(picture.shape[-2:]) >= SIZES[0] else None
+    if lr_size == AUTO:
+        same_shape = picture.shape[-2] * resolution[1] == width * resolution[0]
+        lr_size = size_held(picture, resolution[1]) if same_shape and degradation is None else width
+        if lr_size == width:
+            return PlainTarget(picture, width, held)
+    return PlainTarget(to_lr(picture, lr_size, resolution), width, held)
+
+
+def told_size(size: int, given: float) -> str:
+    """As in "matched at 24 of 256 pixels"; nothing where all pixels are matched."""
+    return f"matched at {size} of {given:.0f} pixels" if size < round(given) else ""
