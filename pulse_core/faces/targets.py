@@ -48,6 +48,7 @@ def plain_target(
         lr_size = size_held(picture, resolution[1]) if same_shape and degradation is None else width
         if lr_size == width:
             return PlainTarget(picture, width, held)
+        lr_size = min(lr_size, resolution[1])
     return PlainTarget(to_lr(picture, lr_size, resolution), width, held)
 
 

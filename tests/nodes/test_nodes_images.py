@@ -25,7 +25,7 @@ def grey(*shape):
         (grey(1, 8, 8, 3) * 510, "values run from 255 to 255"),
         (grey(1, 8, 16, 3), "The target is 16x8; tiny makes 32x32. Accepted: a square"),
         (grey(1, 33, 33, 3), "The target is 33x33; tiny makes 32x32. Accepted: at most the generator's size"),
-        (grey(1, 512, 512, 3), "The target is 512x512; tiny makes 32x32. Accepted: at most the generator's size"),
+        (grey(1, 95, 95, 3), "The target is 95x95; tiny makes 32x32. Accepted: at most the generator's size"),
         (grey(1, 8, 8, 5), "The image has 5 channels"),
         (grey(0, 8, 8, 3), "There is no target"),
     ],
@@ -43,6 +43,13 @@ def test_every_size_up_to_the_generators_is_a_target(search, side):
     result, small, *_ = search(grey(1, side, side, 3))
     assert result.shape == (1, 32, 32, 3)
     assert small.shape == (1, side, side, 3)
+
+
+def test_a_large_image_is_shrunk_to_the_generators_size_at_most(search, host):
+    """Even where nothing can be measured."""
+    _, small, *_ = search(grey(1, 512, 512, 3))
+    assert small.shape == (1, 32, 32, 3)
+    assert "matched at 32 of 512 pixels" in host.texts[-1][1]
 
 
 def test_a_refused_target_does_not_load_the_progress_bar(search, host):
