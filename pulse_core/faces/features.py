@@ -21,11 +21,13 @@ _BANDS, _A_OCTAVE = 19, 3  # rings of the spectrum, from its finest frequency do
 _LEVELS = 3  # the picture, its half and its quarter
 _SHARES = (0.1, 0.3, 0.5, 0.8)  # of the blocks that are calmer
 _REACHES = (1, 2, 4, 8, 16)  # pixels between those that an edge is looked for in
+_HARMONICS = (1, 2, 3)  # of a lattice of 8 pixels, that was perhaps turned and resized by a fourteenth
 _LEAST = 1e-7  # power that is as good as none: a tenth of what rounding to 8 bits adds
-_QUALITIES = (*range(5, 90, 3), *range(90, 99))
+_QUALITIES = (*range(5, 90, 3), *range(90, 99))  # enough for the network
+ALL_QUALITIES = tuple(range(5, 99))
 _LOW = 4  # the frequencies of a block, across and down together, that quality is told from
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of R, G, B (JFIF)
-COUNT = _BANDS + 1 + _LEVELS * 2 * len(_SHARES) + len(_REACHES) + 4 + 3 + 2 + 5
+COUNT = _BANDS + 1 + _LEVELS * (2 * len(_SHARES) + 4) + len(_REACHES) + 8 + 3 + len(_HARMONICS) + 2 + 5
 
 
 @lru_cache(maxsize=8)
@@ -86,19 +88,52 @@ def _inside(height: int, width: int) -> Tensor:
 _SECOND, _SMOOTH = torch.tensor([1.0, -2.0, 1.0]), torch.tensor([1.0, 2.0, 1.0])
 
 
-def _calm(planes: Tensor, shares: tuple[float, ...]) -> list[list[float]]:
-    """[C, h, w] -> the logarithm of the diagonal and the straight fine deviation of its blocks, at each share.
+def _fine(planes: Tensor) -> tuple[Tensor, int]:
+    """[C, h, w] -> the power of diagonal and of straight fine detail, [2, rows, columns] of blocks, and a block's side.
 
-    White noise of deviation s has s in both, however much of it is in a block.
+    White noise of variance v has v in both.
     """
     kernels = [torch.outer(_SECOND, _SECOND), torch.outer(_SECOND, _SMOOTH), torch.outer(_SMOOTH, _SECOND)]
     kernel = torch.stack([each / each.norm() for each in kernels])[:, None]
-    energy = F.conv2d(planes[:, None], kernel).square().mean(0)
-    energy = torch.stack([energy[0], energy[1:].mean(0)])
-    block = 8 if energy.shape[-1] >= 64 else 4 if energy.shape[-1] >= 16 else 2
-    means = F.avg_pool2d(energy[None], min(block, *energy.shape[1:]))[0]
-    chosen = means[:, _inside(*means.shape[1:])]
-    return [_quantiles(each.clamp(min=_LEAST).log10(), shares) for each in chosen]
+    power = F.conv2d(planes[:, None], kernel).square().mean(0)
+    power = torch.stack([power[0], power[1:].mean(0)])
+    block = 8 if power.shape[-1] >= 64 else 4 if power.shape[-1] >= 16 else 2
+    block = min(block, *power.shape[1:])
+    return F.avg_pool2d(power[None], block)[0], block
+
+
+def _calmest(luma: Tensor, block: int, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """[rows, columns]: the quarter, and the half, of the face's blocks whose surroundings change least.
+
+    Blocks that are nearly black or white come last: noise is cut off there.
+    """
+    means = F.avg_pool2d(luma[None, None, 1:-1, 1:-1], block)[:, :, : shape[0], : shape[1]]
+    wide = F.pad(means, (1, 1, 1, 1), mode="replicate")
+    change = (F.max_pool2d(wide, 3, 1) + F.max_pool2d(-wide, 3, 1))[0, 0]
+    change = change + ((means[0, 0] < 0.03) | (means[0, 0] > 0.97)).float()
+    inside = _inside(*change.shape)
+    ordered = change[inside].sort().values
+    quarter, half = (float(ordered[int(share * (len(ordered) - 1))]) for share in (0.25, 0.5))
+    return inside & (change <= quarter), inside & (change <= half)
+
+
+def _calm(luma: Tensor, colours: Tensor) -> tuple[list[float], list[float]]:
+    """Logarithms of the power of fine detail: of the luma [h, w], of the colours [2, h, w].
+
+    At each of _SHARES of the blocks, and in the mean of those where coarse detail is calm.
+    """
+    own, block = _fine(luma[None])
+    places = _calmest(luma, block, (own.shape[1], own.shape[2]))
+    inside = _inside(own.shape[1], own.shape[2])
+    found = [value for each in own for value in _quantiles(each[inside].clamp(min=_LEAST).log10(), _SHARES)]
+    found += [_log(each[place].mean()) for each in own for place in places]
+    tinted = _fine(colours)[0]
+    other = _quantiles(tinted[0][inside].clamp(min=_LEAST).log10(), (0.3, 0.8))
+    return found, other + [_log(each[places[0]].mean()) for each in tinted]
+
+
+def _log(value: Tensor) -> float:
+    return math.log10(max(float(value), _LEAST))
 
 
 def _edges(luma: Tensor) -> list[float]:
@@ -128,10 +163,31 @@ def blockiness(luma: Tensor) -> tuple[float, int]:
     return float((phases[best] - rest.median()) / step.mean().clamp(min=1e-3)), (best + 2) % BLOCK
 
 
-@lru_cache(maxsize=1)
-def _steps() -> Tensor:
-    """[qualities, frequencies]: the steps of the low frequencies, and which these are."""
-    return torch.stack([torch.from_numpy(steps("luma", quality)) for quality in _QUALITIES])[:, _low()].float()
+def _lattice(luma: Tensor) -> list[float]:
+    """How far lines a block apart stand out, also where the picture was turned a little since: at each harmonic.
+
+    A JPEG's borders are small steps of their own, so steps that are larger than their neighbours repeat.
+    """
+    side = luma.shape[-1] - 3
+    radius, weight = radii(side), window(side)
+    straight = torch.fft.rfftfreq(side)[None] > 0.85 * radius
+    found = torch.zeros(len(_HARMONICS))
+    for plane in (luma, luma.T):
+        step = (plane[:, 1:] - plane[:, :-1]).abs()
+        excess = (step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2).clamp(-0.02, 0.02)[:side]
+        power = torch.fft.rfft2(excess * weight).abs().square()
+        for number, harmonic in enumerate(_HARMONICS):
+            ring = straight & (radius > 0.9 * harmonic / BLOCK) & (radius < 1.1 * harmonic / BLOCK)
+            if bool(ring.any()):
+                seen = power[ring]
+                found[number] += float((seen.max() / seen.median().clamp(min=1e-12)).clamp(min=1).log10()) / 2
+    return found.tolist()
+
+
+@lru_cache(maxsize=2)
+def _steps(qualities: tuple[int, ...]) -> Tensor:
+    """[qualities, frequencies]: the steps of the low frequencies."""
+    return torch.stack([torch.from_numpy(steps("luma", quality)) for quality in qualities])[:, _low()].float()
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +197,7 @@ def _low() -> Tensor:
     return (order > 0) & (order <= _LOW)
 
 
-def jpeg_quality(luma: Tensor, phase: tuple[int, int]) -> tuple[float, int]:
+def jpeg_quality(luma: Tensor, phase: tuple[int, int], qualities: tuple[int, ...]) -> tuple[float, int]:
     """How well the blocks from this (row, column) on fit a table of quantisation: 0 not at all, 1 wholly; and which."""
     part = 255 * luma[phase[0] :, phase[1] :] - 128
     height, width = (length // BLOCK * BLOCK for length in part.shape)
@@ -151,7 +207,7 @@ def jpeg_quality(luma: Tensor, phase: tuple[int, int]) -> tuple[float, int]:
     blocks = blocks[:: max(1, len(blocks) // 400)]
     dct = like(DCT, part)
     values = (dct @ blocks @ dct.mT)[:, _low()]
-    table = _steps()
+    table = _steps(qualities)
     shares = values[None] / table[:, None]
     told = shares.abs() > 0.5  # what is rounded to zero fits any table
     fit = (torch.cos(2 * math.pi * shares) * told).sum((1, 2))
@@ -159,7 +215,7 @@ def jpeg_quality(luma: Tensor, phase: tuple[int, int]) -> tuple[float, int]:
     scores = torch.where(count >= 24, fit / count.clamp(min=1), torch.zeros(()))
     best = float(scores.max())
     coarsest = int((scores >= best - 0.03).nonzero()[0])  # half a step fits, too
-    return best, _QUALITIES[coarsest]
+    return best, qualities[coarsest]
 
 
 def chroma(picture: Tensor) -> Tensor:
@@ -172,10 +228,10 @@ def luma_of(picture: Tensor) -> Tensor:
     return torch.einsum("c,chw->hw", picture.new_tensor(LUMA), picture)
 
 
-def jpeg_blocks(luma: Tensor) -> tuple[float, int, float]:
+def jpeg_blocks(luma: Tensor, qualities: tuple[int, ...] = ALL_QUALITIES) -> tuple[float, int, float]:
     """What `jpeg_quality` says where the blocks seem to begin, and how much they show."""
     (across, column), (down, row) = blockiness(luma), blockiness(luma.T)
-    found = max(jpeg_quality(luma, phase) for phase in {(0, 0), (row, column)})
+    found = max(jpeg_quality(luma, phase, qualities) for phase in {(0, 0), (row, column)})
     return *found, (across + down) / 2
 
 
@@ -184,18 +240,16 @@ def features(picture: Tensor) -> Tensor:
     side = picture.shape[-1]
     luma, colours = luma_of(picture), chroma(picture)
     found = _powers(luma)
-    planes, colour_levels = luma, []
+    plane, of_colours = luma, []
     for level in range(_LEVELS):
-        if level:
-            smaller = planes.shape[-1] // 2 >= 10
-            planes = F.avg_pool2d(planes[None], 2)[0] if smaller else planes
-            colours = F.avg_pool2d(colours, 2) if smaller else colours
-        found += [value for each in _calm(planes[None], _SHARES) for value in each]
-        if level < 2:
-            colour_levels += _calm(colours, (0.3, 0.8))[0]
-    found += _edges(luma) + colour_levels
-    fit, quality, blocks = jpeg_blocks(luma)
-    found += [fit, fit * quality / 100, min(max(blocks, -1.0), 3.0)]
+        if level and plane.shape[-1] // 2 >= 10:
+            plane, colours = F.avg_pool2d(plane[None], 2)[0], F.avg_pool2d(colours, 2)
+        of_luma, tinted = _calm(plane, colours)
+        found += of_luma
+        of_colours += tinted if level < 2 else []
+    found += _edges(luma) + of_colours
+    fit, quality, blocks = jpeg_blocks(luma, _QUALITIES)
+    found += [fit, fit * quality / 100, min(max(blocks, -1.0), 3.0), *_lattice(luma)]
     inside = luma[_inside(side, side)]
     found += [float((inside > 0.985).float().mean()), float((inside < 0.015).float().mean())]
     shades = F.avg_pool2d(chroma(picture), max(1, side // 16)).square().mean().sqrt()

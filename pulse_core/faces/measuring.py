@@ -29,13 +29,18 @@ from .features import chroma, features, jpeg_blocks, luma_of
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "measuring.safetensors"
 SIZES = (16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 1024)
 HALVINGS = 3  # noise is told at the picture's own pixels, and after so many halvings
-OUTPUTS = 3 + 2 + HALVINGS + 1  # octaves of size, how sure, blur; how sure of blur; noise at each halving; is a picture
-LEAST_BLUR, LEAST_NOISE = 0.25, 0.0005  # sigma in pixels, deviation in 0..1: as good as none
+# octaves of size, their spread; octaves of blur, their spread; noise at each halving; whether it is a picture
+OUTPUTS = 4 + HALVINGS + 1 + 1
+LEAST_BLUR = 0.25  # sigma in pixels that the network counts octaves from
+_LEAST_NOISE = 0.0005  # deviation that is as good as none
+_NOISE = 0.01  # deviation from which on the network counts in logarithms
 _MATTERS = 0.4  # sigma in pixels of the searched size that is more than the size itself explains
 _GREY = 0.008  # root mean square of chroma, smoothed, below which there is none
 _FITS = 0.45  # how well blocks must fit a table of quantisation
-_SMALLEST, _LARGEST = 16, 2048
-_STEP = 0.5 * math.log2(4 / 3)  # half a step of SIZES, in octaves
+_SMALLEST, _LARGEST = 16, 1024
+_FLAT = 1.5 / 255  # deviation of a picture that shows nothing
+_NO_BLUR = 0.35  # sigma in pixels that is told as none
+_WITHIN = 0.45  # octaves: a step of SIZES, and the half of one that rounding takes
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Held:
         sigma, noise = self.blur_at(size), self.noise_at(size)
         if sigma:
             parts.append(GaussianBlur(min(sigma, 100.0)))
-        if noise > LEAST_NOISE:
+        if noise > _LEAST_NOISE:
             parts.append(Noise(min(noise, 1.0)))
         if not parts:
             return None
@@ -121,30 +126,39 @@ def measure(picture: Tensor) -> Held:
         ImageError: another shape, fewer than 16 pixels, NaN, or no colours.
     """
     square = _checked(picture)
-    side = square.shape[-1]
-    halved = max(0, math.ceil(math.log2(side / _LARGEST)))
-    if halved:  # nothing is known of faces this large; so much can be said of their half
-        square = F.avg_pool2d(square, 2**halved)
+    side, halvings = square.shape[-1], max(0, math.ceil(math.log2(square.shape[-1] / _LARGEST)))
+    if halvings:  # nothing was learned of faces this large; so much can be said of a smaller version
+        square = F.avg_pool2d(square, 2**halvings)
+    luma, grey = luma_of(square), is_grey(square)
+    if float(luma.std()) < _FLAT:
+        noises = tuple(float(luma.std()) / 2**number for number in range(HALVINGS + 1))
+        return Held(SIZES[0], 0.0, noises[0], None, grey, 0.0, side, noises)
     numbers = network(_weights(), features(square)[None])[0].tolist()
-    luma = luma_of(square)
+    octaves, spread, softened, picture_like = numbers[0], math.exp(numbers[1]), numbers[2], numbers[5 + HALVINGS]
+    blur = LEAST_BLUR * 2**softened
+    noises = tuple(told_noise(number, halved) for halved, number in enumerate(numbers[4 : 5 + HALVINGS]))
+    noises = noises[:1] * halvings + noises
     fit, quality, _ = jpeg_blocks(luma)
-    grey = is_grey(square)
-    octaves, spread, blur = numbers[0], math.exp(numbers[1]), LEAST_BLUR * 2 ** max(numbers[2], 0.0)
-    size = size_of(square.shape[-1] * 2 ** min(octaves, 0.0), side)
-    noises = tuple(min(max(10**number, 0.0), 1.0) for number in numbers[4 : 5 + HALVINGS])
-    flat = float(luma.std()) < 1.5 / 255
-    sure = 0.0 if flat else 1 / (1 + math.exp(-numbers[5 + HALVINGS]))
-    scale = 2**halved
     return Held(
-        size=SIZES[0] if flat else size,
-        blur=0.0 if flat or blur < 0.35 else round(blur * scale, 3),
+        size=size_of(square.shape[-1] * 2 ** min(octaves, 0.0), side),
+        blur=round(blur * 2**halvings, 3) if blur > _NO_BLUR else 0.0,
         noise=noises[0],
-        jpeg=quality if fit > _FITS and not flat else None,
+        jpeg=quality if fit > _FITS else None,
         is_grey=grey,
-        confidence=sure * math.erf(2.5 * _STEP / spread / math.sqrt(2)),
+        confidence=(1 - math.exp(-_WITHIN / spread)) / (1 + math.exp(-picture_like)),
         side=side,
         noises=noises,
     )
+
+
+def told_noise(number: float, halvings: int) -> float:
+    """A standard deviation from what the network says of it: a logarithm, but for small ones, which matter little."""
+    return min(max(_NOISE / 2**halvings * math.sinh(number), 0.0), 1.0)
+
+
+def noise_number(noise: float, halvings: int) -> float:
+    """The inverse of `told_noise`."""
+    return math.asinh(noise * 2**halvings / _NOISE)
 
 
 def size_of(held: float, side: int) -> int:
@@ -153,9 +167,12 @@ def size_of(held: float, side: int) -> int:
 
 
 def is_grey(picture: Tensor) -> bool:
-    """Whether [3, H, W] has no colours but for noise: the chroma of its smoothed version is next to nothing."""
-    smooth = F.avg_pool2d(chroma(picture.float()), max(1, min(picture.shape[-2:]) // 16))
-    return float(smooth.square().mean().sqrt()) < _GREY
+    """Whether [3, H, W] has no colours but for noise: of the smoothed chroma next to nothing is left without it."""
+    planes, cell = chroma(picture.float()), max(1, min(picture.shape[-2:]) // 8)
+    smooth = F.avg_pool2d(planes, cell).square().mean()
+    fine = (planes[:, :-1, :-1] - planes[:, 1:, :-1] - planes[:, :-1, 1:] + planes[:, 1:, 1:]) / 2
+    noise = (fine.abs().flatten().median() / 0.6745).square() / cell**2  # the median of |x| is 0.6745 deviations
+    return float(smooth - noise) < _GREY**2
 
 
 def network(weights: Mapping[str, Tensor], numbers: Tensor) -> Tensor:

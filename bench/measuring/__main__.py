@@ -1,0 +1,24 @@
+"""`python -m bench.measuring`: prints how well pictures are measured, as Markdown; `--train` makes the weights anew."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from . import table, training
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.measuring", description=__doc__)
+    parser.add_argument("--train", action="store_true", help="first draw faces, spoil them and train on them")
+    parser.add_argument("--cases", type=int, default=800, help="spoiled portraits of the table")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    if chosen.train:
+        training.main()
+    print(table.table(list(table.judged(chosen.cases))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""How near `measure` comes to the truth on spoiled portraits, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from pulse_core.faces.measuring import SIZES, Held, measure
+
+from .cases import Case, spoil
+from .training import portraits
+
+FIRST_SEED = 5_000_000  # the training's seeds are smaller
+KINDS = ("clean", "blur", "enlarged", "noise", "jpeg", "grey", "twice", "aligned")
+RELATIVE, ABSOLUTE = 0.25, 0.004  # how far off a noise may be
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case, of which portrait, and what was measured."""
+
+    name: str
+    case: Case
+    held: Held
+
+    @property
+    def steps(self) -> int:
+        """Of SIZES, too large (positive) or too small."""
+        return SIZES.index(self.held.size) - SIZES.index(self.case.size)
+
+    @property
+    def noise_is_right(self) -> bool:
+        true = self.case.noise[0]
+        return abs(self.held.noise - true) <= max(RELATIVE * true, ABSOLUTE)
+
+    def noise_at_size_is_right(self) -> bool:
+        """The noise that a search at the measured size would be told."""
+        size, side = self.held.size, self.held.side
+        true = Held(size, 0, self.case.noise[0], None, False, 1, side, self.case.noise).noise_at(size)
+        return abs(self.held.noise_at(size) - true) <= max(RELATIVE * true, ABSOLUTE)
+
+
+def judged(count: int, *, apart: bool | None = None, first: int = FIRST_SEED) -> Iterator[Judged]:
+    """Cases of the sixteen portraits in turn, or of those that are, or are not, kept apart."""
+    chosen = [(True, False)] if apart is None else [(apart,)]
+    clean = {name: face for which in chosen[0] for name, face in portraits(apart=which).items()}
+    names = sorted(clean)
+    for number in range(count):
+        name = names[number % len(names)]
+        case = spoil(clean[name], first + number)
+        yield Judged(name, case, measure(case.picture))
+
+
+def _share(flags: list[bool]) -> str:
+    return f"{100 * sum(flags) / len(flags):.0f} %" if flags else "-"
+
+
+def row(name: str, found: list[Judged]) -> str:
+    relative = [abs(each.held.noise / each.case.noise[0] - 1) for each in found if each.case.noise[0] > 0.008]
+    blurred = [abs(each.held.blur / each.case.blur - 1) for each in found if each.case.blur > 0.7]
+    blocks = [each for each in found if each.case.jpeg is not None]
+    cells = [
+        name,
+        str(len(found)),
+        _share([each.steps == 0 for each in found]),
+        _share([abs(each.steps) <= 1 for each in found]),
+        _share([each.noise_is_right for each in found]),
+        f"{100 * float(torch.tensor(relative).median()):.0f} %" if relative else "-",
+        _share([each.noise_at_size_is_right() for each in found]),
+        f"{100 * float(torch.tensor(blurred).median()):.0f} %" if blurred else "-",
+        _share([each.held.jpeg is not None and abs(each.held.jpeg - (each.case.jpeg or 0)) <= 6 for each in blocks]),
+        _share([each.held.is_grey == each.case.grey for each in found]),
+        f"{sum(each.held.confidence for each in found) / len(found):.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| kind | cases | size exact | within a step | noise within 25 % or 0.004 | its median error above 0.008 "
+    "| noise at the size found | blur's median error above 0.7 px | JPEG found, quality within 6 | grey | confidence |"
+)
+
+
+def table(found: list[Judged]) -> str:
+    """Markdown: a row for each kind (a case may be of several), and for the portraits that nothing learned from."""
+    lines = [HEAD, "| --- |" + " ---: |" * 10]
+    lines += [row(kind, chosen) for kind in KINDS if (chosen := [each for each in found if kind in each.case.kinds])]
+    for name, apart in (("p01 to p12", False), ("p13 to p16, kept apart", True)):
+        chosen = [each for each in found if (each.name >= "p13") == apart]
+        lines += [row(name, chosen)] if chosen else []
+    return "\n".join([*lines, row("**all**", found)])
