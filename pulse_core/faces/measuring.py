@@ -1,7 +1,7 @@
 """How much a picture of a face really holds: effective pixels, blur, noise, JPEG and colours, told from it alone.
 
-A face may be 80 pixels wide in its file and hold only 32 of signal. A small network that has seen many spoiled faces
-(`python -m bench.measuring --train`) tells it from the numbers of `features`. What it was taught as true is written
+A face may be 80 pixels wide in its file and hold only 32 of signal. Small networks that have seen many spoiled faces
+(`python -m bench.measuring --train`) tell it from the numbers of `features`. What they were taught as true is written
 down in `bench/measuring/cases.py`.
 """
 
@@ -32,7 +32,7 @@ HALVINGS = 3  # noise is told at the picture's own pixels, and after so many hal
 # octaves of size, their spread; octaves of blur, their spread; noise at each halving; whether it is a picture
 OUTPUTS = 4 + HALVINGS + 1 + 1
 LEAST_BLUR = 0.25  # sigma in pixels that the network counts octaves from
-_LEAST_NOISE = 0.0005  # deviation that is as good as none
+_LEAST_NOISE = 1 / 255  # deviation that is as good as none: a result is exact to a step of 8 bits
 _NOISE = 0.01  # deviation from which on the network counts in logarithms
 _MATTERS = 0.4  # sigma in pixels of the searched size that is more than the size itself explains
 _GREY = 0.008  # root mean square of chroma, smoothed, below which there is none
@@ -133,7 +133,7 @@ def measure(picture: Tensor) -> Held:
     if float(luma.std()) < _FLAT:
         noises = tuple(float(luma.std()) / 2**number for number in range(HALVINGS + 1))
         return Held(SIZES[0], 0.0, noises[0], None, grey, 0.0, side, noises)
-    numbers = network(_weights(), features(square)[None])[0].tolist()
+    numbers = network(_weights(), features(square)[None]).mean(0)[0].tolist()
     octaves, spread, softened, picture_like = numbers[0], math.exp(numbers[1]), numbers[2], numbers[5 + HALVINGS]
     blur = LEAST_BLUR * 2**softened
     noises = tuple(told_noise(number, halved) for halved, number in enumerate(numbers[4 : 5 + HALVINGS]))
@@ -176,11 +176,11 @@ def is_grey(picture: Tensor) -> bool:
 
 
 def network(weights: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
-    """[B, COUNT] -> [B, OUTPUTS]: two hidden layers; see OUTPUTS."""
-    x = ((numbers - weights["mean"]) / weights["std"]).clamp(-5, 5)
+    """[B, COUNT] -> [N, B, OUTPUTS] of N networks with two hidden layers each, whose mean counts; see OUTPUTS."""
+    x = ((numbers - weights["mean"]) / weights["std"]).clamp(-5, 5).expand(len(weights["out.bias"]), -1, -1)
     for name in ("hidden0", "hidden1"):
-        x = F.silu(F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"]))
-    return F.linear(x, weights["out.weight"], weights["out.bias"])
+        x = F.silu(torch.baddbmm(weights[f"{name}.bias"], x, weights[f"{name}.weight"]))
+    return torch.baddbmm(weights["out.bias"], x, weights["out.weight"])
 
 
 @lru_cache(maxsize=1)
