@@ -25,7 +25,7 @@ from pulse_core.sampling import sample
 from .cases import Case, spoil
 
 FIRST_SEED, TRUNCATION, SIDE = 800_000, 0.8, 768  # of the generated faces, and the pixels that they are kept at
-HIDDEN = 96
+HIDDEN, NETWORKS = 96, 4
 _SIDES, _WARPED = (16, 560), 0.5
 _JUNK = 0.06  # share of pictures that hold nothing
 
@@ -121,21 +121,22 @@ def loss(found: Tensor, true: Tensor) -> Tensor:
 
 
 def train(numbers: Tensor, true: Tensor, *, steps: int = 12_000, seed: int = 0) -> dict[str, Tensor]:
-    """The weights, by their names in `measuring.network`."""
-    random_numbers = torch.Generator().manual_seed(seed)
+    """The weights, by their names in `measuring.network`: NETWORKS, each with a start and rows of its own."""
+    drawn = torch.Generator().manual_seed(seed)
     weights = {"mean": numbers.mean(0), "std": numbers.std(0).clamp(min=1e-3)}
-    for name, out, into in (("hidden0", HIDDEN, COUNT), ("hidden1", HIDDEN, HIDDEN), ("out", OUTPUTS, HIDDEN)):
-        weights[f"{name}.weight"] = torch.randn(out, into, generator=random_numbers) / into**0.5
-        weights[f"{name}.bias"] = torch.zeros(out)
+    for name, into, out in (("hidden0", COUNT, HIDDEN), ("hidden1", HIDDEN, HIDDEN), ("out", HIDDEN, OUTPUTS)):
+        weights[f"{name}.weight"] = torch.randn(NETWORKS, into, out, generator=drawn) / into**0.5
+        weights[f"{name}.bias"] = torch.zeros(NETWORKS, 1, out)
     learned = [tensor.requires_grad_() for name, tensor in weights.items() if "." in name]
     optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):
-        rows = torch.randint(len(numbers), (256,), generator=random_numbers)
-        noisy = numbers[rows] + 0.03 * weights["std"] * torch.randn(256, COUNT, generator=random_numbers)
-        found = loss(network(weights, noisy), true[rows])
+        rows = torch.randint(len(numbers), (NETWORKS, 256), generator=drawn)
+        shaken = numbers[rows] + 0.03 * weights["std"] * torch.randn(NETWORKS, 256, COUNT, generator=drawn)
+        found = network(weights, shaken)
+        error = loss(found.flatten(0, 1), true[rows].flatten(0, 1))
         optimizer.zero_grad()
-        found.backward()
+        error.backward()
         optimizer.step()
         schedule.step()
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
@@ -143,12 +144,10 @@ def train(numbers: Tensor, true: Tensor, *, steps: int = 12_000, seed: int = 0) 
 
 def write(weights: dict[str, Tensor], path: Path = WEIGHTS) -> None:
     with whole_file(path) as temporary:
-        save_file(
-            {name: tensor.half().float() if "." in name else tensor for name, tensor in weights.items()}, temporary
-        )
+        save_file({name: tensor.half() if "." in name else tensor for name, tensor in weights.items()}, temporary)
 
 
-def main(faces: int = 160, cases: int = 16_000) -> None:
+def main(faces: int = 160, cases: int = 13_500) -> None:
     """Draws, spoils, trains and writes."""
     started = time.perf_counter()
     drawn = generated(faces)
