@@ -71,8 +71,10 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
 def _of_images(image: Tensor) -> tuple[Held, int, list[str]]:
     """What the first holds, the size at which to match it, and a line for each."""
     frames = host.Progress().over(host.frames(image), len(image))
-    held, sizes = zip(*((measure(frame), size_held(frame, LARGEST)) for frame in frames), strict=True)
-    return held[0], sizes[0], [f"{number}: {each.told}" for number, each in enumerate(held, 1)]
+    found = [(measure(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
+    first, shape = found[0]
+    lines = [f"{number}: {held.told}" for number, (held, _) in enumerate(found, 1)]
+    return first, size_held(shape, first, LARGEST), lines
 
 
 def _of_faces(faces: Any) -> tuple[Held | None, int, list[str]]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from ..degradations import Degradation
 from ..errors import PulseError
-from ..faces.face import Face
+from ..faces.face import Face, Faces
 from ..faces.finding import FindSettings, find_faces, none_found
 from ..faces.pasting import PasteSettings, Patch, paste
-from ..faces.sizes import AUTO, as_coloured
+from ..faces.sizes import AUTO, LEAST, as_coloured
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
@@ -181,7 +181,7 @@ class _Work:
             bar.say(f"{result}: there already")
             return self._rows(path, result, known["faces"])
         picture = read_image(path)
-        faces = find_faces([picture], self.finding)
+        faces = self._large_enough(find_faces([picture], self.finding), path, bar)
         if not faces and not self.pass_without_face:
             raise none_found(self.finding, picture.shape[-2:])
         bar.expect(path.name, len(faces))
@@ -202,6 +202,14 @@ class _Work:
         save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
         bar.say(f"{result}: {_faces(len(faces))}")
         return self._rows(path, result, facts)
+
+    def _large_enough(self, faces: Faces, path: Path, bar: _Bar) -> Faces:
+        """Without those of which nothing can be said, unless a size is asked for."""
+        kept = tuple(face for face in faces if self.lr_size or face.side >= LEAST)
+        for face in faces:
+            if face not in kept:
+                bar.say(f"{path}: a face of {face.side:.0f} pixels is left as it is, --lr-size searches for it")
+        return replace(faces, faces=kept)
 
     def _searched(self, path: Path) -> str:
         """What the result of a search depends on, but for the face."""

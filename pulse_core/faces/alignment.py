@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ..images import from_pil, to_pil
 from .face import Face, Faces
-from .sizes import SURE
+from .sizes import LEAST, SURE
 from .warping import cut_out
 
-TOO_LITTLE = 12  # pixels a side of an aligned square, below which nothing can be said of a face
 _COLOUR, _SHADE = "#ffd400", "#000000"
 
 
@@ -30,14 +29,14 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
 def told_size(face: Face) -> str:
     """How large a face is, and how much of that it holds: "80 px, holds 32"."""
     size = f"{face.side:.0f} px"
-    if face.side < TOO_LITTLE:
+    if face.side < LEAST:
         return f"{size}, too little"
     return size if face.held is None or face.held.confidence < SURE else f"{size}, holds {face.held.size}"
 
 
 def told(face: Face) -> str:
     """As `told_size`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
-    if face.side < TOO_LITTLE:
+    if face.side < LEAST:
         return f"{face.side:.0f} px, too little is left of it to say anything"
     rest = "" if face.held is None else face.held.told.partition(", ")[2]
     return f"{told_size(face)}, {rest}" if rest else told_size(face)

@@ -13,13 +13,14 @@ from ..degradations.mask import Mask
 from ..errors import ImageError
 from ..images import check_colours
 from .face import Face, Source
-from .measuring import measure
+from .measuring import Held
 from .warping import resize, share_inside
 
 AUTO = 0  # the size that a caller leaves to us
 _MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside of its photograph
 _SMALLEST = 16  # fewer pixels leave nearly everything open
 LARGEST = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
+LEAST = 12  # pixels of a face below which nothing can be said of it
 SURE = 0.3  # the least confidence of a measurement that is gone by
 _ENLARGED_FROM, _NEARLY = (
     96,
@@ -52,17 +53,19 @@ def size_of(face: Face, resolution: int) -> int:
     return min(held.size, LARGEST, resolution)
 
 
-def size_held(picture: Tensor, resolution: int) -> int:
-    """The size that a picture [3, H, W] of a face is matched at: its own, or what it holds where that is less.
+def size_held(shape: tuple[int, int], held: Held | None, resolution: int) -> int:
+    """The width that a picture of a face is matched at: its own, or what it holds where that is clearly less.
 
     A picture that was enlarged before says no more than it did; a tiny one is taken as it is.
+
+    Args:
+        shape: (height, width) of the picture. held: what was measured of it.
     """
-    width = picture.shape[-1]
-    if min(picture.shape[-2:]) < _ENLARGED_FROM:
+    width = shape[1]
+    if held is None or min(shape) < _ENLARGED_FROM:
         return width
-    held = measure(picture)
-    size = min(held.size, LARGEST, resolution) if held.confidence >= SURE else LARGEST
-    return width if size > _NEARLY * width else size
+    size = min(held.size if held.confidence >= SURE else LARGEST, LARGEST, resolution)
+    return width if size >= _NEARLY * width else size
 
 
 def seen_through(face: Face, source: Source, size: int, degradation: Degradation | None = None) -> Degradation | None:

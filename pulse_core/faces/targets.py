@@ -44,11 +44,11 @@ def plain_target(
     width = picture.shape[-1]
     held = measure(picture) if min(picture.shape[-2:]) >= SIZES[0] else None
     if lr_size == AUTO:
-        same_shape = picture.shape[-2] * resolution[1] == width * resolution[0]
-        lr_size = size_held(picture, resolution[1]) if same_shape and degradation is None else width
+        height = picture.shape[-2]
+        same_shape = height * resolution[1] == width * resolution[0]
+        lr_size = size_held((height, width), held, resolution[1]) if same_shape and degradation is None else width
         if lr_size == width:
             return PlainTarget(picture, width, held)
-        lr_size = min(lr_size, resolution[1])
     return PlainTarget(to_lr(picture, lr_size, resolution), width, held)
 
 

@@ -15,7 +15,7 @@ from pulse_core.errors import ImageError, SettingError
 from pulse_core.faces.alignment import align
 from pulse_core.faces.face import Face, Source, ffhq_quad
 from pulse_core.faces.finding import find_faces
-from pulse_core.faces.measuring import SIZES, Held
+from pulse_core.faces.measuring import SIZES, Held, measure
 from pulse_core.faces.pasting import PasteSettings, Patch, paste
 from pulse_core.faces.sizes import as_coloured, lr_size, seen_through, size_held, size_of, to_lr, useful_sizes
 from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
@@ -347,5 +347,5 @@ def test_a_picture_that_was_enlarged_is_matched_at_what_it_held(grace):
     small = downsample(face, size=(24, 24))
     enlarged = resize(small, 256, 256).clamp(0, 1)
     steps = [size for size in SIZES if size <= 48]
-    assert size_held(enlarged, 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
-    assert size_held(small, 1024) == 24
+    assert size_held((256, 256), measure(enlarged), 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
+    assert size_held((24, 24), measure(small), 1024) == 24
