@@ -18,6 +18,7 @@ from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordina
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
 _LONGEST = 16384  # pixels a side of an enlarged photograph
+_HEAD = 0.95  # radii of the face, within which its ears are
 _BETWEEN = 0.25  # the width of the seam between two faces, in radii
 _LEAST_BLUR = 0.2  # pixels
 _STATISTICS = 128  # pixels a side that are enough to compare colours
@@ -32,8 +33,9 @@ class PasteSettings(Settings):
         0.0, "how far the restored face takes over the photograph's colours and contrast", low=0.0, high=1.0
     )
     feather: float = option(
-        0.3,
-        "the width of the seam, in which the restored face fades in",
+        0.1,
+        "the width of the seam, in which the restored head fades in: what is around it stays the photograph's own; 0 "
+        "lays in the whole square",
         unit="sides of the face's square",
         low=0.0,
         high=0.5,
@@ -140,7 +142,7 @@ def _lay(
         return
     where = square_coordinates(quad, bounds)
     if patch.mask is None:
-        alpha = _seam(where, settings.feather)
+        alpha = _seam(where, settings.feather) * _head(where, settings.feather)
     else:
         alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
     for other in others:
@@ -196,6 +198,18 @@ def _seam(where: Tensor, feather: float) -> Tensor:
         return (distance >= 0).all(-1).double()
     rise = (distance / feather).clamp(0, 1)
     return (rise * rise * (3 - 2 * rise)).prod(-1)
+
+
+def _head(where: Tensor, feather: float) -> Tensor:
+    """1 in the head with its ears, falling smoothly to 0 around it over `feather` of the square's side.
+
+    What the generator draws beyond (hair on a neighbour's coat, ripples on a wall) stays out.
+    """
+    if feather == 0:
+        return torch.ones_like(where[..., 0])
+    distance = ((where - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1)
+    fall = ((_HEAD + feather / RADII[0] - distance) / (feather / RADII[0])).clamp(0, 1)
+    return fall * fall * (3 - 2 * fall)
 
 
 def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:

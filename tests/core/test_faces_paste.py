@@ -132,8 +132,16 @@ def test_pixels_outside_of_the_square_are_untouched_to_the_bit():
     middle = ((where > 0.3) & (where < 0.7)).all(-1)
     assert bool((pasted.picture[:, middle] > 0.999).all())
     assert bool((pasted.invented[middle] > 0.999).all())
-    rising = pasted.invented[(where > 0.02).all(-1) & (where < 0.98).all(-1)]
-    assert bool(((rising > 0) & (rising <= 1)).all())
+    head = (((where - 0.5) / 0.4).norm(dim=-1) < 1.0) & (where > 0.02).all(-1) & (where < 0.98).all(-1)
+    assert bool(((pasted.invented[head] > 0) & (pasted.invented[head] <= 1)).all())
+
+
+def test_what_is_around_the_head_stays_the_photographs_own():
+    picture, face = smooth(180, 200), a_face(turn=0.0)
+    result = paste(picture, Source.of(picture), [Patch(face, torch.ones(3, 64, 64))])
+    where = square_coordinates(face.quad, (0, 0, 200, 180))
+    corners = ((where - 0.5).abs() > 0.4).all(-1)
+    assert torch.equal(result.picture[:, corners], picture[:, corners])
 
 
 def test_the_input_is_left_as_it_was():
