@@ -205,11 +205,13 @@ class _Work:
 
     def _large_enough(self, faces: Faces, path: Path, bar: _Bar) -> Faces:
         """Without those of which nothing can be said, unless a size is asked for."""
-        kept = tuple(face for face in faces if self.lr_size or face.side >= LEAST)
+        kept = []
         for face in faces:
-            if face not in kept:
+            if self.lr_size or face.side >= LEAST:
+                kept.append(face)
+            else:
                 bar.say(f"{path}: a face of {face.side:.0f} pixels is left as it is, --lr-size searches for it")
-        return replace(faces, faces=kept)
+        return replace(faces, faces=tuple(kept))
 
     def _searched(self, path: Path) -> str:
         """What the result of a search depends on, but for the face."""
