@@ -5,7 +5,7 @@
 Each of 24 fixed chains is in the spirit of second-order degradation models (Wang et al. 2021, arXiv 2107.10833): blur,
 shrinking, noise and JPEG, once or twice, and then the size that the file has. Rows: the file enlarged; matched at the
 size of the file, as before; matched at what was measured, through what was measured; the published search. Writes
-bench/OLD.json, bench/OLD.md and bench/sheets/old_*.jpg.
+bench/OLD.json, bench/OLD.md and bench/sheets/old_*.jpg. What is there already is not searched again.
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ def main() -> None:
         name, truth, picture = given(number)
         held = measure(picture)
         for row in args.only:
+            if f"{number}|{row}" in cells and (PICTURES / f"{number}|{row}.png").is_file():
+                continue
             started = time.perf_counter()
             image = made(row, picture, held, generator, gaussian)
             taken = time.perf_counter() - started
