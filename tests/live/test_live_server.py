@@ -253,7 +253,8 @@ def test_a_photograph_goes_in_and_comes_out(run, pictures):
     done = run(photograph())
     assert done.succeeded(), done.error
     assert sorted(picture.size for picture in pictures(done)) == [(512, 512), (1024, 1024), (1024, 1024)]
-    assert "px, score" in done.texts["align"]
+    assert "px, holds" in done.texts["align"]
+    assert "score" in done.texts["align"]
     assert done.texts["search"].endswith(" 8x8)")
 
 
