@@ -1,0 +1,26 @@
+"""Chains of degradations that the search is not told of, and their table."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.quality import old
+
+
+def test_chains_are_the_same_each_time_and_in_8_bits():
+    truth = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
+    for number, chain in enumerate(old.CHAINS):
+        one, other = chain(truth, number), chain(truth, number)
+        assert torch.equal(one, other)
+        sizes = [stage for stage in chain.stages if isinstance(stage, int)]
+        assert one.shape == (3, sizes[-1], sizes[-1])
+        assert torch.equal((one * 255).round() / 255, one)
+    assert len({chain.stages for chain in old.CHAINS}) == 24
+
+
+def test_the_table_says_what_could_not_be_judged():
+    facts = {"identity": 0.5, "gap": None, "natural": None, "off": 0.01, "seconds": 2.0}
+    text = old.report({"0|measured": facts, "1|measured": {**facts, "gap": 1.0, "natural": 0.5}})
+    assert "| measured | 2 | 0.500 | 1.000 | 0.500 | 2.550 | 2.0 |" in text
+    assert "published" not in text.split("| row |")[1]
+    assert "identifies nobody" in text
