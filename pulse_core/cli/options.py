@@ -13,6 +13,7 @@ import torch
 from ..catalogue import DEFAULT_GENERATOR
 from ..degradations import Degradation, forms, parse_degradation
 from ..devices import best_device, named_device
+from ..faces.sizes import AUTO
 from ..latent_search.config import PRESETS, SearchConfig
 from ..latents import SEEDS
 from ..settings import Settings
@@ -69,6 +70,31 @@ def add_gaussian(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a latent fit, as `fit` or PULSE made it",
     )
+
+
+def add_lr_size(parser: argparse.ArgumentParser, what: str, but: str = "") -> None:
+    """--lr-size.
+
+    Args:
+        what: is matched. but: what else is to be said of auto.
+    """
+    parser.add_argument(
+        "--lr-size",
+        type=lambda text: word_or_number(text, {"auto": AUTO}),
+        default=AUTO,
+        metavar="auto|N",
+        help=f"pixels a side that {what} is matched at; auto takes what its pixels hold, as measured: what is soft, "
+        f"grainy or was enlarged before holds less than it has in its file{but}",
+    )
+
+
+def word_or_number(text: str, words: dict[str, int]) -> int:
+    """One of the words, or a number from 1 up, for argparse."""
+    if text in words:
+        return words[text]
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)} or a number from 1 up")
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from ..errors import PulseError
 from ..faces.face import Face, Faces
 from ..faces.finding import FindSettings, find_faces, none_found
 from ..faces.pasting import PasteSettings, Patch, paste
-from ..faces.sizes import AUTO, LEAST, as_coloured
+from ..faces.sizes import LEAST, as_coloured
 from ..gaussian import LatentGaussian
 from ..generators import Generator
 from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
@@ -34,12 +34,14 @@ from .options import (
     add_class,
     add_gaussian,
     add_generator,
+    add_lr_size,
     add_search,
     add_seed,
     add_settings,
     parsed,
     search_config,
     search_degradation,
+    word_or_number,
 )
 from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
 
@@ -57,14 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photographs, folders of them, or globs")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--faces", type=_count, default="all", metavar="all|largest|N", help="which of a photograph")
-    parser.add_argument(
-        "--lr-size",
-        type=_size,
-        default="auto",
-        metavar="auto|N",
-        help="pixels a side that a face is matched at; auto takes what its pixels hold, as measured: a soft or grainy "
-        "face holds less than it has in its file",
-    )
+    add_lr_size(parser, "a face")
     parser.add_argument("--no-face", choices=_NO_FACE, default="error", help="if there is none: an error, or a copy")
     parser.add_argument(
         "--side-by-side", action="store_true", help="also write the photograph before and after in a row"
@@ -82,19 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     """The text all, largest or a number -> FindSettings.max_faces."""
-    return _word_or_number(text, {"all": 0, "largest": 1})
-
-
-def _size(text: str) -> int:
-    return _word_or_number(text, {"auto": AUTO})
-
-
-def _word_or_number(text: str, words: dict[str, int]) -> int:
-    if text in words:
-        return words[text]
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)} or a number from 1 up")
+    return word_or_number(text, {"all": 0, "largest": 1})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -222,7 +205,7 @@ class _Work:
         self, face: Face, target: Tensor, through: Degradation | None, file: Path, searched: str, bar: _Bar
     ) -> dict[str, Any]:
         """The facts of a restored face, which lies in `file`, now or already."""
-        recipe = digest(searched, face.landmarks.tolist(), target.shape[-1])
+        recipe = digest(searched, face.landmarks.tolist(), target.shape[-1], face.held and asdict(face.held))
         known = read_facts(file)
         if known is not None and known.get("recipe") == recipe:
             bar.done()

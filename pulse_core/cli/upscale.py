@@ -15,7 +15,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..degradations import Degradation
-from ..faces.sizes import AUTO
 from ..faces.targets import PlainTarget, plain_target, told_size
 from ..gaussian import LatentGaussian
 from ..generators import Generator
@@ -27,7 +26,16 @@ from ..saved_latents import LATENT_SUFFIX, Latent, latent_of
 from ..sheets import side_by_side
 from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
 from .inputs import find_pictures
-from .options import add_class, add_gaussian, add_generator, add_search, add_seed, search_config, search_degradation
+from .options import (
+    add_class,
+    add_gaussian,
+    add_generator,
+    add_lr_size,
+    add_search,
+    add_seed,
+    search_config,
+    search_degradation,
+)
 from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
 
 NAME = "upscale"
@@ -41,14 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, folders of them, or globs")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the results go")
-    parser.add_argument(
-        "--lr-size",
-        type=_size,
-        default="auto",
-        metavar="auto|N",
-        help="pixels a side that a picture is matched at; auto takes what it holds, as measured, where it was enlarged "
-        "or is soft or grainy; fewer than 96 pixels, or with --degradation, are matched as they are",
-    )
+    add_lr_size(parser, "a picture", "; fewer than 96 pixels, or with --degradation, are matched as they are")
     add_generator(parser)
     add_gaussian(parser)
     add_class(parser)
@@ -65,14 +66,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side-by-side", action="store_true", help="also write input, result, its downscaling and residual in a row"
     )
-
-
-def _size(text: str) -> int:
-    if text == "auto":
-        return AUTO
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 1 up")
 
 
 def run(args: argparse.Namespace) -> int:

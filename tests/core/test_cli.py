@@ -150,7 +150,7 @@ def test_the_input_beside_a_result_is_the_given_picture(tiny_file, enlarged, tmp
 def test_a_size_that_is_none(tiny_file, faces, tmp_path, capsys, size):
     with pytest.raises(SystemExit):
         upscale(tiny_file, faces, tmp_path / "out", "--lr-size", size)
-    assert "neither auto nor a number from 1 up" in capsys.readouterr().err
+    assert "none of auto or a number from 1 up" in capsys.readouterr().err
 
 
 def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
