@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -43,7 +43,7 @@ class Target:
     @property
     def facts(self) -> dict[str, Any]:
         """For the report."""
-        held = None if self.held is None else {"told": self.held.told, **asdict(self.held)}
+        held = None if self.held is None else self.held.facts
         through = None if self.through is None else str(self.through)
         return {"lr_size": self.picture.shape[-1], "held": held, "seen_through": through}
 

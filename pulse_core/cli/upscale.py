@@ -205,7 +205,7 @@ class Bar:
 
 def _size_facts(target: PlainTarget) -> dict[str, Any]:
     """At which size a picture is matched, how many pixels wide it was, and what was measured."""
-    held = None if target.held is None else {"told": target.held.told, **asdict(target.held)}
+    held = None if target.held is None else target.held.facts
     return {"lr_size": target.picture.shape[-1], "given": target.given, "held": held}
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +97,11 @@ class Held:
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else Chain(parts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For reports: all of it, and the line."""
+        return {"told": self.told, **asdict(self)}
 
     @property
     def told(self) -> str:

@@ -170,11 +170,18 @@ def _own(where: Tensor, theirs: Tensor) -> Tensor:
     Args:
         where, theirs: [h, w, 2], the pixels in the squares of the two faces.
     """
-    ours, other = (
-        ((each - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1) for each in (where, theirs)
-    )
-    share = ((other - ours) / _BETWEEN + 1).clamp(0, 2) / 2
-    return share * share * (3 - 2 * share)
+    return _smooth((_from_middle(theirs) - _from_middle(where)) / (2 * _BETWEEN) + 0.5)
+
+
+def _from_middle(where: Tensor) -> Tensor:
+    """[h, w, 2], in a face's square -> [h, w]: how far from the face's middle, in radii of its ellipse."""
+    return ((where - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1)
+
+
+def _smooth(rise: Tensor) -> Tensor:
+    """0 below 0, 1 above 1, and without a corner between."""
+    rise = rise.clamp(0, 1)
+    return rise * rise * (3 - 2 * rise)
 
 
 def _as_photographed(laid: Tensor, held: Held, scale: float, strength: float, seed: int) -> Tensor:
@@ -196,8 +203,7 @@ def _seam(where: Tensor, feather: float) -> Tensor:
     distance = torch.minimum(where, 1 - where)
     if feather == 0:
         return (distance >= 0).all(-1).double()
-    rise = (distance / feather).clamp(0, 1)
-    return (rise * rise * (3 - 2 * rise)).prod(-1)
+    return _smooth(distance / feather).prod(-1)
 
 
 def _head(where: Tensor, feather: float) -> Tensor:
@@ -207,9 +213,8 @@ def _head(where: Tensor, feather: float) -> Tensor:
     """
     if feather == 0:
         return torch.ones_like(where[..., 0])
-    distance = ((where - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1)
-    fall = ((_HEAD + feather / RADII[0] - distance) / (feather / RADII[0])).clamp(0, 1)
-    return fall * fall * (3 - 2 * fall)
+    width = feather / RADII[0]
+    return _smooth((_HEAD + width - _from_middle(where)) / width)
 
 
 def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:

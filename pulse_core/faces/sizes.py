@@ -22,10 +22,8 @@ _SMALLEST = 16  # fewer pixels leave nearly everything open
 LARGEST = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
 LEAST = 12  # pixels of a face below which nothing can be said of it
 SURE = 0.3  # the least confidence of a measurement that is gone by
-_ENLARGED_FROM, _NEARLY = (
-    96,
-    0.75,
-)  # pixels from which a picture may have been enlarged; a share of its size that is all
+_ENLARGED_FROM = 96  # pixels a side, from which a picture may have been enlarged before
+_NEARLY = 0.75  # of its own size is as good as all of it
 
 
 def useful_sizes(resolution: int) -> list[int]:
