@@ -11,7 +11,7 @@ from ..pulse_core.degradations import Degradation
 from ..pulse_core.degradations.noise import Noise
 from ..pulse_core.faces.alignment import told
 from ..pulse_core.faces.measuring import Held, measure
-from ..pulse_core.faces.sizes import AUTO, LARGEST, SURE, size_held, size_of
+from ..pulse_core.faces.sizes import AUTO, LARGEST, size_held, size_of
 from . import host, sockets
 
 
@@ -89,5 +89,5 @@ def _of_faces(faces: Any) -> tuple[Held | None, int, list[str]]:
 
 def _degradation(held: Held | None, size: int) -> Degradation:
     """What a search at this size looks through; no noise at all where there is nothing, or nothing certain."""
-    known = held.degradation(size) if held is not None and held.confidence >= SURE and size else None
+    known = held.degradation(size) if held is not None and held.is_sure and size else None
     return known or Noise(0.0)

@@ -31,7 +31,7 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.text import parse_degradation
 from pulse_core.errors import ImageError
 from pulse_core.faces.measuring import Held, measure
-from pulse_core.faces.sizes import LARGEST, SURE, lr_size
+from pulse_core.faces.sizes import LARGEST, lr_size
 from pulse_core.files import whole_file
 from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
@@ -116,7 +116,7 @@ def made(row: str, picture: Tensor, held: Held, generator: Generator, gaussian: 
     size, through, config = min(lr_size(picture.shape[-1], generator.size[1]), LARGEST), None, RECOMMENDED
     if row == PUBLISHED_ROW:
         config = PUBLISHED
-    if row == MEASURED and held.confidence >= SURE:
+    if row == MEASURED and held.is_sure:
         size = min(held.size, LARGEST)
         through = held.degradation(size)
     target = resized(picture, size)

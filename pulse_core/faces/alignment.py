@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..images import from_pil, to_pil
 from .face import Face, Faces
-from .sizes import LEAST, SURE
+from .sizes import LEAST
 from .warping import cut_out
 
 _COLOUR, _SHADE = "#ffd400", "#000000"
@@ -31,7 +31,7 @@ def told_size(face: Face) -> str:
     size = f"{face.side:.0f} px"
     if face.side < LEAST:
         return f"{size}, too little"
-    return size if face.held is None or face.held.confidence < SURE else f"{size}, holds {face.held.size}"
+    return size if face.held is None or not face.held.is_sure else f"{size}, holds {face.held.size}"
 
 
 def told(face: Face) -> str:

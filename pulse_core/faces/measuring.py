@@ -38,6 +38,7 @@ _NOISE = 0.01  # deviation from which on the network counts in logarithms
 _MATTERS = 0.4  # sigma in pixels of the searched size that is more than the size itself explains
 _GREY = 0.008  # root mean square of chroma, smoothed, below which there is none
 _FITS = 0.45  # how well blocks must fit a table of quantisation
+_SURE = 0.3  # the least confidence of a measurement that is gone by
 _SMALLEST, _LARGEST = 16, 1024
 _FLAT = 1.5 / 255  # deviation of a picture that shows nothing
 _NO_BLUR = 0.35  # sigma in pixels that is told as none
@@ -97,6 +98,11 @@ class Held:
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else Chain(parts)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is confident enough to go by."""
+        return self.confidence >= _SURE
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from ..errors import ImageError, SettingError
 from ..settings import Settings, option
 from .face import CENTRE, RADII, Face, Source, side_of
 from .measuring import Held
-from .sizes import SURE
 from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
@@ -153,7 +152,7 @@ def _lay(
     old = result[:3, rows, columns]
     laid = lay_in(patch.image.to(result), quad, bounds)
     held, strength = patch.face.held, settings.grain if settings.enlarge == 1 else 0.0
-    if held is not None and held.confidence >= SURE and strength:
+    if held is not None and held.is_sure and strength:
         laid = _as_photographed(laid, held, strength * side_of(quad) / max(held.side, 1), strength, seed)
     # a weighted mean would round pixels that nothing is laid over
     result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)

@@ -21,7 +21,6 @@ _MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside
 _SMALLEST = 16  # fewer pixels leave nearly everything open
 LARGEST = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
 LEAST = 12  # pixels of a face below which nothing can be said of it
-SURE = 0.3  # the least confidence of a measurement that is gone by
 _ENLARGED_FROM = 96  # pixels a side, from which a picture may have been enlarged before
 _NEARLY = 0.75  # of its own size is as good as all of it
 
@@ -46,7 +45,7 @@ def lr_size(side: float, resolution: int) -> int:
 def size_of(face: Face, resolution: int) -> int:
     """The size that a face is matched at: what its pixels hold, or what it has in its file where that is not known."""
     held = face.held
-    if held is None or held.confidence < SURE:
+    if held is None or not held.is_sure:
         return min(lr_size(face.side, resolution), LARGEST)
     return min(held.size, LARGEST, resolution)
 
@@ -62,7 +61,7 @@ def size_held(shape: tuple[int, int], held: Held | None, resolution: int) -> int
     width = shape[1]
     if held is None or min(shape) < _ENLARGED_FROM:
         return width
-    size = min(held.size if held.confidence >= SURE else LARGEST, LARGEST, resolution)
+    size = min(held.size if held.is_sure else LARGEST, LARGEST, resolution)
     return width if size >= _NEARLY * width else size
 
 
@@ -73,7 +72,7 @@ def seen_through(face: Face, source: Source, size: int, degradation: Degradation
         source: of the photograph in which the face was found, whose border hides what lies beyond it.
     """
     held = face.held
-    if degradation is None and held is not None and held.confidence >= SURE:
+    if degradation is None and held is not None and held.is_sure:
         degradation = held.degradation(size)
     return with_border(face, source, degradation)
 
