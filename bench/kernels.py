@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pulse_core.kernels.launch import NAMES, SOURCE, TYPES, body
+from pulse_core.generators.kernels.launch import NAMES, SOURCE, TYPES, body
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 _USED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers", re.DOTALL)

@@ -7,7 +7,8 @@ import json
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..pulse_core.images import NOTICE, save_image
+from pulse_core.pictures.images import NOTICE, save_image
+
 from . import folders, host, reports, sockets
 
 

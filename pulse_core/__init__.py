@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .checkpoints.loading import load_generator as load_generator
     from .degradations.bicubic import downsample as downsample
     from .errors import PulseError as PulseError
-    from .gaussian import LatentGaussian as LatentGaussian
-    from .gaussian import fit_gaussian as fit_gaussian
     from .latent_search.config import SearchConfig as SearchConfig
     from .latent_search.loop import search as search
-    from .loading import load_generator as load_generator
+    from .latents.gaussian import LatentGaussian as LatentGaussian
+    from .latents.gaussian import fit_gaussian as fit_gaussian
     from .photographs import restore as restore
     from .pipeline import upscale as upscale
 
 _HOMES = {
-    "load_generator": "loading",
-    "fit_gaussian": "gaussian",
-    "LatentGaussian": "gaussian",
+    "load_generator": "checkpoints.loading",
+    "fit_gaussian": "latents.gaussian",
+    "LatentGaussian": "latents.gaussian",
     "search": "latent_search.loop",
     "SearchConfig": "latent_search.config",
     "downsample": "degradations.bicubic",

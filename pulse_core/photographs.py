@@ -16,19 +16,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import catalogue
 from .degradations import Degradation
 from .faces.alignment import align
 from .faces.face import Faces
 from .faces.finding import FindSettings, find_faces, none_found
 from .faces.pasting import PasteSettings, Patch, paste
 from .faces.sizes import AUTO, as_coloured, seen_through, size_of, to_lr
-from .gaussian import LatentGaussian, gaussian_for
+from .fetching import catalogue
 from .generators import Generator
-from .images import read_image
 from .latent_search.config import SearchConfig
 from .latent_search.loop import search
 from .latent_search.solution import OnStep, Solution
+from .latents.gaussian import LatentGaussian, gaussian_for
+from .pictures.images import read_image
 from .pipeline import load_with_fit
 
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import catalogue
+from .checkpoints.loading import load_generator
 from .degradations import Degradation
-from .devices import best_device, named_device
-from .gaussian import LatentGaussian, gaussian_for
+from .devices.device import best_device, named_device
+from .fetching import catalogue
 from .generators import Generator
-from .images import read_image
 from .latent_search.config import SearchConfig
 from .latent_search.loop import search
 from .latent_search.solution import OnStep, Solution
-from .loading import load_generator
-from .saved_latents import Latent
+from .latents.gaussian import LatentGaussian, gaussian_for
+from .latents.latent import Latent
+from .pictures.images import read_image
 
 
 def upscale(

@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import save_tiny, tiny_mobile_tensors
 
-from pulse_core import catalogue
-from pulse_core.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.checkpoints.loading import load_generator
+from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
-from pulse_core.loading import load_generator
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from pulse_core.kernels import Kernels
-from pulse_core.kernels.launch import SOURCE, TYPES, Grid, Work
+from pulse_core.generators.kernels import Kernels
+from pulse_core.generators.kernels.launch import SOURCE, TYPES, Grid, Work
 
 HERE = Path(__file__).resolve().parent
 COMPILER = shutil.which("g++")

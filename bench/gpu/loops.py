@@ -15,13 +15,13 @@ from bench.speed.floor import CountWork, seconds
 from bench.speed.plain import PlainSearch, synthesis_of
 from bench.speed.published import PublishedSearch
 from pulse_core.degradations import through
-from pulse_core.gaussian import LatentGaussian
+from pulse_core.devices.optimizations import without
 from pulse_core.generators import Generator
-from pulse_core.images import to_picture
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
-from pulse_core.optimizations import without
+from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.pictures.images import to_picture
 
 from .plan import Case, Plan, standard
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from pulse_core.devices import free_cache
+from pulse_core.devices.device import free_cache
+from pulse_core.devices.optimizations import OPTIMIZATIONS, uses
 from pulse_core.files import whole_file
-from pulse_core.optimizations import OPTIMIZATIONS, uses
 
 Row = dict[str, Any]
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bench.speed.shapes import CASES, tensors_of
-from pulse_core import catalogue
-from pulse_core.device_check import lay_out
-from pulse_core.devices import exact_convolutions
-from pulse_core.gaussian import LatentGaussian
+from pulse_core.devices.check import lay_out
+from pulse_core.devices.device import exact_convolutions
+from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
+from pulse_core.latents.gaussian import LatentGaussian
 
 TARGET = 32  # pixels a side
 

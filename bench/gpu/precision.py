@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from pulse_core.devices.optimizations import without
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.solution import Solution
-from pulse_core.optimizations import without
 
 from .notebook import Notebook, Row
 from .plan import Plan

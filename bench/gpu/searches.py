@@ -12,11 +12,11 @@ from torch import Tensor
 from bench.quality.cases import cases
 from bench.quality.targets import GENERATED, PHOTOGRAPH, faces, observe
 from bench.speed.floor import seconds
-from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.solution import Solution
+from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.pipeline import load_with_fit
 
 from .notebook import Notebook, Row

@@ -12,18 +12,9 @@ import torch
 
 from bench.memory import forget_peak, peak_mb
 from bench.speed.floor import copy_peak, product_peak
-from pulse_core.optimizations import without
+from pulse_core.devices.optimizations import without
 
-from .loops import (
-    Ours,
-    Step,
-    counted,
-    low_milliseconds,
-    milliseconds,
-    plain,
-    published,
-    search_milliseconds,
-)
+from .loops import Ours, Step, counted, low_milliseconds, milliseconds, plain, published, search_milliseconds
 from .notebook import Notebook, Row
 from .plan import LAYOUTS, Case, Plan, tf32
 

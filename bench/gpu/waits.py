@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from pulse_core import catalogue
-from pulse_core.gaussian import gaussian_for
+from pulse_core.devices.optimizations import without
+from pulse_core.fetching import catalogue
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.optimizations import without
+from pulse_core.latents.gaussian import gaussian_for
 
 from .loops import Ours
 from .notebook import Notebook, Row

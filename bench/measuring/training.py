@@ -18,9 +18,9 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.faces.features import COUNT, features
 from pulse_core.faces.measuring import HALVINGS, LEAST_BLUR, OUTPUTS, WEIGHTS, network, noise_number
 from pulse_core.files import whole_file
-from pulse_core.images import read_image
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import read_image
 from pulse_core.pipeline import load_with_fit
-from pulse_core.sampling import sample
 
 from .cases import Case, spoil
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pulse_core.errors import PulseError, SettingError
 from pulse_core.files import whole_file
-from pulse_core.images import read_image
+from pulse_core.pictures.images import read_image
 
 from .measure import Case
 from .sheets import resized, save_jpeg, titled

@@ -16,10 +16,10 @@ from bench.scorers.realism import judge
 from pulse_core.degradations import through
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError
-from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import search
+from pulse_core.latents.gaussian import LatentGaussian
 
 from .rows import settings
 from .targets import Target, degradation, observe

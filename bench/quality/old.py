@@ -33,11 +33,11 @@ from pulse_core.errors import ImageError
 from pulse_core.faces.measuring import Held, measure
 from pulse_core.faces.sizes import LARGEST, lr_size
 from pulse_core.files import whole_file
-from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
-from pulse_core.images import read_image, save_image
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
+from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.pictures.images import read_image, save_image
 from pulse_core.pipeline import load_with_fit
 
 from .sheets import resized, save_jpeg, titled

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.files import whole_file
-from pulse_core.images import read_image, to_pil
+from pulse_core.pictures.images import read_image, to_pil
 
 from .measure import Case
 from .rows import BICUBIC, EARLIER_EXACT, MAIN

@@ -13,7 +13,7 @@ import torch
 
 from bench.scorers.realism import told_apart
 from pulse_core.files import whole_file
-from pulse_core.images import NOTICE
+from pulse_core.pictures.images import NOTICE
 
 from .blind import Preference, share
 from .rows import EARLIER, MAIN, ROWS

@@ -15,8 +15,8 @@ from pulse_core.degradations.mask import Mask
 from pulse_core.faces.alignment import align
 from pulse_core.faces.finding import FindSettings, find_faces
 from pulse_core.generators import Generator
-from pulse_core.images import read_image
-from pulse_core.sampling import sample
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import read_image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PORTRAITS = Path(__file__).resolve().parents[1] / "photographs"

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pulse_core.errors import CheckpointError, ImageError
 from pulse_core.files import whole_file
-from pulse_core.images import check_colours, to_pil
+from pulse_core.pictures.images import check_colours, to_pil
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 COMMAND = "python -m bench.scorers"

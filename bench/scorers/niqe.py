@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from pulse_core.errors import ImageError
-from pulse_core.images import check_colours
+from pulse_core.pictures.images import check_colours
 
 BLOCK = 96  # pixels a side: what the pristine model was fitted on
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError
-from pulse_core.images import check_colours
+from pulse_core.pictures.images import check_colours
 
 WEIGHTS = Path(__file__).with_name("realism.safetensors")
 PATCH = 128  # pixels a side

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from pulse_core.catalogue import DEFAULT_GENERATOR
+from pulse_core.cli.memory import keep_freed_memory
+from pulse_core.fetching.catalogue import DEFAULT_GENERATOR
 from pulse_core.files import whole_file
-from pulse_core.memory import keep_freed_memory
 from pulse_core.pipeline import load_with_fit
 
 from .realism import PATCH, SCALES, WEIGHTS, Judge, auc, features, logits, scaled, shapes

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import Generator
-from pulse_core.images import from_pil, to_picture, to_pil
+from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.pictures.images import from_pil, to_picture, to_pil
 
 Random = torch.Generator
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pulse_core.devices.optimizations import ON_CPU
 from pulse_core.files import whole_file
-from pulse_core.optimizations import ON_CPU
 
 from . import sections
 from .one import CHANGES

@@ -20,14 +20,14 @@ from torch import Tensor  # noqa: E402
 
 from bench.memory import forget_peak, peak_mb  # noqa: E402
 from bench.quality.targets import faces, observe  # noqa: E402
+from pulse_core.cli.memory import keep_freed_memory  # noqa: E402
 from pulse_core.degradations import through  # noqa: E402
-from pulse_core.gaussian import LatentGaussian, fit_gaussian  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED  # noqa: E402
 from pulse_core.latent_search.loop import search  # noqa: E402
 from pulse_core.latent_search.run import Run  # noqa: E402
 from pulse_core.latent_search.solution import Job, StepState  # noqa: E402
-from pulse_core.memory import keep_freed_memory  # noqa: E402
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian  # noqa: E402
 from pulse_core.pipeline import load_with_fit  # noqa: E402
 
 from .floor import CountWork, peaks, seconds, synchronise  # noqa: E402

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pulse_core.gaussian import LatentGaussian
+from pulse_core.latents.gaussian import LatentGaussian
 
 Synthesis = Callable[[Tensor, Sequence[Tensor]], Tensor]
 _SLOPE = 0.2

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulse_core.gaussian import LatentGaussian
+from pulse_core.latents.gaussian import LatentGaussian
 
 from .plain import EPS, rate
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from pulse_core import catalogue
+from pulse_core.checkpoints.loading import load_generator, read_files
+from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
-from pulse_core.loading import load_generator, read_files
 
 SIZE, W_DIM = 1024, 512
 _BLUR = torch.tensor([1.0, 2.0, 1.0])

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from pulse_core.images import NOTICE
-from pulse_core.optimizations import ON_CPU
+from pulse_core.devices.optimizations import ON_CPU
+from pulse_core.pictures.images import NOTICE
 
 from . import sections
 from .one import CHANGES

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PulseError
-from ..images import NOTICE
-from ..memory import keep_freed_memory
+from ..pictures.images import NOTICE
 from . import convert, downsample, fetch, fit, inspect, photo, sample, upscale
+from .memory import keep_freed_memory
 
 COMMANDS = (upscale, photo, sample, downsample, fit, fetch, inspect, convert)
 

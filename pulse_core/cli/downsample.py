@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..degradations.bicubic import downsample
-from ..images import read_image, save_image
+from ..pictures.images import read_image, save_image
 
 NAME = "downsample"
 HELP = "downscale a picture as the search does"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..catalogue import fetchable, weights_dir
-from ..fetch import fetch
+from ..fetching.catalogue import fetchable, weights_dir
+from ..fetching.fetch import fetch
 
 NAME = "fetch"
 HELP = "download a known checkpoint, verify it, and write it as one safetensors file"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..encoder import DEFAULT_PAIRS, encoder_path, fit_encoder
-from ..gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata, training_path
-from ..loading import load_generator
+from ..checkpoints.loading import load_generator
+from ..latents.encoder import DEFAULT_PAIRS, encoder_path, fit_encoder
+from ..latents.gaussian import DEFAULT_SAMPLES, cache_path, fit_gaussian, fit_metadata, training_path
 from .options import add_class, add_loading, add_seed, chosen_device
 
 NAME = "fit"

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..devices import best_device, count, named_device
+from ..devices.device import best_device, count, named_device
 from ..errors import PulseError, SettingError
-from ..memory import keep_freed_memory
+from .memory import keep_freed_memory
 
 _RETRIES = 3  # of an input whose worker died
 _ROOT = Path(__file__).resolve().parents[2]

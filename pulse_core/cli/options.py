@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..catalogue import DEFAULT_GENERATOR
 from ..degradations import Degradation, forms, parse_degradation
-from ..devices import best_device, named_device
+from ..devices.device import best_device, named_device
 from ..faces.sizes import AUTO
+from ..fetching.catalogue import DEFAULT_GENERATOR
 from ..latent_search.config import PRESETS, SearchConfig
-from ..latents import SEEDS
+from ..latents.spaces import SEEDS
 from ..settings import Settings
 
 S = TypeVar("S", bound=Settings)

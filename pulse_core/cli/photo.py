@@ -19,15 +19,15 @@ from ..faces.face import Face, Faces
 from ..faces.finding import FindSettings, find_faces, none_found
 from ..faces.pasting import PasteSettings, Patch, paste
 from ..faces.sizes import LEAST, as_coloured
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import NOTICE, colour_profile, read_facts, read_image, save_image
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import search
 from ..latent_search.solution import StepState
+from ..latents.gaussian import LatentGaussian
 from ..photographs import face_targets
+from ..pictures.images import NOTICE, colour_profile, read_facts, read_image, save_image
+from ..pictures.sheets import side_by_side
 from ..pipeline import load_with_fit
-from ..sheets import side_by_side
 from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
 from .inputs import find_pictures
 from .options import (

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..errors import SettingError
 from ..files import whole_file
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import NOTICE
 from ..latent_search.config import SearchConfig
 from ..latent_search.solution import Solution
+from ..latents.gaussian import LatentGaussian
+from ..pictures.images import NOTICE
 
 
 def results_of(pictures: list[Path], folder: Path) -> list[Path]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..checkpoints.loading import load_generator
 from ..errors import SettingError
-from ..images import NOTICE, save_image
-from ..latents import count_seeds
-from ..loading import load_generator
-from ..sampling import sample
+from ..latents.sampling import sample
+from ..latents.spaces import count_seeds
+from ..pictures.images import NOTICE, save_image
 from .options import add_class, add_generator, add_seed, chosen_device
 
 NAME = "sample"

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from ..degradations import Degradation
 from ..faces.targets import PlainTarget, plain_target, told_size
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import NOTICE, prepare_target, read_facts, read_image, save_image
 from ..latent_search.config import SearchConfig
 from ..latent_search.solution import OnStep, Solution, StepState
+from ..latents.gaussian import LatentGaussian
+from ..latents.latent import LATENT_SUFFIX, Latent, latent_of
+from ..pictures.images import NOTICE, prepare_target, read_facts, read_image, save_image
+from ..pictures.sheets import side_by_side
 from ..pipeline import load_with_fit, upscale
-from ..saved_latents import LATENT_SUFFIX, Latent, latent_of
-from ..sheets import side_by_side
 from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
 from .inputs import find_pictures
 from .options import (

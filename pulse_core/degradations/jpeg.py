@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..images import from_pil, to_pil
+from ..pictures.images import from_pil, to_pil
 from .base import Argument, Degradation, check_rgb
 from .grey import LUMA
 from .separable import both_axes, like

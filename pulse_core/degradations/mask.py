@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError
-from ..images import read_image
+from ..pictures.images import read_image
 from .area import area_matrix
 from .base import Argument, Degradation
 from .separable import both_axes

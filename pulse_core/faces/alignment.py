@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from ..images import from_pil, to_pil
+from ..pictures.images import from_pil, to_pil
 from .face import Face, Faces
 from .sizes import LEAST
 from .warping import cut_out

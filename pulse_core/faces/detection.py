@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..optimizations import memory_format
+from ..devices.optimizations import memory_format
 from . import networks
 from .networks import Weights
 from .pyramid import Pyramid

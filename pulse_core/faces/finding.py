@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
-from ..images import check_colours
+from ..pictures.images import check_colours
 from ..settings import Settings, option
 from .detection import detect
 from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of

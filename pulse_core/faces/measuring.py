@@ -24,7 +24,7 @@ from ..degradations.blur import GaussianBlur
 from ..degradations.grey import Grey
 from ..degradations.noise import Noise
 from ..errors import ImageError
-from ..images import check_colours
+from ..pictures.images import check_colours
 from .features import chroma, features, jpeg_blocks, luma_of
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "measuring.safetensors"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..optimizations import memory_format
+from ..devices.optimizations import memory_format
 
 _SMALLEST = 24  # pixels a side, where halving ends
 _CROPS = 256  # crops at a time

@@ -11,7 +11,7 @@ from ..degradations.bicubic import downsample
 from ..degradations.grey import Grey
 from ..degradations.mask import Mask
 from ..errors import ImageError
-from ..images import check_colours
+from ..pictures.images import check_colours
 from .face import Face, Source
 from .measuring import Held
 from .warping import resize, share_inside

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
+from ..devices.optimizations import memory_format, uses
 from ..errors import SettingError
-from ..optimizations import memory_format, uses
 from .mapping import MappingNetwork, MissingMapping
 from .tensors import TensorBag
 

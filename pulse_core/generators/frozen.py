@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..optimizations import memory_format, uses
+from ..devices.optimizations import memory_format, uses
 from . import fused
 from .base import as_read, channels_last
 from .cudnn import LARGE, LARGE_UP, cudnn_is_slow, shuffled_up

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import kernels as fused
-from ..kernels import Epilogue, Kernels, like
+from . import kernels as fused
 from .base import channels_last
+from .kernels import Epilogue, Kernels, like
 
 if TYPE_CHECKING:
     from .frozen import Filter, Layer

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from ..optimizations import memory_format, uses
+from ..devices.optimizations import memory_format, uses
 from . import fused
 from .base import Generator, SynthesisNetwork, channels_last
 from .frozen import Filter, Layer

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..optimizations import uses
+from ..devices.optimizations import uses
 from .derived import once
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from ..devices import free_memory, is_out_of_memory
+from ..devices.device import free_memory, is_out_of_memory
+from ..devices.working_memory import search_memory
 from ..errors import SettingError
 from ..generators import Generator
-from ..latents import count_seeds
-from ..working_memory import search_memory
+from ..latents.spaces import count_seeds
 from .config import SearchConfig
 from .solution import Job, Solution
 
 if TYPE_CHECKING:
-    from ..saved_latents import Latent
+    from ..latents.latent import Latent
 
 _MOST = 16  # images at once; beyond that even a large card gains nothing
 _SHARE = 0.7  # of the free memory

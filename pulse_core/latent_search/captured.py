@@ -18,8 +18,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from ..degradations.separable import placed_matrices
-from ..devices import is_out_of_memory
-from ..optimizations import uses
+from ..devices.device import is_out_of_memory
+from ..devices.optimizations import uses
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

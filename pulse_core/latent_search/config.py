@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import SettingError
-from ..latents import LATENT_SPACES, NOISE_MODES
-from ..losses import TERMS, parse_loss
+from ..latents.spaces import LATENT_SPACES, NOISE_MODES
 from ..settings import Settings, option
+from .losses import TERMS, parse_loss
 from .optimizers import OPTIMIZERS
 from .priors import PRIORS
 from .schedules import SCHEDULES

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from ..degradations import Degradation, through
-from ..device_check import check_device
-from ..devices import exact_convolutions, free_cache
+from ..devices.check import check_device
+from ..devices.device import exact_convolutions, free_cache
 from ..errors import ImageError, SettingError
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import prepare_target
+from ..latents.gaussian import LatentGaussian
+from ..pictures.images import prepare_target
 from .batches import batch_size_on, batches, found_in_parts, jobs_of, rows_of
 from .config import SearchConfig
 from .run import Evaluation, Run
 from .solution import Job, OnStep, Solution, StepState, ranking
 
 if TYPE_CHECKING:
-    from ..saved_latents import Latent
+    from ..latents.latent import Latent
 
 
 def search(

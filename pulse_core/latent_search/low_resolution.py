@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations import Degradation
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import to_picture
+from ..latents.gaussian import LatentGaussian
+from ..pictures.images import to_picture
 from . import precision
 
 _SIZES = ((0.5, 1), (1.0, 2))  # until this share of the steps, so many times the target's size, at least

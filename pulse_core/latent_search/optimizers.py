@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..latents import project_to_sphere, radius
+from ..latents.spaces import project_to_sphere, radius
 from .priors import Variable
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], Optimizer]] = {

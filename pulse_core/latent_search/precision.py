@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..gaussian import LatentGaussian
+from ..devices.optimizations import uses
 from ..generators.base import SynthesisNetwork
-from ..optimizations import uses
+from ..latents.gaussian import LatentGaussian
 
 _TYPES = (torch.float16, torch.bfloat16)  # the finer one first
 _DRAWS = 4  # faces that a type is tried with

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..gaussian import LatentGaussian
-from ..latents import draw_latent
+from ..latents.gaussian import LatentGaussian
+from ..latents.spaces import draw_latent
 
 STAGES = (1 / 3, 2 / 3)  # of a staged search: from when each layer has its own style, and from when the noise moves
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ..degradations import Degradation
 from ..errors import SettingError
-from ..gaussian import LatentGaussian
 from ..generators import Generator
-from ..images import to_picture
-from ..latents import SEEDS, draw_noise, layer_numbers
-from ..losses import CAUCHY_SCALE, LossInputs, mean_squared_error, parse_loss
+from ..latents.gaussian import LatentGaussian
+from ..latents.spaces import SEEDS, draw_noise, layer_numbers
+from ..pictures.images import to_picture
 from .best import Best
 from .captured import Captured, recorders
 from .config import SearchConfig
+from .losses import CAUCHY_SCALE, LossInputs, mean_squared_error, parse_loss
 from .low_resolution import LowResolution
 from .optimizers import SphericalOptimizer
 from .priors import PRIORS, STAGES, SquaredDistance, Variable, Walk
@@ -26,7 +26,7 @@ from .solution import Job, Solution
 from .weights import TAIL_AROUND, face_map, weight_map
 
 if TYPE_CHECKING:
-    from ..saved_latents import Latent
+    from ..latents.latent import Latent
 
 _ANNEALED = 0.7  # the share of the steps in which sigma falls
 _NOISE_RATE = 0.3  # of the noise maps under a prior, times the learning rate of the latents

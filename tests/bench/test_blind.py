@@ -9,7 +9,7 @@ import torch
 
 from bench.quality.blind import ANSWERS, KEY, make, opened, preferences, score, sealed, share, store
 from pulse_core.errors import SettingError
-from pulse_core.images import read_image, save_image
+from pulse_core.pictures.images import read_image, save_image
 
 ROWS = ("earlier", "recommended")
 

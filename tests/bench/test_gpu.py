@@ -18,8 +18,8 @@ from bench.gpu.plan import LAYOUTS, Case, Plan, plan_for
 from bench.gpu.report import report
 from bench.speed import sections
 from bench.speed.floor import CountWork
-from pulse_core import optimizations
-from pulse_core.optimizations import OPTIMIZATIONS
+from pulse_core.devices import optimizations
+from pulse_core.devices.optimizations import OPTIMIZATIONS
 
 CPU = torch.device("cpu")
 TINY = Case("tiny", tiny_mobile_tensors)

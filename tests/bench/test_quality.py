@@ -29,8 +29,8 @@ from bench.quality.targets import (
     observe,
 )
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.images import save_image
-from pulse_core.sampling import sample
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import save_image
 
 
 @pytest.fixture(scope="module")

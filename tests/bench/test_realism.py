@@ -12,10 +12,10 @@ from bench.scorers.realism import FEATURES, PATCH, WEIGHTS, Judge, auc, judge, s
 from bench.scorers.realism_training import Patches, beginning, collect, cut, reached, train
 from bench.scorers.spoiling import OF_PICTURES, family, rings, softened, woven
 from pulse_core.errors import ImageError
-from pulse_core.gaussian import fit_gaussian
 from pulse_core.generators import build_generator
-from pulse_core.images import read_image
-from pulse_core.sampling import sample
+from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import read_image
 
 
 def photograph(number):

@@ -22,7 +22,7 @@ from bench.scorers.niqe import niqe
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, ImageError
 from pulse_core.faces.warping import cut_out
-from pulse_core.images import from_pil, read_image, to_pil
+from pulse_core.pictures.images import from_pil, read_image, to_pil
 
 # What BasicSR 1.4.2 says of these pictures.
 BASICSR = {"eileen_collins.jpg": 3.127347, "grace_hopper.jpg": 3.819886}

@@ -18,7 +18,7 @@ from pulse_core.generators import build_generator
 from pulse_core.latent_search.config import PUBLISHED
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
-from pulse_core.saved_latents import Latent
+from pulse_core.latents.latent import Latent
 
 TENSORS = {
     "stylegan1": lambda: stylegan1_tensors(128),

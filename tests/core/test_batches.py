@@ -8,6 +8,7 @@ import pytest
 import torch
 from zoo import ZOO
 
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
 from pulse_core.latent_search import batches
@@ -15,8 +16,7 @@ from pulse_core.latent_search.batches import found_in_parts
 from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import search, solutions
 from pulse_core.latent_search.solution import Job, ranking
-from pulse_core.loading import generator_from
-from pulse_core.sampling import sample
+from pulse_core.latents.sampling import sample
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."
 CPU = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."

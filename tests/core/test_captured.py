@@ -9,16 +9,16 @@ import torch
 from tape import Tape
 from zoo import ZOO
 
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import through
 from pulse_core.degradations.text import parse_degradation
-from pulse_core.gaussian import fit_gaussian
 from pulse_core.latent_search import captured, low_resolution, run
 from pulse_core.latent_search.captured import Captured
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
-from pulse_core.loading import generator_from
+from pulse_core.latents.gaussian import fit_gaussian
 
 STEPS = 12
 CONFIGS = {

@@ -15,9 +15,9 @@ from zoo import ZOO
 
 from pulse_core import cli
 from pulse_core.cli import upscale as upscale_command
-from pulse_core.gaussian import LatentGaussian
-from pulse_core.images import read_image, save_image
-from pulse_core.saved_latents import Latent
+from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.latents.latent import Latent
+from pulse_core.pictures.images import read_image, save_image
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pulse_core.cli import photo as photo_command
 from pulse_core.faces.finding import FindSettings
 from pulse_core.faces.pasting import PasteSettings
 from pulse_core.faces.warping import resize
-from pulse_core.images import NOTICE, read_facts, read_image, save_image
 from pulse_core.latent_search.config import SearchConfig
+from pulse_core.pictures.images import NOTICE, read_facts, read_image, save_image
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pulse_core.degradations.jpeg import JPEG
 from pulse_core.degradations.lanczos import LanczosDownsample
 from pulse_core.degradations.noise import Noise, SaltAndPepper
 from pulse_core.errors import ImageError, SettingError
-from pulse_core.images import save_image
+from pulse_core.pictures.images import save_image
 
 MASK = torch.tensor([[1.0, 0.0]])
 

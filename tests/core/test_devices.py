@@ -12,17 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from zoo import ZOO
 
-from pulse_core import cli, devices
+from pulse_core import cli
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import parse_degradation, through
-from pulse_core.devices import best_device, exact_convolutions, free_memory, is_out_of_memory, named_device
+from pulse_core.devices import device as devices
+from pulse_core.devices.device import best_device, exact_convolutions, free_memory, is_out_of_memory, named_device
 from pulse_core.errors import SettingError
-from pulse_core.gaussian import fit_gaussian
-from pulse_core.images import save_image
 from pulse_core.latent_search.best import Best
 from pulse_core.latent_search.config import PRESETS
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
-from pulse_core.loading import generator_from
+from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.pictures.images import save_image
 
 MOVES = ("aten._to_copy.default", "aten.copy_.default")
 JOBS = (Job(0, 1), Job(1, 2))

@@ -9,17 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pulse_core.checkpoints.loading import load_generator
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.encoder import Encoder, encoder_path, fit_encoder, training
-from pulse_core.encoder.augmentation import augmented, before_strange_backgrounds
-from pulse_core.encoder.network import canonical_size
-from pulse_core.encoder.pairs import SHARD, draw_pairs
 from pulse_core.errors import CheckpointError, SettingError
-from pulse_core.gaussian import LatentGaussian, gaussian_for, training_path
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.loading import load_generator
-from pulse_core.sampling import sample
+from pulse_core.latents.encoder import Encoder, encoder_path, fit_encoder, training
+from pulse_core.latents.encoder.augmentation import augmented, before_strange_backgrounds
+from pulse_core.latents.encoder.network import canonical_size
+from pulse_core.latents.encoder.pairs import SHARD, draw_pairs
+from pulse_core.latents.gaussian import LatentGaussian, gaussian_for, training_path
+from pulse_core.latents.sampling import sample
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_the_encoder_of_another_generator_is_refused(tmp_path, tiny_fit, start):
 
 
 def test_pairs_are_the_same_with_and_without_a_folder_and_after_a_stop(tiny, tiny_fit, tmp_path, monkeypatch):
-    monkeypatch.setattr("pulse_core.encoder.pairs.SHARD", 32)
+    monkeypatch.setattr("pulse_core.latents.encoder.pairs.SHARD", 32)
     pictures, white = draw_pairs(tiny, tiny_fit, 70)
     assert pictures.shape == (70, 3, 32, 32)
     assert pictures.dtype == torch.uint8

@@ -13,8 +13,8 @@ from pulse_core.faces.detection import WEIGHTS, _suppress, _weights, detect
 from pulse_core.faces.face import Faces, Source, ffhq_quad
 from pulse_core.faces.finding import FindSettings, find_faces, marked_faces
 from pulse_core.faces.warping import resize
-from pulse_core.images import read_image
-from pulse_core.sampling import sample
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import read_image
 
 PHOTOGRAPHS = ("eileen_collins", "grace_hopper")
 

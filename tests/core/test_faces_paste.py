@@ -19,7 +19,7 @@ from pulse_core.faces.measuring import SIZES, Held, measure
 from pulse_core.faces.pasting import PasteSettings, Patch, paste
 from pulse_core.faces.sizes import as_coloured, lr_size, seen_through, size_held, size_of, to_lr, useful_sizes
 from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
-from pulse_core.images import read_image
+from pulse_core.pictures.images import read_image
 
 
 @pytest.fixture(scope="module")

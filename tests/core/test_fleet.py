@@ -16,8 +16,8 @@ from conftest import ROOT
 
 from pulse_core.cli import main
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.images import read_facts, save_image
-from pulse_core.sampling import sample
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import read_facts, save_image
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds workers in /proc")
 COUNT = 6

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from zoo import ZOO
 
-from pulse_core import optimizations
+from pulse_core.checkpoints.loading import generator_from
+from pulse_core.devices import optimizations
 from pulse_core.generators.frozen import Filter, Layer
 from pulse_core.generators.stylegan1 import _Normalised as Normalised
 from pulse_core.generators.stylegan1 import normalised
-from pulse_core.loading import generator_from
 
 DOUBLE = torch.float64
 

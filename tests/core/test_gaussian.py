@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import save_file
 from tiny import save_tiny
 
-from pulse_core import catalogue, gaussian
+from pulse_core.checkpoints.loading import load_generator
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.encoder import encoder_path
 from pulse_core.errors import CheckpointError, SettingError
-from pulse_core.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
+from pulse_core.fetching import catalogue
 from pulse_core.generators import build_generator
-from pulse_core.loading import load_generator
-from pulse_core.sampling import sample
+from pulse_core.latents import gaussian
+from pulse_core.latents.encoder import encoder_path
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
+from pulse_core.latents.sampling import sample
 
 
 def test_moments_are_those_of_the_whole_stream():

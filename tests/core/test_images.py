@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from pulse_core.errors import ImageError
-from pulse_core.images import NOTICE, prepare_target, read_image, save_image, to_rgb
-from pulse_core.sheets import side_by_side
+from pulse_core.pictures.images import NOTICE, prepare_target, read_image, save_image, to_rgb
+from pulse_core.pictures.sheets import side_by_side
 
 
 def write(path, array, mode=None):

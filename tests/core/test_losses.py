@@ -9,7 +9,7 @@ import torch
 
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
-from pulse_core.losses import LossInputs, cauchy, geocross, parse_loss
+from pulse_core.latent_search.losses import LossInputs, cauchy, geocross, parse_loss
 
 STRINGS = {
     "L2": "1*L2",

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from zoo import ZOO
 
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import Chain
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.degradations.blur import GaussianBlur
-from pulse_core.gaussian import LatentGaussian
-from pulse_core.images import to_rgb
 from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.low_resolution import LowResolution
-from pulse_core.loading import generator_from
-from pulse_core.sampling import sample
+from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import to_rgb
 
 
 def looking(generator, side, degradation=None):

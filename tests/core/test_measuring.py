@@ -14,7 +14,7 @@ from pulse_core.degradations.jpeg import JPEG
 from pulse_core.errors import ImageError
 from pulse_core.faces.features import luma_of
 from pulse_core.faces.measuring import SIZES, WEIGHTS, Held, measure
-from pulse_core.images import read_image
+from pulse_core.pictures.images import read_image
 
 CASES = 200
 

@@ -12,13 +12,13 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.jpeg import JPEG
 from pulse_core.degradations.noise import Noise
 from pulse_core.errors import SettingError
-from pulse_core.gaussian import LatentGaussian, fit_gaussian
 from pulse_core.generators.mapping import SLOPE
 from pulse_core.latent_search.config import PRESETS, PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.priors import PRIORS
 from pulse_core.latent_search.solution import FAR
-from pulse_core.latents import radius
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.latents.spaces import radius
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import torch
 from pulse_core.degradations import parse_degradation, through
 from pulse_core.degradations.bicubic import downsample, enlarge
 from pulse_core.degradations.mask import Mask
-from pulse_core.images import from_pil, to_pil
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.enlarging import enlarge_sharp
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.residual import complete, project
+from pulse_core.pictures.images import from_pil, to_pil
 
 FACE = torch.ones(1, 1, 8, 8)
 

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_mobile_tensors
 
-from pulse_core.blending import blend
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.generators import build_generator
 from pulse_core.latent_search.config import PUBLISHED, SearchConfig
 from pulse_core.latent_search.loop import search
-from pulse_core.sampling import sample, synthesize
-from pulse_core.saved_latents import Latent, latent_of
+from pulse_core.latents.blending import blend
+from pulse_core.latents.latent import Latent, latent_of
+from pulse_core.latents.sampling import sample, synthesize
 
 CONFIG = SearchConfig(steps=20, fidelity=0.0)
 

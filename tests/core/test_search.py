@@ -11,10 +11,10 @@ from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.errors import ImageError, SettingError
 from pulse_core.latent_search.config import PRESETS, PUBLISHED, SearchConfig
 from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.losses import mean_squared_error
 from pulse_core.latent_search.optimizers import OPTIMIZERS
 from pulse_core.latent_search.schedules import SCHEDULES
-from pulse_core.latents import radius
-from pulse_core.losses import mean_squared_error
+from pulse_core.latents.spaces import radius
 
 FAST = SearchConfig(steps=12)
 

@@ -9,12 +9,12 @@ import torch
 from zoo import ZOO
 
 from pulse_core import SearchConfig, downsample, search
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.errors import SettingError
-from pulse_core.gaussian import LatentGaussian, cache_path, fit_gaussian
-from pulse_core.images import to_rgb
 from pulse_core.latent_search.config import PRESETS
-from pulse_core.loading import generator_from
-from pulse_core.sampling import sample
+from pulse_core.latents.gaussian import LatentGaussian, cache_path, fit_gaussian
+from pulse_core.latents.sampling import sample
+from pulse_core.pictures.images import to_rgb
 
 
 def load(name):

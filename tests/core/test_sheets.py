@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pulse_core.errors import SettingError
-from pulse_core.images import from_pil
-from pulse_core.sheets import comparison, contact_sheet
-from pulse_core.spread import heat_map, spread
+from pulse_core.pictures.images import from_pil
+from pulse_core.pictures.sheets import comparison, contact_sheet
+from pulse_core.pictures.spread import heat_map, spread
 
 
 def pixels(sheet):

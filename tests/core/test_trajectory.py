@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pulse_core.gaussian import LatentGaussian
 from pulse_core.generators import build_generator
 from pulse_core.latent_search import loop
 from pulse_core.latent_search.config import PUBLISHED, SearchConfig
 from pulse_core.latent_search.priors import Sphere, Variable
 from pulse_core.latent_search.run import Run
+from pulse_core.latents.gaussian import LatentGaussian
 
 RUNS = (
     "adam_drop",

@@ -9,14 +9,14 @@ import torch
 from accelerator import DEVICE, Waits, moved
 from zoo import ZOO
 
+from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import through
 from pulse_core.degradations.text import parse_degradation
-from pulse_core.gaussian import fit_gaussian
 from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
-from pulse_core.loading import generator_from
+from pulse_core.latents.gaussian import fit_gaussian
 
 STEPS = 8
 PRESETS = {"recommended": replace(RECOMMENDED, full_every=4), "published": PUBLISHED}

@@ -7,8 +7,8 @@ import torch
 from zoo import ZOO
 
 from bench.speed.shapes import build
-from pulse_core.loading import generator_from
-from pulse_core.working_memory import Alive, _without_numbers, drawing_memory, search_memory
+from pulse_core.checkpoints.loading import generator_from
+from pulse_core.devices.working_memory import Alive, _without_numbers, drawing_memory, search_memory
 
 MB = 2**20
 

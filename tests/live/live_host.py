@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tiny import save_tiny
 
-from pulse_core import catalogue
+from pulse_core.fetching import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 180.0

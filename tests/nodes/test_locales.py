@@ -115,7 +115,7 @@ def test_numbers_options_and_names_are_the_same_in_chinese(pack, english, chines
 
 
 def test_the_chinese_says_too_that_the_face_is_invented(pack, english, chinese):
-    notice = pack.submodule("pulse_core.images").NOTICE
+    notice = pack.submodule("pulse_core.pictures.images").NOTICE
     inventing = {node_id for node_id, node in english.items() if notice in node["description"]}
     assert "PULSESearch" in inventing
     for node_id in inventing:

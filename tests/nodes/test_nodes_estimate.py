@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from torch.nn import functional as F
 
-from pulse_core.images import read_image
+from pulse_core.pictures.images import read_image
 
 NEAR_24 = (20, 24, 32)  # measuring.SIZES around it
 

@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 
 from pulse_core.faces.warping import resize
-from pulse_core.images import read_image
+from pulse_core.pictures.images import read_image
 
 NEAR_24 = (20, 24, 32)  # measuring.SIZES around it
 

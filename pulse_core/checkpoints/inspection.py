@@ -1,0 +1,88 @@
+"""What a generator is, in a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..fetching import catalogue
+from ..generators import Generator
+from . import read_checkpoint
+from .conversion import sha256
+from .loading import load_generator
+
+_OF_KNOWN = ("title", "lineage", "ask")  # facts that only a known checkpoint has
+
+
+def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
+    """Facts about the generator in a checkpoint; arguments and errors as for `load_generator`."""
+    return describe_generator(load_generator(source, mapping))
+
+
+def describe_generator(generator: Generator) -> dict[str, Any]:
+    """Facts about a generator and its file: family, sizes, parameters, noise maps, format, hashes, licence.
+
+    A licence is that of a known checkpoint, or what the file says of itself; None where neither is there.
+    """
+    file = generator.source
+    checkpoint = read_checkpoint(file) if file is not None else None
+    digest = sha256(file) if file is not None else None
+    known = catalogue.recognised(digest, generator.content_hash)
+    said = checkpoint.facts if checkpoint is not None else {}
+    height, width = generator.size
+    return {
+        "file": ", ".join(map(str, generator.files)) or None,
+        "format": checkpoint.format if checkpoint is not None else "in memory",
+        "bytes": file.stat().st_size if file is not None else None,
+        "sha256": digest,
+        "known as": known.name if known else None,
+        "title": known.title if known else None,
+        "family": generator.family,
+        "resolution": f"{width}x{height}",
+        "channels": generator.img_channels,
+        "z_dim": generator.z_dim if generator.has_mapping else None,
+        "c_dim": generator.c_dim,
+        "w_dim": generator.w_dim,
+        "style vectors": generator.num_ws,
+        "noise maps": len(generator.noise_shapes),
+        "mapping network": _mapping(generator),
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "content hash": generator.content_hash,
+        "licence": known.license if known else said.get("license"),
+        "lineage": (known.lineage or known.title) if known else said.get("lineage"),
+        "ask": known.ask if known else None,
+    }
+
+
+def _mapping(generator: Generator) -> str:
+    if not generator.has_mapping:
+        return "no (a latent Gaussian fit is needed)"
+    layers = len(getattr(generator.mapping, "weights", ()))
+    return f"{layers} layers" if layers else "yes"
+
+
+def as_table(facts: dict[str, Any]) -> str:
+    """One line a fact."""
+    width = max(map(len, facts))
+    lines = []
+    for name, value in facts.items():
+        if value is None and name in _OF_KNOWN:
+            continue
+        shown = f"{value:,}" if isinstance(value, int) else value if value is not None else "unknown"
+        lines.append(f"{name:<{width}}  {shown}")
+    return "\n".join(lines)
+
+
+def as_summary(facts: dict[str, Any]) -> str:
+    """The facts in few lines, for places where the table is too long."""
+    classes = f", {facts['c_dim']} classes" if facts["c_dim"] else ""
+    size = f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""
+    lines = [
+        f"{facts['family']}, {facts['resolution']}, {facts['channels']} channels{classes}",
+        f"w of {facts['w_dim']}, {facts['style vectors']} style vectors, {facts['noise maps']} noise maps",
+        f"mapping network: {facts['mapping network']}",
+        f"{facts['format']}{size}",
+        f"known as: {facts['title'] or 'no checkpoint of the catalogue'}",
+        f"licence: {facts['licence'] or 'unknown; ask where you got it'}",
+    ]
+    return "\n".join(lines)

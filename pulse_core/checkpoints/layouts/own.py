@@ -1,0 +1,33 @@
+"""The pack's own files: names as the families have them, settings as JSON in the metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from ...errors import CheckpointError
+from ..stored import Stored
+
+FAMILY, SETTINGS = "family", "config"
+
+
+def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+    """By the family in the metadata, which `convert` and `fetch` write."""
+    return FAMILY in facts
+
+
+def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+    """Nothing to rename."""
+    text = facts.get(SETTINGS, "{}")
+    try:
+        settings = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):  # no JSON, an integer of too many digits, nested too deeply
+        settings = None
+    if not isinstance(settings, dict):
+        raise CheckpointError(
+            f"The metadata entry {SETTINGS!r} of the file is not a JSON object.",
+            "a file as `python -m pulse_core convert` writes it.",
+            "convert the original checkpoint again.",
+        )
+    return tensors, settings

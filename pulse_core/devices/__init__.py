@@ -1,0 +1,1 @@
+"""Devices: which there are, whether they calculate correctly, their memory, and what is optimised on them."""

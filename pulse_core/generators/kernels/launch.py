@@ -1,0 +1,205 @@
+"""CUDA C++ that is compiled while the program runs: by NVRTC, which every torch for CUDA brings along.
+
+The user needs no compiler, on Windows neither. torch's own way (torch.cuda._compile_kernel, from 2.9 on) is not taken:
+it asks for an installed CUDA toolkit, and compiles a kernel anew in each process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...files import whole_file
+
+Grid = tuple[int, int, int]
+SOURCE = Path(__file__).with_name("features.cu")
+TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # TYPE in the source
+_WIDE_TOO = ("epilogue", "epilogue_back", "style_back")  # for contiguous features
+NAMES = (  # of all kernels
+    *(f"{name}{end}" for name in _WIDE_TOO for end in ("_last_wide", "_last", "_wide", "_one")),
+    *(f"{name}{end}" for name in ("noise_back", "haar", "haar_back") for end in ("_last_wide", "_last", "_one")),
+    *(f"depthwise_{side}{end}" for side in (3, 4) for end in ("_wide", "_one")),
+    "finish",
+)
+_RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
+_POINTERS = ("out", "grad", "x", "factor", "noise", "strength", "bias", "weight", "result", "partial")
+_SIZES = ("width", "height", "width_before", "height_before", "left", "top", "columns", "across")
+_COUNTS = ("images", "channels", "units", "span", "noise_step", "strength_step", *_SIZES)
+
+
+class Work(ctypes.Structure):
+    """What every kernel takes; the source says what each field is."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_longlong) for name in _COUNTS),
+        ("strides", ctypes.c_longlong * 4),
+        ("kinds", ctypes.c_int),
+        ("turned", ctypes.c_int),
+        ("slope", ctypes.c_float),
+        ("limit", ctypes.c_float),
+    )
+
+
+# a kernel's name, the grid (x, y, z), the block (x, y), and what to do
+Launch = Callable[[str, Grid, tuple[int, int], Work], None]
+
+
+class Program:
+    """The kernels of one device for features of one type, each compiled when it is first launched.
+
+    Raises:
+        OSError, AttributeError: NVRTC or the driver is not there; RuntimeError: it does not compile.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype):
+        self._device = device
+        self._options = [f"-DTYPE={TYPES[dtype]}", "--gpu-architecture=sm_{}{}".format(*capability(device))]
+        self._driver = driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        self._functions: dict[str, ctypes.c_void_p] = {}
+        self._context = ctypes.c_void_p()
+        ordinal = ctypes.c_int()
+        self._check(driver.cuDeviceGet(ctypes.byref(ordinal), device.index))
+        self._check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(self._context), ordinal))  # torch's, which stays
+        self.function("finish")  # where one compiles, all do
+
+    def __call__(self, name: str, grid: Grid, block: tuple[int, int], work: Work) -> None:
+        """Launches it on the device's current stream."""
+        function = self._functions.get(name) or self.function(name)
+        stream = ctypes.c_void_p(torch.cuda.current_stream(self._device).cuda_stream)
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(work))
+        with self._entered():
+            self._check(self._driver.cuLaunchKernel(function, *grid, *block, 1, 0, stream, arguments, None))
+
+    def function(self, name: str) -> ctypes.c_void_p:
+        """The kernel of that name, compiled and loaded."""
+        code = _compiled(name, self._options)
+        driver, module, function, mode = self._driver, ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_int(_RELAXED)
+        with self._entered():
+            exchange = driver.cuThreadExchangeStreamCaptureMode
+            self._check(exchange(ctypes.byref(mode)))  # loading is no work of a stream that may be being captured
+            try:
+                self._check(driver.cuModuleLoadData(ctypes.byref(module), code))
+                self._check(driver.cuModuleGetFunction(ctypes.byref(function), module, name.encode()))
+            finally:
+                exchange(ctypes.byref(mode))
+        return self._functions.setdefault(name, function)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """In the device's context; a thread of autograd's may have none yet, or another device's."""
+        self._check(self._driver.cuCtxPushCurrent_v2(self._context))
+        try:
+            yield
+        finally:
+            self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+    def _check(self, error: int) -> None:
+        if error:
+            text = ctypes.c_char_p()
+            self._driver.cuGetErrorString(error, ctypes.byref(text))
+            raise RuntimeError(f"CUDA: {(text.value or b'error').decode()} ({error})")
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """Its architecture; a GPU that is not NVIDIA's has none here.
+
+    Raises:
+        RuntimeError: it is another one's.
+    """
+    if torch.version.cuda is None:
+        raise RuntimeError("this torch is not for CUDA")
+    return torch.cuda.get_device_capability(device)
+
+
+def body(name: str) -> str:
+    """The template in the source that a kernel's name stands for: epilogue_last_wide -> epilogue<true, WIDE>."""
+    if name == "finish":
+        return "finish_sums"
+    if name.startswith("depthwise"):
+        _, side, width = name.split("_")
+        return f"depthwise<{side},{4 if width == 'wide' else 1}>"
+    for ending, arguments in (("_last_wide", "true,WIDE"), ("_last", "true,1"), ("_wide", "false,WIDE")):
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending)}<{arguments}>"
+    return f"{name.removesuffix('_one')}<false,1>"
+
+
+def _compiled(name: str, options: list[str]) -> bytes:
+    """The machine code; from a folder of torch's, where it was compiled before."""
+    source = SOURCE.read_bytes()
+    options = [*options, f"-DNAME={name}", f"-DBODY={body(name)}"]
+    nvrtc = _nvrtc()
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    key = hashlib.sha256(b"\0".join([source, *(each.encode() for each in options)])).hexdigest()[:24]
+    kept = _kept_in() / f"pulse_{name}_{major.value}.{minor.value}_{key}.cubin"
+    try:
+        return kept.read_bytes()
+    except OSError:
+        code = _compile(nvrtc, source, options)
+    with suppress(OSError), whole_file(kept) as path:  # else it is compiled again the next time
+        path.write_bytes(code)
+    return code
+
+
+def _kept_in() -> Path:
+    """Where torch keeps the kernels that it compiles itself."""
+    if chosen := os.environ.get("PYTORCH_KERNEL_CACHE_PATH"):
+        return Path(chosen)
+    cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "torch" / "kernels"
+
+
+def _compile(nvrtc: Any, source: bytes, options: list[str]) -> bytes:
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    given = (ctypes.c_char_p * len(options))(*(each.encode() for each in options))
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, SOURCE.name.encode(), 0, None, None):
+        raise RuntimeError("NVRTC makes no program.")
+    try:
+        failed = nvrtc.nvrtcCompileProgram(program, len(options), given)
+        if failed:
+            nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+            log = ctypes.create_string_buffer(size.value + 1)
+            nvrtc.nvrtcGetProgramLog(program, log)
+            raise RuntimeError(f"NVRTC, error {failed}: {log.value.decode(errors='replace')[:2000]}")
+        nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+        code = ctypes.create_string_buffer(size.value)
+        if nvrtc.nvrtcGetCUBIN(program, code) or not size.value:
+            raise RuntimeError("NVRTC gives no machine code.")
+        return code.raw
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _nvrtc() -> Any:
+    """NVRTC of torch's own version.
+
+    Raises:
+        OSError: there is none.
+    """
+    major = str(torch.version.cuda).split(".")[0]
+    own, packages = Path(torch.__file__).parent / "lib", Path(torch.__file__).parents[1]
+    if sys.platform == "win32":
+        names = [str(own / f"nvrtc64_{major}0_0.dll"), f"nvrtc64_{major}0_0.dll"]
+    else:  # torch's own library knows where NVRTC lies, and finds its functions
+        there = sorted(packages.glob(f"nvidia/*/lib/libnvrtc.so.{major}"))
+        names = [str(own / "libcaffe2_nvrtc.so"), f"libnvrtc.so.{major}", *map(str, there)]
+    missing = OSError("no NVRTC")
+    for name in names:
+        try:
+            library = ctypes.CDLL(name)
+            library.nvrtcCompileProgram  # noqa: B018 - whether it is there
+        except (OSError, AttributeError) as error:
+            missing = OSError(f"no NVRTC: {error}")
+        else:
+            return library
+    raise missing

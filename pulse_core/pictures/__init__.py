@@ -1,0 +1,1 @@
+"""Pictures: files in and out, contact sheets, maps of where solutions differ."""

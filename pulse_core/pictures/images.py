@@ -1,0 +1,185 @@
+"""Pictures: files to tensors and back, and what may be a target of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ..errors import ImageError
+from ..files import whole_file
+
+if TYPE_CHECKING:
+    from ..generators import Generator
+
+NOTICE = "An invented face: this person does not exist. It shows one of many faces that fit, and identifies nobody."
+
+
+def read_image(path: Path | str) -> Tensor:
+    """A picture file -> [3, H, W] float32 in 0..1.
+
+    The EXIF orientation is applied, 16-bit keeps its precision, grey is repeated, alpha is laid on white.
+
+    Raises:
+        ImageError: missing, a directory, not a picture, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise ImageError(f"{path} {what}.", "the path of a picture file.", "check the path.")
+    try:
+        with Image.open(path) as file:
+            return to_rgb(from_pil(ImageOps.exif_transpose(file)))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{path} cannot be read as a picture ({error}).",
+            "PNG, JPEG, WebP or TIFF.",
+            "save it again in one of these.",
+        ) from error
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Any PIL mode -> [C, H, W] in 0..1 with C of 1, 3 or 4."""
+    if image.mode.startswith("I"):  # 16-bit grey, also as PIL's 32-bit container of it
+        return torch.from_numpy(np.asarray(image, np.float32) / 65535)[None].clamp(0, 1)
+    if image.mode == "F":
+        return torch.from_numpy(np.array(image, np.float32))[None]
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    pixels = np.array(image.convert("RGBA" if has_alpha else "RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def to_picture(image: Tensor) -> Tensor:
+    """What a generator makes, [..., C, H, W] of about -1..1, as RGB of about 0..1, not clamped; see `to_rgb`."""
+    return to_rgb((image + 1).div_(2))
+
+
+def to_rgb(image: Tensor) -> Tensor:
+    """[..., C, H, W] with C of 1 (grey), 2 (grey and alpha), 3 or 4 (alpha) -> [..., 3, H, W], alpha on white.
+
+    Raises:
+        ImageError: another number of channels.
+    """
+    channels = image.shape[-3]
+    if channels not in (1, 2, 3, 4):
+        raise ImageError(
+            f"The image has {channels} channels.",
+            "1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).",
+            "convert it to RGB.",
+        )
+    if channels in (2, 4):
+        colour, alpha = image[..., :-1, :, :], image[..., -1:, :, :]
+        image = colour * alpha + (1 - alpha)
+    return image if image.shape[-3] == 3 else image.expand(*image.shape[:-3], 3, *image.shape[-2:])
+
+
+def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = False) -> Tensor:
+    """A batch that a search of this generator can aim at.
+
+    Args:
+        image: [B, C, h, w] or [C, h, w] in 0..1.
+        any_size: leave the size to a degradation of the caller's.
+
+    Returns: [B, 3, h, w].
+
+    Raises:
+        ImageError: empty, not finite, another shape than the generator's, or larger than it.
+    """
+    if image.ndim == 3:
+        image = image[None]
+    if image.ndim != 4 or image.numel() == 0:
+        raise ImageError(
+            f"The target has the shape {list(image.shape)}.", "[B, C, h, w] with at least one image.", "give a picture."
+        )
+    image = to_rgb(image)
+    check_colours(image)
+    if not any_size:
+        _check_size(image.shape[-2], image.shape[-1], generator)
+    return image
+
+
+def check_colours(image: Tensor) -> None:
+    """That these are colours.
+
+    Raises:
+        ImageError: NaN, infinite, or far outside of 0..1.
+    """
+    if not bool(torch.isfinite(image).all()):
+        raise ImageError(
+            "The picture holds NaN or infinite values.", "colours in 0..1.", "look at the node or the file before it."
+        )
+    low, high = (float(end) for end in torch.aminmax(image))
+    if low < -0.5 or high > 1.5:
+        raise ImageError(
+            f"The picture's values run from {low:.3g} to {high:.3g}.",
+            "colours in 0..1.",
+            "divide 8-bit values by 255.",
+        )
+
+
+def _check_size(height: int, width: int, generator: Generator) -> None:
+    full_height, full_width = generator.size
+    name = f"{generator.name} makes {full_width}x{full_height}"
+    found = f"The target is {width}x{height}; {name}."
+    if height * full_width != width * full_height:
+        shape = "a square" if full_height == full_width else f"the ratio {full_width}:{full_height}"
+        raise ImageError(
+            found, f"{shape}.", "crop it to the face first (PULSE Align Faces, `photo`); do not stretch it."
+        )
+    if width > full_width:
+        raise ImageError(found, "at most the generator's size.", "downscale it first, for example to 32x32.")
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """[3, H, W] in 0..1 -> an 8-bit RGB picture, rounded to nearest."""
+    pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    return Image.fromarray(pixels.cpu().numpy(), "RGB")
+
+
+def save_image(
+    image: Tensor | Image.Image,
+    path: Path | str,
+    facts: Mapping[str, Any] | None = None,
+    *,
+    profile: bytes | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks.
+
+    Args:
+        texts: more text chunks, by their names.
+        profile: the ICC profile that says what its colours mean; None is sRGB.
+    """
+    text = PngInfo()
+    text.add_text("Comment", NOTICE)
+    if facts is not None:
+        text.add_text("pulse", json.dumps(dict(facts)))
+    for name, value in (texts or {}).items():
+        text.add_text(name, value)
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=text, icc_profile=profile)
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """What `save_image` wrote beside the pixels; None where the file is missing, or not one of its pictures."""
+    try:
+        with Image.open(path) as file:
+            facts = json.loads(getattr(file, "text", {}).get("pulse", "null"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def colour_profile(path: Path) -> bytes | None:
+    """The ICC profile of a picture file, if it has one for RGB."""
+    with Image.open(path) as file:
+        profile = file.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None

@@ -1,0 +1,49 @@
+"""Where the pictures of one input differ: what its pixels leave open, and the generator filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingError
+
+# From equal to different: black, violet, red, orange, yellow, white; each is lighter than the one before.
+_COLOURS = (
+    (0.0, 0.0, 0.02),
+    (0.30, 0.06, 0.43),
+    (0.73, 0.21, 0.33),
+    (0.98, 0.53, 0.06),
+    (0.98, 0.87, 0.35),
+    (1.0, 1.0, 0.9),
+)
+
+
+def spread(images: Sequence[Tensor]) -> Tensor:
+    """[3, H, W] in 0..1 each -> [H, W]: the standard deviation of each pixel, root mean square over the colours.
+
+    Raises:
+        SettingError: fewer than two.
+    """
+    if len(images) < 2:
+        raise SettingError(
+            f"There are {len(images)} solutions to compare.",
+            "two or more of one input.",
+            "raise starts, or steps so that more are found; or accept those that were not found, too.",
+        )
+    mean = sum(image.double() for image in images[1:]) + images[0].double()
+    mean = mean / len(images)
+    squares = torch.zeros_like(mean)
+    for image in images:
+        squares += (image - mean).square()
+    return (squares / (len(images) - 1)).mean(0).sqrt().float()
+
+
+def heat_map(values: Tensor) -> Tensor:
+    """[H, W] in 0..1 -> colours [3, H, W]: dark where it is small, light where it is large."""
+    colours = torch.tensor(_COLOURS).to(values)
+    place = values.clamp(0, 1) * (len(colours) - 1)
+    low = place.long().clamp(max=len(colours) - 2)
+    share = (place - low)[..., None]
+    return (colours[low] * (1 - share) + colours[low + 1] * share).movedim(-1, 0)
