@@ -8,10 +8,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.faces.alignment import align, draw_faces, told
-from pulse_core.faces.face import POINTS, Faces
-from pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
-
+from ..pulse_core.faces.alignment import align, draw_faces, told
+from ..pulse_core.faces.face import POINTS, Faces
+from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
 from . import host, sockets
 
 _EVERYDAY, _SELDOM = ("max_faces",), ("score_threshold", "min_face_size", "rotation")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.degradations.bicubic import downsample
-
+from ..pulse_core.degradations.bicubic import downsample
 from . import host, sockets
 
 _MODES = ("factor", "size")

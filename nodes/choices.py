@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pulse_core.errors import SettingError
+from ..pulse_core.errors import SettingError
 
 
 def chosen(which: str, count: int, remedy: str) -> list[int]:

@@ -8,10 +8,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.degradations import DEGRADATIONS, Chain, Degradation
-from pulse_core.degradations.mask import Mask
-from pulse_core.errors import SettingError
-
+from ..pulse_core.degradations import DEGRADATIONS, Chain, Degradation
+from ..pulse_core.degradations.mask import Mask
+from ..pulse_core.errors import SettingError
 from . import host, sockets
 
 _KINDS: dict[str, type[Degradation]] = {kind.name: kind for kind in DEGRADATIONS}

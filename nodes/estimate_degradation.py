@@ -7,12 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.degradations import Degradation
-from pulse_core.degradations.noise import Noise
-from pulse_core.faces.alignment import told
-from pulse_core.faces.measuring import Held, measure
-from pulse_core.faces.sizes import AUTO, LARGEST, size_held, size_of
-
+from ..pulse_core.degradations import Degradation
+from ..pulse_core.degradations.noise import Noise
+from ..pulse_core.faces.alignment import told
+from ..pulse_core.faces.measuring import Held, measure
+from ..pulse_core.faces.sizes import AUTO, LARGEST, size_held, size_of
 from . import host, sockets
 
 

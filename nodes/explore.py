@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.degradations import through
-from pulse_core.errors import SettingError
-from pulse_core.pictures.images import NOTICE, from_pil
-from pulse_core.pictures.sheets import comparison, contact_sheet
-from pulse_core.pictures.spread import heat_map, spread
-
+from ..pulse_core.degradations import through
+from ..pulse_core.errors import SettingError
+from ..pulse_core.pictures.images import NOTICE, from_pil
+from ..pulse_core.pictures.sheets import comparison, contact_sheet
+from ..pulse_core.pictures.spread import heat_map, spread
 from . import host, reports, sockets
 
 if TYPE_CHECKING:
-    from pulse_core.degradations import Degradation
+    from ..pulse_core.degradations import Degradation
 
 _ACCEPTED = ("found", "all")
 

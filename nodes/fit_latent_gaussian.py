@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from pulse_core.latents.encoder import DEFAULT_PAIRS
-from pulse_core.latents.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
-
+from ..pulse_core.latents.encoder import DEFAULT_PAIRS
+from ..pulse_core.latents.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
 from . import folders, host, sockets
 
 if TYPE_CHECKING:
-    from pulse_core.generators import Generator
+    from ..pulse_core.generators import Generator
 
 
 _MEASURE = "measure it (or reuse the cached one)"

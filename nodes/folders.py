@@ -6,12 +6,12 @@ from pathlib import Path
 
 import folder_paths
 
-from pulse_core.checkpoints import SUFFIXES
-from pulse_core.errors import CheckpointError
-from pulse_core.faces.detection import WEIGHTS
-from pulse_core.fetching import catalogue
-from pulse_core.latents.gaussian import FIT_SUFFIX, PULSE_FIT
-from pulse_core.latents.latent import LATENT_SUFFIX
+from ..pulse_core.checkpoints import SUFFIXES
+from ..pulse_core.errors import CheckpointError
+from ..pulse_core.faces.detection import WEIGHTS
+from ..pulse_core.fetching import catalogue
+from ..pulse_core.latents.gaussian import FIT_SUFFIX, PULSE_FIT
+from ..pulse_core.latents.latent import LATENT_SUFFIX
 
 MODEL_FOLDER = "stylegan"
 _PACK_FOLDER = Path(__file__).resolve().parent.parent

@@ -20,16 +20,16 @@ import torch
 from server import PromptServer
 from torch import Tensor, nn
 
-from pulse_core.devices.working_memory import drawing_memory, search_memory
-from pulse_core.errors import SettingError
-from pulse_core.faces.face import Faces
-from pulse_core.generators import Generator
-from pulse_core.generators.foreign import adapt
-from pulse_core.latents.latent import Latent
-from pulse_core.pictures.images import to_pil, to_rgb
+from ..pulse_core.devices.working_memory import drawing_memory, search_memory
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.face import Faces
+from ..pulse_core.generators import Generator
+from ..pulse_core.generators.foreign import adapt
+from ..pulse_core.latents.latent import Latent
+from ..pulse_core.pictures.images import to_pil, to_rgb
 
 if TYPE_CHECKING:
-    from pulse_core.latent_search.solution import StepState
+    from ..pulse_core.latent_search.solution import StepState
 
 T = TypeVar("T")
 PREVIEW_SIDE = 512

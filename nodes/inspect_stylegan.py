@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
-from pulse_core.checkpoints.inspection import as_summary, as_table, describe_generator
-
+from ..pulse_core.checkpoints.inspection import as_summary, as_table, describe_generator
 from . import host, sockets
 
 if TYPE_CHECKING:
-    from pulse_core.generators import Generator
+    from ..pulse_core.generators import Generator
 
 
 class PULSEInspectStyleGANNode(io.ComfyNode):

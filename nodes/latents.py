@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from pulse_core.latents.blending import blend
-from pulse_core.latents.latent import LATENT_SUFFIX, Latent
-from pulse_core.latents.sampling import NOISE_OF_LATENTS, synthesize
-from pulse_core.pictures.images import NOTICE
-
+from ..pulse_core.latents.blending import blend
+from ..pulse_core.latents.latent import LATENT_SUFFIX, Latent
+from ..pulse_core.latents.sampling import NOISE_OF_LATENTS, synthesize
+from ..pulse_core.pictures.images import NOTICE
 from . import folders, host, sockets
 from .choices import chosen
 
 if TYPE_CHECKING:
-    from pulse_core.generators import Generator
+    from ..pulse_core.generators import Generator
 
 
 class PULSESaveLatentNode(io.ComfyNode):

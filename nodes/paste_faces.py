@@ -8,11 +8,10 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from pulse_core.errors import SettingError
-from pulse_core.faces.face import Face, Faces
-from pulse_core.faces.pasting import PasteSettings, Patch, paste
-from pulse_core.pictures.images import NOTICE
-
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.face import Face, Faces
+from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
+from ..pulse_core.pictures.images import NOTICE
 from . import host, sockets
 from .choices import chosen
 

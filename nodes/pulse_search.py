@@ -13,21 +13,20 @@ from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
-from pulse_core.faces.sizes import AUTO
-from pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
-from pulse_core.latent_search.loop import solutions
-from pulse_core.latent_search.solution import Solution, ranking
-from pulse_core.latents.gaussian import LatentGaussian, gaussian_for
-from pulse_core.latents.latent import Latent, latent_of
-from pulse_core.latents.spaces import count_seeds
-from pulse_core.pictures.images import NOTICE
-
+from ..pulse_core.faces.sizes import AUTO
+from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
+from ..pulse_core.latent_search.loop import solutions
+from ..pulse_core.latent_search.solution import Solution, ranking
+from ..pulse_core.latents.gaussian import LatentGaussian, gaussian_for
+from ..pulse_core.latents.latent import Latent, latent_of
+from ..pulse_core.latents.spaces import count_seeds
+from ..pulse_core.pictures.images import NOTICE
 from . import host, reports, sockets
 from .targets import Target, targets_of
 
 if TYPE_CHECKING:
-    from pulse_core.degradations import Degradation
-    from pulse_core.generators import Generator
+    from ..pulse_core.degradations import Degradation
+    from ..pulse_core.generators import Generator
 
 # Settings of a search, in their order on the node; new ones go to the end, where saved workflows do not miss them.
 _EVERYDAY = ("steps", "starts", "eps")

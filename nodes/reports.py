@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pulse_core.errors import SettingError
+from ..pulse_core.errors import SettingError
 
 
 def _read(report: str, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from comfy_api.latest import io
 
-from pulse_core.latents.latent import Latent
-from pulse_core.latents.sampling import sample
-from pulse_core.latents.spaces import count_seeds
-from pulse_core.pictures.images import NOTICE
-
+from ..pulse_core.latents.latent import Latent
+from ..pulse_core.latents.sampling import sample
+from ..pulse_core.latents.spaces import count_seeds
+from ..pulse_core.pictures.images import NOTICE
 from . import host, sockets
 
 if TYPE_CHECKING:
-    from pulse_core.generators import Generator
+    from ..pulse_core.generators import Generator
 
 
 class PULSESampleFaceNode(io.ComfyNode):

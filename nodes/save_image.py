@@ -7,8 +7,7 @@ import json
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from pulse_core.pictures.images import NOTICE, save_image
-
+from ..pulse_core.pictures.images import NOTICE, save_image
 from . import folders, host, reports, sockets
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
-from pulse_core.checkpoints.conversion import save_generator
-
+from ..pulse_core.checkpoints.conversion import save_generator
 from . import folders, host, sockets
 
 if TYPE_CHECKING:
-    from pulse_core.generators import Generator
+    from ..pulse_core.generators import Generator
 
 
 class PULSESaveStyleGANNode(io.ComfyNode):

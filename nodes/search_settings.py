@@ -6,8 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from pulse_core.latent_search.config import SearchConfig
-
+from ..pulse_core.latent_search.config import SearchConfig
 from . import sockets
 
 _SETTINGS = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from pulse_core.latents.spaces import SEEDS
-from pulse_core.settings import Settings
+from ..pulse_core.latents.spaces import SEEDS
+from ..pulse_core.settings import Settings
 
 CATEGORY = "PULSE"
 # Of widgets whose values are not turned by hundredths.

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pulse_core.errors import SettingError
-from pulse_core.faces.sizes import as_coloured, seen_through, size_of, to_lr
-from pulse_core.faces.targets import plain_target, told_size
-
+from ..pulse_core.errors import SettingError
+from ..pulse_core.faces.sizes import as_coloured, seen_through, size_of, to_lr
+from ..pulse_core.faces.targets import plain_target, told_size
 from . import host
 
 if TYPE_CHECKING:
-    from pulse_core.degradations import Degradation
-    from pulse_core.faces.face import Face
-    from pulse_core.faces.measuring import Held
-    from pulse_core.generators import Generator
+    from ..pulse_core.degradations import Degradation
+    from ..pulse_core.faces.face import Face
+    from ..pulse_core.faces.measuring import Held
+    from ..pulse_core.generators import Generator
 
 
 @dataclass(frozen=True)
