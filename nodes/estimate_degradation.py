@@ -10,7 +10,7 @@ from torch import Tensor
 from ..pulse_core.degradations import Degradation
 from ..pulse_core.degradations.noise import Noise
 from ..pulse_core.faces.alignment import told
-from ..pulse_core.faces.measuring import Held, measure
+from ..pulse_core.faces.estimation import DegradationEstimate, estimate_degradation
 from ..pulse_core.faces.sizes import AUTO, LARGEST, size_held, size_of
 from . import host, sockets
 
@@ -33,7 +33,7 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
                     default=AUTO,
                     min=0,
                     max=4096,
-                    tooltip="Pixels a side that the search will match. 0: what is held, at most 128.",
+                    tooltip="Pixels a side that the search will match. 0: what is estimate, at most 128.",
                 ),
                 sockets.Faces.Input(
                     "faces",
@@ -62,32 +62,32 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, lr_size: int, faces: Any = None) -> io.NodeOutput:
         with host.gradients():
-            held, size, lines = _of_images(image) if faces is None else _of_faces(faces)
+            estimate, size, lines = _of_images(image) if faces is None else _of_faces(faces)
         size = lr_size or size
         host.show_lines(cls.hidden.unique_id, lines)
-        return io.NodeOutput(_degradation(held, size), size, "\n".join(lines))
+        return io.NodeOutput(_degradation(estimate, size), size, "\n".join(lines))
 
 
-def _of_images(image: Tensor) -> tuple[Held, int, list[str]]:
+def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:
     """What the first holds, the size at which to match it, and a line for each."""
     frames = host.Progress().over(host.frames(image), len(image))
-    found = [(measure(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
+    found = [(estimate_degradation(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
     first, shape = found[0]
-    lines = [f"{number}: {held.told}" for number, (held, _) in enumerate(found, 1)]
+    lines = [f"{number}: {estimate.told}" for number, (estimate, _) in enumerate(found, 1)]
     return first, size_held(shape, first, LARGEST), lines
 
 
-def _of_faces(faces: Any) -> tuple[Held | None, int, list[str]]:
+def _of_faces(faces: Any) -> tuple[DegradationEstimate | None, int, list[str]]:
     """As `_of_images`, of the largest face; where there is none, nothing is known."""
     known = host.known_faces(faces)
     if not known:
         return None, AUTO, ["no face"]
     largest = max(known, key=lambda face: face.side)
     lines = [f"{number}: {told(face)}" for number, face in enumerate(known, 1)]
-    return largest.held, size_of(largest, LARGEST), lines
+    return largest.estimate, size_of(largest, LARGEST), lines
 
 
-def _degradation(held: Held | None, size: int) -> Degradation:
+def _degradation(estimate: DegradationEstimate | None, size: int) -> Degradation:
     """What a search at this size looks through; no noise at all where there is nothing, or nothing certain."""
-    known = held.degradation(size) if held is not None and held.is_sure and size else None
+    known = estimate.degradation(size) if estimate is not None and estimate.is_sure and size else None
     return known or Noise(0.0)

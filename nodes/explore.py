@@ -72,7 +72,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
             "nothing, and the picture is invention. Where it is dark, all agree; they may still all be wrong. "
             + NOTICE,
             inputs=[
-                io.Image.Input("image", tooltip="Solutions of PULSE Search with starts at 4 or more."),
+                io.Image.Input("image", tooltip="Solutions of PULSE Search with solutions at 4 or more."),
                 io.Combo.Input(
                     "accept",
                     options=list(_ACCEPTED),
@@ -161,6 +161,6 @@ class PULSECompareNode(io.ComfyNode):
                 target = given[row * len(given) // len(results)]
                 sizes = [(each.shape[-2], each.shape[-1]) for each in (target, found)]
                 operator = through(degradation, *sizes)
-                seen, shown = operator.measure(found[None])[0], operator.observe(target[None])[0]
+                seen, shown = operator.forward(found[None])[0], operator.project(target[None])[0]
                 sheets.append(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
         return io.NodeOutput(host.give_images(sheets))

@@ -51,7 +51,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                     tooltip="A fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
                 ),
                 io.Int.Input(
-                    "start_pairs",
+                    "encoder_pairs",
                     default=0,
                     min=0,
                     max=1_000_000,
@@ -79,7 +79,7 @@ class FitLatentGaussianNode(io.ComfyNode):
         seed: int,
         class_label: int = -1,
         fit_file: str = _MEASURE,
-        start_pairs: int = 0,
+        encoder_pairs: int = 0,
     ) -> io.NodeOutput:
         with host.gradients():
             if fit_file != _MEASURE:
@@ -90,7 +90,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                 samples=samples,
                 seed=seed,
                 class_index=label,
-                start_pairs=start_pairs,
+                encoder_pairs=encoder_pairs,
                 on_progress=progress.count,
             )
             return io.NodeOutput(fit)

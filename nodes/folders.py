@@ -74,8 +74,8 @@ def checkpoint_path(name: str) -> Path:
 
 def fingerprint(path: Path) -> str:
     """Changes when the file does, so that the host reads an exchanged one again."""
-    facts = path.stat()
-    return f"{path}:{facts.st_mtime_ns}:{facts.st_size}"
+    metadata = path.stat()
+    return f"{path}:{metadata.st_mtime_ns}:{metadata.st_size}"
 
 
 def _latent_folders() -> dict[str, Path]:

@@ -26,7 +26,7 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
             description="Says what a generator is: family, resolution, dimensions, format, hash, and the licence and "
             "origin of known checkpoints.",
             inputs=[sockets.StyleGAN.Input("stylegan", tooltip="The generator to look at.")],
-            outputs=[io.String.Output("facts", display_name="facts", tooltip="The same as JSON.")],
+            outputs=[io.String.Output("metadata", display_name="metadata", tooltip="The same as JSON.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
@@ -34,6 +34,6 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
     @classmethod
     def execute(cls, stylegan: Generator) -> io.NodeOutput:
         with host.gradients():
-            facts = describe_generator(host.known(stylegan))
-        host.show_text(cls.hidden.unique_id, as_summary(facts))
-        return io.NodeOutput(json.dumps(facts, indent=2), ui=ui.PreviewText(as_table(facts)))
+            metadata = describe_generator(host.known(stylegan))
+        host.show_text(cls.hidden.unique_id, as_summary(metadata))
+        return io.NodeOutput(json.dumps(metadata, indent=2), ui=ui.PreviewText(as_table(metadata)))

@@ -203,7 +203,7 @@ class PULSEBlendLatentsNode(io.ComfyNode):
 
 
 def _described(latent: Latent) -> str:
-    """What a file held, for the node."""
+    """What a file estimate, for the node."""
     count, num_ws, w_dim = latent.ws.shape
     whose = f"of {latent.generator or 'an unknown generator'}"
     noise = "with noise" if latent.noise else "without noise"

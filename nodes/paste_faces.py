@@ -95,5 +95,5 @@ def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: F
             f"There are {len(faces)} faces of {images} images; given are {len(image)} images, {len(restored)} restored "
             f"faces and {masks} masks.",
             "the images that the faces were found in, and one restored face for each.",
-            "connect the image of PULSE Align Faces; leave starts of PULSE Search at 1.",
+            "connect the image of PULSE Align Faces; leave solutions of PULSE Search at 1.",
         )

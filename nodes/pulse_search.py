@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
 
 # Settings of a search, in their order on the node; new ones go to the end, where saved workflows do not miss them.
-_EVERYDAY = ("steps", "starts", "eps")
+_EVERYDAY = ("steps", "solutions", "eps")
 _SELDOM = (
     "loss",
     "optimizer",
@@ -109,14 +109,14 @@ class PULSESearchNode(io.ComfyNode):
         preset: str = _CUSTOM,
         settings: dict[str, Any] | None = None,
         degradation: Degradation | None = None,
-        start_latent: Any = None,
+        init_latent: Any = None,
         seeds: str = _SEEDS[0],
         **widgets: Any,
     ) -> io.NodeOutput:
         config, node = _config(preset, widgets, settings or {}), cls.hidden.unique_id
         with host.gradients():
             at_a_time = config.batch_size if config.candidates == 1 else 1
-            at_a_time = min(max(at_a_time, 1), len(image) * config.starts)  # 0 takes what is free
+            at_a_time = min(max(at_a_time, 1), len(image) * config.solutions)  # 0 takes what is free
             generator, progress = host.on_device(stylegan, at_a_time), host.Progress(preview_every, node)
             targets = targets_of(image, faces, lr_size, generator, degradation)
             if faces is not None and not targets:
@@ -127,13 +127,13 @@ class PULSESearchNode(io.ComfyNode):
                 [target.picture for target in targets],
                 _fit(gaussian, generator, class_label, progress),
                 config,
-                seed=_seeds(seed, seeds, len(targets), config.starts),
+                seed=_seeds(seed, seeds, len(targets), config.solutions),
                 degradation=[target.through for target in targets],
-                start=None if start_latent is None else host.take_latent(start_latent),
+                init_latent=None if init_latent is None else host.take_latent(init_latent),
                 on_step=progress.step,
                 make_room=partial(host.make_room, generator),
             )
-            images, found = _collect(searches, targets, config.starts)
+            images, found = _collect(searches, targets, config.solutions)
         report = _report(found, targets, generator, config, degradation)
         host.show_lines(node, [*_summary(found), *_lines(found, targets)])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
@@ -190,7 +190,7 @@ def _optional_inputs() -> list[Any]:
             "replaces what was measured.",
         ),
         sockets.StyleGANLatent.Input(
-            "start_latent",
+            "init_latent",
             optional=True,
             tooltip="Go on from here and stay near it: the latent of an earlier search, of PULSE Load Latent or of a "
             "blend. One for each solution, or one for all images.",
@@ -201,7 +201,7 @@ def _optional_inputs() -> list[Any]:
             default=_SEEDS[0],
             optional=True,
             tooltip="same: every image of a batch is searched with the seed. one each: the first with seed, the next "
-            "with the one that follows (after those of its starts), and so on.",
+            "with the one that follows (after those of its solutions), and so on.",
         ),
     ]
 
@@ -226,14 +226,14 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
     return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
 
 
-def _seeds(first: int, seeds: str, images: int, starts: int) -> int | list[int]:
+def _seeds(first: int, seeds: str, images: int, solutions: int) -> int | list[int]:
     """The first seed of each image."""
-    return first if seeds == _SEEDS[0] else count_seeds(first, images * starts)[::starts]
+    return first if seeds == _SEEDS[0] else count_seeds(first, images * solutions)[::solutions]
 
 
-def _collect(searches: Iterable[Solution], targets: list[Target], starts: int) -> tuple[Tensor, list[Solution]]:
+def _collect(searches: Iterable[Solution], targets: list[Target], solutions: int) -> tuple[Tensor, list[Solution]]:
     """The images as the host's IMAGE, and what is told of them; the solutions of each image by their score."""
-    images, rows = host.Images(len(targets) * starts), []
+    images, rows = host.Images(len(targets) * solutions), []
     for solution in searches:
         images.add(targets[solution.index].coloured(solution.image))
         rows.append(replace(solution, image=torch.empty(0)).each_noise(host.store))  # one copy of an image is enough
@@ -246,7 +246,7 @@ def _given(images: Tensor, found: list[Solution], generator: Generator, report: 
     small = host.give_images(_same_size([solution.downscaled for solution in found]))
     left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
     text = json.dumps(report, indent=2)
-    latent = host.give_latent(latent_of(found, generator, reports.facts_of_each(text, len(found))))
+    latent = host.give_latent(latent_of(found, generator, reports.metadata_of_each(text, len(found))))
     return io.NodeOutput(images, small, latent, text, left)
 
 
@@ -280,7 +280,8 @@ def _report(
 ) -> dict[str, Any]:
     """What was found, of what, and how: for the report, the saved pictures and the saved latents."""
     rows = [
-        {"image": solution.index, **targets[solution.index].facts, **solution.facts(config.eps)} for solution in found
+        {"image": solution.index, **targets[solution.index].metadata, **solution.metadata(config.eps)}
+        for solution in found
     ]
     how = {"settings": asdict(config), "degradation": None if degradation is None else str(degradation)}
     return {"notice": NOTICE, **generator.identity, "images": rows, **how}

@@ -60,7 +60,7 @@ def groups(report: str, count: int, *, found_only: bool) -> list[list[int]]:
     return list(wanted.values())
 
 
-def facts_of_each(report: str, count: int) -> list[dict[str, Any]]:
+def metadata_of_each(report: str, count: int) -> list[dict[str, Any]]:
     """What is written into each picture and latent: its own row, and what all have in common."""
     known, common = _read(report, count)
     if not known:

@@ -43,9 +43,9 @@ class PULSESaveImageNode(io.ComfyNode):
         texts = {name: json.dumps(value) for name, value in chunks.items() if value is not None}
         saved = []
         with host.gradients():
-            for frame, facts in zip(host.frames(image), reports.facts_of_each(report, len(image)), strict=True):
+            for frame, metadata in zip(host.frames(image), reports.metadata_of_each(report, len(image)), strict=True):
                 path = folders.output_file(filename_prefix, ".png")
-                save_image(frame, path, facts if told and facts else None, texts=texts)
+                save_image(frame, path, metadata if told and metadata else None, texts=texts)
                 subfolder = folders.in_output(path).parent.as_posix().removeprefix(".")
                 saved.append(ui.SavedResult(path.name, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedImages(saved))

@@ -35,15 +35,15 @@ def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
     item = next(item for item in fields(kind) if item.name == name)
     meta, default = item.metadata, item.default
     tooltip = f"{meta['help'][0].upper()}{meta['help'][1:]}." + (f" Unit: {meta['unit']}." if meta["unit"] else "")
-    facts: dict[str, Any] = {"default": default, "tooltip": tooltip, "optional": optional}
+    metadata: dict[str, Any] = {"default": default, "tooltip": tooltip, "optional": optional}
     if meta["choices"]:
-        return io.Combo.Input(name, options=list(meta["choices"]), **facts)
+        return io.Combo.Input(name, options=list(meta["choices"]), **metadata)
     if isinstance(default, str):
-        return io.String.Input(name, **facts)
+        return io.String.Input(name, **metadata)
     if isinstance(default, int):
-        return io.Int.Input(name, min=int(meta["low"]), max=int(meta["high"]), **facts)
+        return io.Int.Input(name, min=int(meta["low"]), max=int(meta["high"]), **metadata)
     step = _STEPS.get(name, 0.01)
-    return io.Float.Input(name, min=meta["low"], max=meta["high"], step=step, round=step / 100, **facts)
+    return io.Float.Input(name, min=meta["low"], max=meta["high"], step=step, round=step / 100, **metadata)
 
 
 def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.sizes import as_coloured, seen_through, size_of, to_lr
-from ..pulse_core.faces.targets import plain_target, told_size
+from ..pulse_core.faces.targets import plain_target, size_summary
 from . import host
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
+    from ..pulse_core.faces.estimation import DegradationEstimate
     from ..pulse_core.faces.face import Face
-    from ..pulse_core.faces.measuring import Held
     from ..pulse_core.generators import Generator
 
 
@@ -25,27 +25,27 @@ class Target:
     """What one search matches.
 
     picture: [3, h, w]. given: how many pixels wide it was, in its image or in its photograph. through: what the search
-    looks through. held: what was measured. face: None for a plain image.
+    looks through. estimate: what was measured. face: None for a plain image.
     """
 
     picture: Tensor
     given: float
     through: Degradation | None
-    held: Held | None
+    estimate: DegradationEstimate | None
     face: Face | None = None
 
     @property
     def told(self) -> str:
         """At which size it is matched."""
         height, width = self.picture.shape[-2:]
-        return told_size(width, self.given) or f"{width}x{height}"
+        return size_summary(width, self.given) or f"{width}x{height}"
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """For the report."""
-        held = None if self.held is None else self.held.facts
+        estimate = None if self.estimate is None else self.estimate.metadata
         through = None if self.through is None else str(self.through)
-        return {"lr_size": self.picture.shape[-1], "held": held, "seen_through": through}
+        return {"lr_size": self.picture.shape[-1], "estimate": estimate, "seen_through": through}
 
     def coloured(self, image: Tensor) -> Tensor:
         """A result [3, H, W], grey where the photograph of its face is."""
@@ -68,7 +68,7 @@ def targets_of(
     if faces is not None:
         return list(_of_faces(image, faces, lr_size, generator, degradation))
     plain = (plain_target(frame, lr_size, generator.size, degradation) for frame in host.frames(image))
-    return [Target(each.picture, each.given, degradation, each.held) for each in plain]
+    return [Target(each.picture, each.given, degradation, each.estimate) for each in plain]
 
 
 def _of_faces(
@@ -84,4 +84,4 @@ def _of_faces(
     for frame, face in zip(host.frames(image), known, strict=False):  # without any face the image is only a stand-in
         size = lr_size or size_of(face, generator.size[1])
         through = seen_through(face, known.sources[face.picture], size, degradation)
-        yield Target(to_lr(frame, size, generator.size), face.side, through, face.held, face)
+        yield Target(to_lr(frame, size, generator.size), face.side, through, face.estimate, face)

@@ -36,7 +36,7 @@ def upscale(
     *,
     seed: int | Sequence[int] = 0,
     degradation: Degradation | None = None,
-    start: Latent | None = None,
+    init_latent: Latent | None = None,
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> list[Solution]:
@@ -47,11 +47,11 @@ def upscale(
         generator: a loaded one, a name of the catalogue, or a checkpoint file.
         gaussian: the latent fit; None takes the shipped or cached one, or makes it.
         config: the settings; None are the recommended ones.
-        seed, degradation, start: see `search`.
+        seed, degradation, init_latent: see `search`.
         device: where to load a generator that is not loaded yet; None chooses the best there is.
         on_step: sees every step and may stop the search; see `search`.
 
-    Returns: `config.starts` solutions for each picture, the best `score` first.
+    Returns: `config.solutions` solutions for each picture, the best `score` first.
 
     Raises:
         PulseError: a picture, checkpoint or setting that cannot be used, and what to do.
@@ -61,7 +61,9 @@ def upscale(
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     if gaussian is None:
         gaussian = gaussian_for(generator)
-    return search(generator, image, gaussian, config, seed=seed, degradation=degradation, start=start, on_step=on_step)
+    return search(
+        generator, image, gaussian, config, seed=seed, degradation=degradation, init_latent=init_latent, on_step=on_step
+    )
 
 
 def load_with_fit(

@@ -85,8 +85,8 @@ class Persistent:
         return _reconstruct_persistent_obj, ({**meta, "state": self.state},)
 
 
-def modules_of(tensors: dict[str, Tensor], facts: dict[str, Any], class_name: str = "Generator") -> Persistent:
-    """A flat state dict as the tree of modules that it came from; facts become attributes of the modules."""
+def modules_of(tensors: dict[str, Tensor], metadata: dict[str, Any], class_name: str = "Generator") -> Persistent:
+    """A flat state dict as the tree of modules that it came from; metadata become attributes of the modules."""
     here: dict[str, Any] = {k: v for k, v in tensors.items() if "." not in k}
     children: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -96,22 +96,24 @@ def modules_of(tensors: dict[str, Tensor], facts: dict[str, Any], class_name: st
     state: dict[str, Any] = {"training": False, "_parameters": OrderedDict(), "_buffers": OrderedDict()}
     state["_parameters"]["bias_of_a_layer_without_one"] = None
     state |= {"_modules": OrderedDict(), "_non_persistent_buffers_set": set(), "_init_args": ()}
-    state |= {k: v for k, v in facts.items() if "." not in k}
+    state |= {k: v for k, v in metadata.items() if "." not in k}
     state |= {"act_gain": np.float64(2) ** 0.5, "size": np.asarray([36, 36]), "_init_kwargs": EasyDict(c_dim=0)}
     for name, tensor in here.items():
         buffer = name.endswith(("noise_const", "filter", "w_avg", "transform", "freqs", "phases", "magnitude_ema"))
         state["_buffers" if buffer else "_parameters"][name] = tensor if buffer else torch.nn.Parameter(tensor)
     for child, inner in children.items():
-        below = {k.removeprefix(f"{child}."): v for k, v in facts.items() if k.startswith(f"{child}.")}
+        below = {k.removeprefix(f"{child}."): v for k, v in metadata.items() if k.startswith(f"{child}.")}
         state["_modules"][child] = modules_of(inner, below, "Module")
     return Persistent(class_name, state)
 
 
-def save_nvlabs(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | None = None, protocol: int = 4) -> Path:
+def save_nvlabs(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None, protocol: int = 4
+) -> Path:
     """{G, D, G_ema, ...}, of which only G_ema has these tensors."""
     names = {"torch_utils.persistence._reconstruct_persistent_obj": _reconstruct_persistent_obj}
     with stand_ins({**names, "dnnlib.util.EasyDict": EasyDict}):
-        network = modules_of(tensors, facts or {})
+        network = modules_of(tensors, metadata or {})
         other = modules_of({"weight": torch.zeros(3)}, {})
         content = {"training_set_kwargs": EasyDict(path="x"), "G": other, "D": other, "G_ema": network}
         path.write_bytes(pickle.dumps({**content, "augment_pipe": None}, protocol=protocol))
@@ -252,15 +254,15 @@ def write_rosinality_training(path: Path, animal: Animal) -> None:
 
 
 def write_nvlabs_3(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=3)
+    save_nvlabs(path, animal.tensors, animal.metadata, protocol=3)
 
 
 def write_nvlabs_4(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=4)
+    save_nvlabs(path, animal.tensors, animal.metadata, protocol=4)
 
 
 def write_nvlabs_5(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.facts, protocol=5)
+    save_nvlabs(path, animal.tensors, animal.metadata, protocol=5)
 
 
 def write_tensorflow(path: Path, animal: Animal) -> None:

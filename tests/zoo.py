@@ -26,7 +26,7 @@ class Animal:
     tensors: dict[str, Tensor]
     family: str
     size: tuple[int, int]
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def part(file: str, prefix: str) -> dict[str, Tensor]:

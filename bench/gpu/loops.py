@@ -26,7 +26,7 @@ from pulse_core.pictures.images import to_picture
 from .plan import Case, Plan, standard
 
 Step = Callable[[], Any]
-PRIOR = replace(RECOMMENDED, init="prior")  # the encoder knows one generator alone
+PRIOR = replace(RECOMMENDED, init="random")  # the encoder knows one generator alone
 _NEVER = 1000  # full evaluations
 _LONG = 3.0  # seconds of a loop after which it is not repeated
 
@@ -81,7 +81,7 @@ def _own_picture(generator: Generator, gaussian: LatentGaussian, batch: int, sid
     for _ in range(batch):
         latent = torch.randn(1, 1, generator.w_dim, generator=random).expand(-1, generator.num_ws, -1)
         ws = gaussian.to_ws(latent.to(next(generator.synthesis.parameters())))
-        measured.append(degradation.measure(to_picture(generator.synthesis(ws))).clamp(0, 1))
+        measured.append(degradation.forward(to_picture(generator.synthesis(ws))).clamp(0, 1))
     return torch.cat(measured)
 
 

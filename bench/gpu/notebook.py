@@ -42,7 +42,7 @@ class Notebook:
     """
 
     def __init__(self, device: torch.device, path: Path | None, minutes: float):
-        self.device, self.facts, self._path = device, machine(device), path
+        self.device, self.metadata, self._path = device, machine(device), path
         self._failures, self._begun, self._until = _failures(), time.monotonic(), 60 * minutes
         self.rows: list[Row] = []
 
@@ -74,7 +74,9 @@ class Notebook:
         if self._path is None:
             return
         with whole_file(self._path) as file:
-            file.write_text(json.dumps({"machine": self.facts, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+            file.write_text(
+                json.dumps({"machine": self.metadata, "rows": self.rows}, indent=1) + "\n", encoding="utf-8"
+            )
 
 
 def _line(row: Row) -> str:
@@ -90,7 +92,7 @@ def _short(value: Any) -> str:
 
 def machine(device: torch.device) -> Row:
     """What was measured on."""
-    facts: Row = {
+    metadata: Row = {
         "device": device.type,
         "name": platform.processor() or platform.machine(),
         "torch": torch.__version__,
@@ -100,10 +102,10 @@ def machine(device: torch.device) -> Row:
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        facts |= {"name": properties.name, "memory_mb": properties.total_memory / 2**20, "cuda": torch.version.cuda}
+        metadata |= {"name": properties.name, "memory_mb": properties.total_memory / 2**20, "cuda": torch.version.cuda}
         tool = shutil.which("nvidia-smi")
         if tool is not None:
             ask = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
             told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split()
-            facts["driver"] = told[0] if told else None
-    return facts
+            metadata["driver"] = told[0] if told else None
+    return metadata

@@ -29,7 +29,7 @@ TESTS = Path(__file__).resolve().parents[2] / "tests"
 SHRUNK = 8  # times, from the picture to the target
 STEPS = 4  # that are compared; by the third a step is captured and replayed
 
-PRIOR = replace(RECOMMENDED, init="prior")
+PRIOR = replace(RECOMMENDED, init="random")
 
 
 class Kind(NamedTuple):
@@ -73,7 +73,7 @@ def _exact(zoo: Any, family: str, config: SearchConfig) -> _Walk:
 def _compare(zoo: Any, family: str, name: str, exact: Callable[[SearchConfig], _Walk], device: torch.device) -> Row:
     kind = KINDS[name]
     generator = _built(zoo, family, torch.float32)
-    if kind.config.full_every > 1 and not generator.synthesis.has_coarse:
+    if kind.config.full_every > 1 and not generator.synthesis.has_low_resolution:
         return {"note": "no low-resolution picture"}
     with tf32(kind.tf32), without(*kind.left_out):
         return _apart(exact(kind.config), generator, torch.device("cpu") if kind.on_cpu else device)
@@ -98,7 +98,7 @@ def _path(folder: Path) -> Iterator[None]:
 
 def _built(zoo: Any, family: str, dtype: torch.dtype) -> Generator:
     animal = zoo.ZOO[family]()
-    return generator_from(animal.tensors, animal.facts, name=family, dtype=dtype)
+    return generator_from(animal.tensors, animal.metadata, name=family, dtype=dtype)
 
 
 class _Walk:

@@ -25,10 +25,10 @@ with as torch starts, with it. MB is the peak of torch's memory. Floor: what the
 take at the peaks above, each bound by its arithmetic or its memory, as a share of the step; in 16 bits: of these."""
 
 
-def report(facts: Row, rows: list[Row]) -> str:
+def report(metadata: Row, rows: list[Row]) -> str:
     """All tables, of what has been measured so far."""
     tables = (_steps, _searches, _precision, _waits, _parity, _failed)
-    parts = [_head(facts, rows), *(each(rows) for each in tables)]
+    parts = [_head(metadata, rows), *(each(rows) for each in tables)]
     return "\n".join(part for part in parts if part)
 
 
@@ -40,15 +40,19 @@ def _of(rows: Iterable[Row], part: str, **wanted: Any) -> list[Row]:
     ]
 
 
-def _head(facts: Row, rows: list[Row]) -> str:
-    machine = [facts["name"], f"driver {facts['driver']}" if facts.get("driver") else "", f"torch {facts['torch']}"]
+def _head(metadata: Row, rows: list[Row]) -> str:
+    machine = [
+        metadata["name"],
+        f"driver {metadata['driver']}" if metadata.get("driver") else "",
+        f"torch {metadata['torch']}",
+    ]
     peaks = "not measured"
     for found in _of(rows, "peaks"):
         peaks = ", ".join(f"{name} {found[name] / 1e12:.1f} TFLOP/s" for name in ("float32", "tf32", "float16"))
         peaks += f", copying {found['copy'] / 1e9:.0f} GB/s"
-    rehearsal = REHEARSAL if facts["device"] == "cpu" else f"\n{facts['note']}\n" if "note" in facts else ""
+    rehearsal = REHEARSAL if metadata["device"] == "cpu" else f"\n{metadata['note']}\n" if "note" in metadata else ""
     told = ", ".join(part for part in machine if part)
-    return HEAD.format(date=facts["date"], machine=told, peaks=peaks, rehearsal=rehearsal)
+    return HEAD.format(date=metadata["date"], machine=told, peaks=peaks, rehearsal=rehearsal)
 
 
 def _number(row: Row, name: str, form: str = ".2f") -> str:

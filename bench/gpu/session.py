@@ -39,7 +39,7 @@ def main(device: str | None, *, quick: bool, json: Path | None, reference: Path 
     folder = REHEARSAL if where.type == "cpu" else HERE
     plan = plan_for(where, quick=quick, reference=reference, minutes=minutes)
     notes = run(plan, json or folder / "RESULTS.gpu.json", folder / "RESULTS.md")
-    print(report(notes.facts, notes.rows))
+    print(report(notes.metadata, notes.rows))
 
 
 def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Part] = PARTS) -> Notebook:
@@ -50,7 +50,7 @@ def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Par
         for part in parts:
             part(plan, notes)
             if results is not None:
-                sections.write(results, sections={sections.CARD: report(notes.facts, notes.rows)})
+                sections.write(results, sections={sections.CARD: report(notes.metadata, notes.rows)})
     finally:
         gc.unfreeze()
     return notes

@@ -63,32 +63,32 @@ def _ours(case: Case, batch: int, plan: Plan, left_out: tuple[str, ...], on: boo
     with tf32(on), without(*left_out):
         forget_peak(plan.device)
         ours = Ours(case.build(plan.device), batch, plan.target, plan.device)
-        facts: Row = {"full_ms": milliseconds(ours.full(_LIMIT), plan), "full_mb": peak_mb(plan.device)}
+        metadata: Row = {"full_ms": milliseconds(ours.full(_LIMIT), plan), "full_mb": peak_mb(plan.device)}
         _make_room(plan)
         forget_peak(plan.device)
         sizes = low_milliseconds(ours, plan)
-        facts |= {"low_ms": fmean(sizes), "low_sizes_ms": sizes, "low_mb": peak_mb(plan.device)}
+        metadata |= {"low_ms": fmean(sizes), "low_sizes_ms": sizes, "low_mb": peak_mb(plan.device)}
         _make_room(plan)
         mean, stayed = search_milliseconds(ours, plan)
-        facts |= {"search_ms": mean, "stayed_low": stayed, "held_mb": _held_mb(plan)}
+        metadata |= {"search_ms": mean, "stayed_low": stayed, "held_mb": _held_mb(plan)}
         if not left_out:  # their floor
             _make_room(plan)
-            facts |= _floors(ours, on, peaks)
-    return facts
+            metadata |= _floors(ours, on, peaks)
+    return metadata
 
 
 def _floors(ours: Ours, on: bool, peaks: Row) -> Row:
     """What the convolutions and matrix products would take at the peaks, and what they are."""
     counts = counted(ours)
-    facts: Row = {f"{name} gflop": count.flops / 1e9 for name, count in counts.items()}
-    facts |= {f"{name} gb": sum(op.moved for op in count.products) / 1e9 for name, count in counts.items()}
+    metadata: Row = {f"{name} gflop": count.flops / 1e9 for name, count in counts.items()}
+    metadata |= {f"{name} gb": sum(op.moved for op in count.products) / 1e9 for name, count in counts.items()}
     low = [op for name in ("low", "low twice") for op in counts[name].products]
-    facts["low_in_16_bits"] = fmean(op.width == 2 for op in low)
+    metadata["low_in_16_bits"] = fmean(op.width == 2 for op in low)
     if "failed" in peaks:
-        return facts
+        return metadata
     known = (peaks["tf32" if on else "float32"], peaks["copy"], peaks["float16"])
     floors = {name: 1e3 * count.floor(*known) for name, count in counts.items()}
-    return facts | {"full_floor_ms": floors["full"], "low_floor_ms": fmean((floors["low"], floors["low twice"]))}
+    return metadata | {"full_floor_ms": floors["full"], "low_floor_ms": fmean((floors["low"], floors["low twice"]))}
 
 
 def _other(build: Callable[[Case, int, Plan], Step], case: Case, batch: int, plan: Plan, on: bool) -> Row:

@@ -98,12 +98,12 @@ def worst(case: Case, image: Tensor, given: Tensor) -> float | None:
     """
     spoiled_by = degradation(case.spoiling, case.lr)
     operator = through(spoiled_by, (case.lr, case.lr), (image.shape[-2], image.shape[-1]))
-    seen = operator.observe(given)
+    seen = operator.project(given)
     if bool((operator.noise_variance(seen) > 0).any()):
         return None
     written = (image[None].clamp(0, 1) * 255).round() / 255
-    error = (operator.measure(written) - seen).abs()
-    trust = operator.trust(seen)
+    error = (operator.forward(written) - seen).abs()
+    trust = operator.weight_map(seen)
     return 255 * float((error if trust is None else error * (trust > 0)).max())
 
 

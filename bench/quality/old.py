@@ -30,7 +30,7 @@ from bench.speed.table import table
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.text import parse_degradation
 from pulse_core.errors import ImageError
-from pulse_core.faces.measuring import Held, measure
+from pulse_core.faces.estimation import DegradationEstimate, estimate_degradation
 from pulse_core.faces.sizes import LARGEST, lr_size
 from pulse_core.files import whole_file
 from pulse_core.generators import Generator
@@ -109,33 +109,35 @@ def given(number: int) -> tuple[str, Tensor, Tensor]:
     return name, truth, CHAINS[number](truth, number)
 
 
-def made(row: str, picture: Tensor, held: Held, generator: Generator, gaussian: LatentGaussian) -> Tensor:
+def made(
+    row: str, picture: Tensor, estimate: DegradationEstimate, generator: Generator, gaussian: LatentGaussian
+) -> Tensor:
     """A row's picture [3, H, W] of a spoiled one."""
     if row == BICUBIC:
         return F.interpolate(picture[None], generator.size, mode="bicubic", align_corners=False).clamp(0, 1)[0]
     size, through, config = min(lr_size(picture.shape[-1], generator.size[1]), LARGEST), None, RECOMMENDED
     if row == PUBLISHED_ROW:
         config = PUBLISHED
-    if row == MEASURED and held.is_sure:
-        size = min(held.size, LARGEST)
-        through = held.degradation(size)
+    if row == MEASURED and estimate.is_sure:
+        size = min(estimate.size, LARGEST)
+        through = estimate.degradation(size)
     target = resized(picture, size)
     (found,) = search(generator, target[None], gaussian, config, degradation=through)
     image = found.image
-    return parse_degradation("grey").measure(image[None])[0] if row == MEASURED and held.is_grey else image
+    return parse_degradation("grey").forward(image[None])[0] if row == MEASURED and estimate.is_grey else image
 
 
 def scored(image: Tensor, truth: Tensor, picture: Tensor, identity: Identity) -> dict[str, Any]:
     """Against the truth, at the size that this has in its file; and against what was given, scaled down to 32."""
     seen = resized(image, truth.shape[-1])
     apart = resized(image, 32) - resized(picture, 32)
-    facts: dict[str, Any] = {"identity": Identity.distance(identity.descriptor(image), identity.descriptor(truth))}
-    facts["off"] = float(apart.square().mean().sqrt())
+    metadata: dict[str, Any] = {"identity": Identity.distance(identity.descriptor(image), identity.descriptor(truth))}
+    metadata["off"] = float(apart.square().mean().sqrt())
     try:
-        facts |= {"gap": abs(niqe(seen) - niqe(truth)), "natural": judge().look(seen)[0]}
+        metadata |= {"gap": abs(niqe(seen) - niqe(truth)), "natural": judge().look(seen)[0]}
     except ImageError:  # too smooth to be judged
-        facts |= {"gap": None, "natural": None}
-    return facts
+        metadata |= {"gap": None, "natural": None}
+    return metadata
 
 
 def main() -> None:
@@ -152,16 +154,21 @@ def main() -> None:
     identity = Identity.load()
     for number in tqdm(range(min(args.first, len(CHAINS)))):
         name, truth, picture = given(number)
-        held = measure(picture)
+        estimate = estimate_degradation(picture)
         for row in args.only:
             if f"{number}|{row}" in cells and (PICTURES / f"{number}|{row}.png").is_file():
                 continue
             started = time.perf_counter()
-            image = made(row, picture, held, generator, gaussian)
+            image = made(row, picture, estimate, generator, gaussian)
             taken = time.perf_counter() - started
             save_image(image, PICTURES / f"{number}|{row}.png")
-            facts = {"portrait": name, "held": held.told, "seconds": taken, **scored(image, truth, picture, identity)}
-            cells[f"{number}|{row}"] = facts
+            metadata = {
+                "portrait": name,
+                "estimate": estimate.told,
+                "seconds": taken,
+                **scored(image, truth, picture, identity),
+            }
+            cells[f"{number}|{row}"] = metadata
             with whole_file(path) as file:
                 file.write_text(json.dumps(cells, indent=1) + "\n")
     with whole_file(BENCH / "OLD.md") as file:
@@ -173,7 +180,7 @@ def report(cells: dict[str, Any]) -> str:
     """The table as Markdown."""
     lines = []
     for row in ROWS:
-        found = [facts for key, facts in cells.items() if key.split("|")[1] == row]
+        found = [metadata for key, metadata in cells.items() if key.split("|")[1] == row]
         if not found:
             continue
         gaps = [each["gap"] for each in found if each["gap"] is not None]

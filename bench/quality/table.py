@@ -58,7 +58,7 @@ AT_LEAST = 4  # targets, for a classifier to be cross-validated
 
 def write_table(path: Path, cells: list[Cell], preferences: Sequence[Preference] = ()) -> None:
     """All tables, one after the other."""
-    facts = {
+    metadata = {
         "notice": NOTICE,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "torch": torch.__version__,
@@ -68,7 +68,7 @@ def write_table(path: Path, cells: list[Cell], preferences: Sequence[Preference]
         "earlier": EARLIER,
     }
     first = [cell for cell in cells if cell["seed"] == 0]
-    parts = [INTRODUCTION.format(**facts)]
+    parts = [INTRODUCTION.format(**metadata)]
     for spoiling in ("clean", *SPOILED):
         for kind in KINDS:
             some = [cell for cell in first if cell["kind"] == kind and cell["spoiling"] == spoiling]

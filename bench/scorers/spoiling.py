@@ -121,7 +121,7 @@ def fitted(
 
 def _coarse(generator: Generator, fit: LatentGaussian, white: Tensor, noise: Sequence[Tensor]) -> Tensor:
     """[1, 3, S, S] in about 0..1, S half of _FIT_SIDE or of the generator's own side."""
-    image = to_picture(generator.synthesis.render_coarse(fit.colour(white), noise, _FIT_SIDE))
+    image = to_picture(generator.synthesis.render_low_resolution(fit.colour(white), noise, _FIT_SIDE))
     return F.avg_pool2d(image, 2)
 
 

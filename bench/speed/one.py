@@ -41,7 +41,7 @@ FLAT = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))  # of random weight
 CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, one at a time
     "recommended": {},
     "full evaluations alone": {"full_every": 1},
-    "without the encoder": {"init": "prior"},
+    "without the encoder": {"init": "random"},
 }
 
 
@@ -54,16 +54,16 @@ def step(row: str, case: str, batch: int, device: str, steps: int, reference: st
     begun = time.perf_counter()
     work = _prepared(row, case, target, reference)
     synchronise(where)
-    facts: dict[str, Any] = {"load": time.perf_counter() - begun, "start": begun - BEGUN}
+    metadata: dict[str, Any] = {"load": time.perf_counter() - begun, "start": begun - BEGUN}
     for _ in range(WARM_UP if batch == 1 else 1):
         work()
     forget_peak(where)
-    facts["step"] = [seconds(work, where) for _ in range(steps)]
-    facts["peak_mb"] = peak_mb(where)
+    metadata["step"] = [seconds(work, where) for _ in range(steps)]
+    metadata["peak_mb"] = peak_mb(where)
     with CountWork() as count:
         work()
     flops, stream = peaks(where)
-    return facts | {"flop": count.flops, "floor": count.floor(flops, stream), "flops": flops, "stream": stream}
+    return metadata | {"flop": count.flops, "floor": count.floor(flops, stream), "flops": flops, "stream": stream}
 
 
 def _prepared(row: str, case: str, target: Tensor, reference: str) -> Callable[[], Any]:
@@ -139,13 +139,13 @@ def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
             way.append((time.perf_counter() - begun, float(state.best_l2)))  # noqa: B023 - called at once
 
         (found,) = search(generator, given, gaussian, config, on_step=remember)
-        facts = {
+        metadata = {
             "target": target.name,
             "seconds": time.perf_counter() - begun,
             "l2": found.search_l2,
             "steps": found.steps,
         }
-        results.append(facts | {"distance": found.distance, "way": way})
+        results.append(metadata | {"distance": found.distance, "way": way})
     return results
 
 

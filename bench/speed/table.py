@@ -78,9 +78,9 @@ def _peaks(steps: Measured) -> str:
     for each in steps:
         by_device.setdefault(each["order"]["device"], []).append(each["found"])
     return "; ".join(
-        f"{device}: {median(f['flops'] for f in facts) / 1e9:.0f} GFLOP/s, "
-        f"{median(f['stream'] for f in facts) / 1e9:.0f} GB/s"
-        for device, facts in by_device.items()
+        f"{device}: {median(f['flops'] for f in metadata) / 1e9:.0f} GFLOP/s, "
+        f"{median(f['stream'] for f in metadata) / 1e9:.0f} GB/s"
+        for device, metadata in by_device.items()
     )
 
 
@@ -224,10 +224,10 @@ def _left_out(found: Measured, optimization: str | None, case: str) -> Iterator[
 
 def _fits(found: Measured) -> str:
     def line(each: dict[str, Any]) -> list[str]:
-        order, facts = each["order"], each["found"]
+        order, metadata = each["order"], each["found"]
         name = {"ours": "ours, with the covariance", "plain": "as published, one batch"}[order["row"]]
-        share = facts["fit"] / facts["floor"]
-        return [name, order["device"], f"{facts['fit']:.1f}", f"{share:.2f}", _text(facts["beyond_mb"], ".0f")]
+        share = metadata["fit"] / metadata["floor"]
+        return [name, order["device"], f"{metadata['fit']:.1f}", f"{share:.2f}", _text(metadata["beyond_mb"], ".0f")]
 
     names = ["fit of 1,000,000", "device", "s", "times its arithmetic floor", "MB beyond the weights"]
     return table("The Gaussian fit", names, [line(each) for each in chosen(found, "fit")])
@@ -235,12 +235,12 @@ def _fits(found: Measured) -> str:
 
 def _capped(found: Measured) -> str:
     def line(each: dict[str, Any]) -> list[str]:
-        facts, order = each["found"], each["order"]
+        metadata, order = each["found"], each["order"]
         return [
             order["case"],
             f"{order['gigabytes']:g}",
-            "yes" if facts["recomputed"] else "no",
-            f"{facts['peak_mb']:.0f}",
+            "yes" if metadata["recomputed"] else "no",
+            f"{metadata['peak_mb']:.0f}",
         ]
 
     names = ["one image", "GB allowed", "layers recomputed", "peak MB"]

@@ -1,4 +1,4 @@
-"""Checkpoint files -> tensors and facts about them. Nothing in a file is ever executed.
+"""Checkpoint files -> tensors and metadata about them. Nothing in a file is ever executed.
 
 To add a format: one file with `recognises(head)` and `read(path)`, and one entry in FORMATS.
 """
@@ -26,7 +26,7 @@ class Checkpoint:
     path: Path
     format: str
     tensors: Stored
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -47,11 +47,11 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path} is empty.", accepted, "download it again.")
     for form in FORMATS:
         if form.recognises(head):
-            tensors, facts = form.read(path)
+            tensors, metadata = form.read(path)
             if not tensors:
                 raise CheckpointError(f"{path} holds no tensors.", accepted, "check that it is the right file.")
             _check_size(path, tensors)
-            return Checkpoint(path, form.NAME, tensors, facts)
+            return Checkpoint(path, form.NAME, tensors, metadata)
     raise CheckpointError(
         f"{path} begins with {head[:8]!r}, which no known checkpoint format does.",
         accepted,

@@ -99,8 +99,8 @@ def _known(sums: Sequence[str], digest: str) -> catalogue.Entry | None:
 
 def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dict[str, str]]:
     """Tensors, settings, and what the file says of its licence and origin."""
-    merged, facts = read_files(generator.files)
-    tensors, settings = translate(merged, facts)
+    merged, metadata = read_files(generator.files)
+    tensors, settings = translate(merged, metadata)
     if content_hash(tensors, settings) != generator.content_hash:
         raise CheckpointError(
             f"The generator {generator.name!r} was loaded from {', '.join(map(str, generator.files)) or 'no file'}, "
@@ -108,20 +108,20 @@ def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dic
             "the file that it was loaded from.",
             "load it again.",
         )
-    return tensors, settings, {key: str(facts[key]) for key in ("license", "lineage") if key in facts}
+    return tensors, settings, {key: str(metadata[key]) for key in ("license", "lineage") if key in metadata}
 
 
 def _foreign_tensors(generator: ForeignGenerator) -> tuple[Stored, dict[str, Any], Generator]:
     """A network of another program by its state dict, and this pack's own that draws the same images from it."""
     halves = {"mapping": generator.mapping.network, "synthesis": generator.synthesis.network}
     state: dict[str, Tensor] = {}
-    facts: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for half, module in halves.items():
         assert isinstance(module, nn.Module)
         state |= {f"{half}.{name}": tensor for name, tensor in module.state_dict().items()}
         for name, part in module.named_modules(prefix=half):
-            facts |= {f"{name}.{key}": value for key, value in vars(part).items() if isinstance(value, PLAIN)}
-    tensors, settings = translate(stored(state), facts)
+            metadata |= {f"{name}.{key}": value for key, value in vars(part).items() if isinstance(value, PLAIN)}
+    tensors, settings = translate(stored(state), metadata)
     ours = build_generator(tensors, settings, name=generator.name)
     ws = torch.randn(1, ours.num_ws, ours.w_dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -11,7 +11,7 @@ from . import read_checkpoint
 from .conversion import sha256
 from .loading import load_generator
 
-_OF_KNOWN = ("title", "lineage", "ask")  # facts that only a known checkpoint has
+_OF_KNOWN = ("title", "lineage", "ask")  # metadata that only a known checkpoint has
 
 
 def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def describe_generator(generator: Generator) -> dict[str, Any]:
     checkpoint = read_checkpoint(file) if file is not None else None
     digest = sha256(file) if file is not None else None
     known = catalogue.recognised(digest, generator.content_hash)
-    said = checkpoint.facts if checkpoint is not None else {}
+    said = checkpoint.metadata if checkpoint is not None else {}
     height, width = generator.size
     return {
         "file": ", ".join(map(str, generator.files)) or None,
@@ -61,11 +61,11 @@ def _mapping(generator: Generator) -> str:
     return f"{layers} layers" if layers else "yes"
 
 
-def as_table(facts: dict[str, Any]) -> str:
+def as_table(metadata: dict[str, Any]) -> str:
     """One line a fact."""
-    width = max(map(len, facts))
+    width = max(map(len, metadata))
     lines = []
-    for name, value in facts.items():
+    for name, value in metadata.items():
         if value is None and name in _OF_KNOWN:
             continue
         shown = f"{value:,}" if isinstance(value, int) else value if value is not None else "unknown"
@@ -73,16 +73,16 @@ def as_table(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def as_summary(facts: dict[str, Any]) -> str:
-    """The facts in few lines, for places where the table is too long."""
-    classes = f", {facts['c_dim']} classes" if facts["c_dim"] else ""
-    size = f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""
+def as_summary(metadata: dict[str, Any]) -> str:
+    """The metadata in few lines, for places where the table is too long."""
+    classes = f", {metadata['c_dim']} classes" if metadata["c_dim"] else ""
+    size = f", {metadata['bytes']:,} bytes" if metadata["bytes"] is not None else ""
     lines = [
-        f"{facts['family']}, {facts['resolution']}, {facts['channels']} channels{classes}",
-        f"w of {facts['w_dim']}, {facts['style vectors']} style vectors, {facts['noise maps']} noise maps",
-        f"mapping network: {facts['mapping network']}",
-        f"{facts['format']}{size}",
-        f"known as: {facts['title'] or 'no checkpoint of the catalogue'}",
-        f"licence: {facts['licence'] or 'unknown; ask where you got it'}",
+        f"{metadata['family']}, {metadata['resolution']}, {metadata['channels']} channels{classes}",
+        f"w of {metadata['w_dim']}, {metadata['style vectors']} style vectors, {metadata['noise maps']} noise maps",
+        f"mapping network: {metadata['mapping network']}",
+        f"{metadata['format']}{size}",
+        f"known as: {metadata['title'] or 'no checkpoint of the catalogue'}",
+        f"licence: {metadata['licence'] or 'unknown; ask where you got it'}",
     ]
     return "\n".join(lines)

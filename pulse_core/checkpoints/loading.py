@@ -38,8 +38,8 @@ def load_generator(
     path = catalogue.locate(source)
     companion = Path(mapping) if mapping is not None else _companion(path)
     files = (path,) if companion is None else (path, companion)
-    tensors, facts = read_files(files)
-    generator = generator_from(tensors, facts, name=display_name(path), dtype=dtype).to(device)
+    tensors, metadata = read_files(files)
+    generator = generator_from(tensors, metadata, name=display_name(path), dtype=dtype).to(device)
     generator.files = files
     return generator
 
@@ -52,12 +52,12 @@ def read_files(files: Sequence[Path]) -> tuple[Stored, dict[str, Any]]:
     """
     checkpoints = [read_checkpoint(file) for file in files]
     tensors = {name: tensor for checkpoint in checkpoints for name, tensor in checkpoint.tensors.items()}
-    return tensors, checkpoints[0].facts if checkpoints else {}
+    return tensors, checkpoints[0].metadata if checkpoints else {}
 
 
 def generator_from(
     tensors: Stored | Mapping[str, Tensor],
-    facts: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
     *,
     name: str,
     dtype: torch.dtype = torch.float32,
@@ -65,12 +65,12 @@ def generator_from(
     """A generator out of tensors, such as a state dict, under the names of any known program.
 
     Args:
-        facts: plain attributes of the network by name, as far as the tensors' source has them.
+        metadata: plain attributes of the network by name, as far as the tensors' source has them.
 
     Raises:
         CheckpointError: see `load_generator`.
     """
-    own, settings = translate(stored(tensors), facts or {})
+    own, settings = translate(stored(tensors), metadata or {})
     return build_generator(own, settings, name=name, dtype=dtype)
 
 

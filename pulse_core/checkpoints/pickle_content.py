@@ -1,4 +1,4 @@
-"""What a pickle held -> the generator's tensors by name, and facts about it.
+"""What a pickle held -> the generator's tensors by name, and metadata about it.
 
 Files keep the generator in different places: a state dict by itself; under "g_ema" beside the
 discriminator and the optimiser (rosinality); a network object under "G_ema" (NVlabs, PyTorch); the last
@@ -52,7 +52,7 @@ def _collect(path: Path, item: Any, beside: dict[Any, Any]) -> tuple[dict[str, S
         pairs = iter({**item, **beside}.items())
     else:
         _no_generator(path, item)
-    tensors, facts = {}, {}
+    tensors, metadata = {}, {}
     for key, value in pairs:
         name = str(key)
         if len(name) > _MAX_NAME or (name in tensors and not isinstance(value, PLAIN)):
@@ -62,10 +62,10 @@ def _collect(path: Path, item: Any, beside: dict[Any, Any]) -> tuple[dict[str, S
                 "download the file again.",
             )
         if isinstance(value, PLAIN):
-            facts[name] = value
+            metadata[name] = value
         else:
             tensors[name] = _placed(path, name, value)
-    return tensors, facts
+    return tensors, metadata
 
 
 def _placed(path: Path, name: str, value: Any) -> StoredTensor:

@@ -40,7 +40,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """All tensors, and the metadata as facts.
+    """All tensors, and the metadata as metadata.
 
     safetensors itself checks the header, and the numbers are then read as for any format: opening the file
     for each tensor anew would read the whole header each time.
@@ -55,8 +55,8 @@ def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
             header = json.loads(text)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:  # what it ignores, json may not
         raise _damaged(path, str(error)) from error
-    facts = header.pop("__metadata__", None) or {}
-    return {name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, facts
+    metadata = header.pop("__metadata__", None) or {}
+    return {name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, metadata
 
 
 def _tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor:

@@ -1,6 +1,6 @@
 """The layout that torch.save had before 1.6, and that pickled networks still hold one storage each in.
 
-Five pickles (a magic number, a version, facts about the system, the object, the keys of its storages),
+Five pickles (a magic number, a version, metadata about the system, the object, the keys of its storages),
 then for each key the number of elements in eight bytes and the elements.
 """
 

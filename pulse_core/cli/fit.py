@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_loading(parser)
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
     parser.add_argument(
-        "--starts",
+        "--encoder",
         type=int,
         default=0,
         metavar="N",
@@ -49,22 +49,22 @@ def run(args: argparse.Namespace) -> int:
         fit = fit_gaussian(generator, args.samples, args.seed, class_index=label, on_progress=bars.count)
     output = args.output or cache_path(generator, args.samples, args.seed, label)
     assert output is not None  # a loaded generator has a file
-    if args.starts:
+    if args.encoder:
         with _Bars("images", "steps") as bars:
-            start = fit_encoder(
+            encoder = fit_encoder(
                 generator,
                 fit,
-                args.starts,
+                args.encoder,
                 class_index=label,
                 cache=training_path(output),
                 on_progress=bars.count,
             )
-        fit = replace(fit, start=start)
+        fit = replace(fit, encoder=encoder)
     fit.save(output, fit_metadata(generator, args.samples, args.seed, label))
     shutil.rmtree(training_path(output), ignore_errors=True)
     print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples")
-    if args.starts:
-        print(f"{encoder_path(output)}: a guess of latents from {args.starts} images")
+    if args.encoder:
+        print(f"{encoder_path(output)}: a guess of latents from {args.encoder} images")
     return 0
 
 

@@ -21,6 +21,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table."""
-    facts = describe(args.file, args.mapping)
-    print(json.dumps(facts, indent=2) if args.json else as_table(facts))
+    metadata = describe(args.file, args.mapping)
+    print(json.dumps(metadata, indent=2) if args.json else as_table(metadata))
     return 0

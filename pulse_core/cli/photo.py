@@ -25,7 +25,7 @@ from ..latent_search.loop import search
 from ..latent_search.solution import StepState
 from ..latents.gaussian import LatentGaussian
 from ..photographs import face_targets
-from ..pictures.images import NOTICE, colour_profile, read_facts, read_image, save_image
+from ..pictures.images import NOTICE, colour_profile, read_image, read_metadata, save_image
 from ..pictures.sheets import side_by_side
 from ..pipeline import load_with_fit
 from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
@@ -43,7 +43,7 @@ from .options import (
     search_degradation,
     word_or_number,
 )
-from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
+from .results import digest, fingerprint, results_of, search_metadata, verdict, write_report
 
 NAME = "photo"
 HELP = "restore the faces in photographs"
@@ -159,7 +159,7 @@ class _Work:
         """Writes the result unless it is there; returns a row of the report for each face."""
         searched = self._searched(path)
         recipe = digest(searched, asdict(self.finding), asdict(self.pasting), self.lr_size, self.side_by_side)
-        known = read_facts(result)
+        known = read_metadata(result)
         if known is not None and known.get("recipe") == recipe:
             bar.say(f"{result}: there already")
             return self._rows(path, result, known["faces"])
@@ -169,22 +169,22 @@ class _Work:
             raise none_found(self.finding, picture.shape[-2:])
         bar.expect(path.name, len(faces))
         restored: list[tuple[Face, Path]] = []
-        facts: list[dict[str, Any]] = []
+        metadata: list[dict[str, Any]] = []
         targets = face_targets(picture, faces, self.generator, self.lr_size, self.through)
         for number, (face, (target, through)) in enumerate(zip(faces, targets, strict=True), 1):
             file = result.parent / "faces" / f"{result.stem}-{number}.png"
-            facts.append(self._face(face, target, through, file, searched, bar))
+            metadata.append(self._face(face, target, through, file, searched, bar))
             restored.append((face, file))
-            held = f"{face.held.told}, " if face.held is not None else ""
-            bar.say(f"{file}: {face.side:.0f} px, {held}matched at {target.shape[-1]}, {verdict(facts[-1])}")
+            estimate = f"{face.estimate.told}, " if face.estimate is not None else ""
+            bar.say(f"{file}: {face.side:.0f} px, {estimate}matched at {target.shape[-1]}, {verdict(metadata[-1])}")
         smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
         pasted = paste(picture, faces.sources[0], smallest_first, self.pasting, faces)
         if self.side_by_side:
             panels = {"photograph": picture, "with invented faces": pasted.picture}
             save_image(side_by_side(panels), result.with_stem(f"{result.stem}_side_by_side"))
-        save_image(pasted.picture, result, {"recipe": recipe, "faces": facts}, profile=colour_profile(path))
+        save_image(pasted.picture, result, {"recipe": recipe, "faces": metadata}, profile=colour_profile(path))
         bar.say(f"{result}: {_faces(len(faces))}")
-        return self._rows(path, result, facts)
+        return self._rows(path, result, metadata)
 
     def _large_enough(self, faces: Faces, path: Path, bar: _Bar) -> Faces:
         """Without those of which nothing can be said, unless a size is asked for."""
@@ -204,9 +204,9 @@ class _Work:
     def _face(
         self, face: Face, target: Tensor, through: Degradation | None, file: Path, searched: str, bar: _Bar
     ) -> dict[str, Any]:
-        """The facts of a restored face, which lies in `file`, now or already."""
-        recipe = digest(searched, face.landmarks.tolist(), target.shape[-1], face.held and asdict(face.held))
-        known = read_facts(file)
+        """The metadata of a restored face, which lies in `file`, now or already."""
+        recipe = digest(searched, face.landmarks.tolist(), target.shape[-1], face.estimate and asdict(face.estimate))
+        known = read_metadata(file)
         if known is not None and known.get("recipe") == recipe:
             bar.done()
             return known
@@ -220,20 +220,20 @@ class _Work:
             degradation=through,
             on_step=bar.step,
         )
-        facts = {
+        metadata = {
             "recipe": recipe,
             "file": f"faces/{file.name}",
             "score": round(face.score, 4),
             "side": round(face.side, 1),
             "lr_size": target.shape[-1],
-            "held": None if face.held is None else asdict(face.held),
+            "estimate": None if face.estimate is None else asdict(face.estimate),
             "landmarks": [[round(value, 2) for value in point] for point in face.landmarks.tolist()],
             "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
-            **search_facts(found, self.config, self.generator, time.perf_counter() - started, self.degradation),
+            **search_metadata(found, self.config, self.generator, time.perf_counter() - started, self.degradation),
         }
-        save_image(as_coloured(found.image, face), file, facts)
+        save_image(as_coloured(found.image, face), file, metadata)
         bar.done()
-        return facts
+        return metadata
 
     @staticmethod
     def _rows(path: Path, result: Path, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:

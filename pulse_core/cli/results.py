@@ -36,12 +36,12 @@ def results_of(pictures: list[Path], folder: Path) -> list[Path]:
     return results
 
 
-def search_facts(
+def search_metadata(
     solution: Solution, config: SearchConfig, generator: Generator, seconds: float, degradation: str | None
 ) -> dict[str, Any]:
     """What the report and the picture itself say of a result."""
     return {
-        **solution.facts(config.eps),
+        **solution.metadata(config.eps),
         "best_step": solution.best_step,
         "seconds": round(seconds, 3),
         **generator.identity,

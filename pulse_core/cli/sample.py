@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = count_seeds(args.seed, args.count)
     drawn = tqdm(sample(generator, seeds, args.truncation, args.class_index), total=args.count)
     for seed, (image, _) in zip(seeds, drawn, strict=True):
-        facts = {"seed": seed, "truncation": args.truncation, **generator.identity}
-        save_image(image, args.output / f"seed{seed}.png", facts)
+        metadata = {"seed": seed, "truncation": args.truncation, **generator.identity}
+        save_image(image, args.output / f"seed{seed}.png", metadata)
     print(f"{args.count} written to {args.output}. {NOTICE}")
     return 0

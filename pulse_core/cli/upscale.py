@@ -15,13 +15,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..degradations import Degradation
-from ..faces.targets import PlainTarget, plain_target, told_size
+from ..faces.targets import PlainTarget, plain_target, size_summary
 from ..generators import Generator
 from ..latent_search.config import SearchConfig
 from ..latent_search.solution import OnStep, Solution, StepState
 from ..latents.gaussian import LatentGaussian
 from ..latents.latent import LATENT_SUFFIX, Latent, latent_of
-from ..pictures.images import NOTICE, prepare_target, read_facts, read_image, save_image
+from ..pictures.images import NOTICE, prepare_target, read_image, read_metadata, save_image
 from ..pictures.sheets import side_by_side
 from ..pipeline import load_with_fit, upscale
 from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
@@ -36,7 +36,7 @@ from .options import (
     search_config,
     search_degradation,
 )
-from .results import digest, fingerprint, results_of, search_facts, verdict, write_report
+from .results import digest, fingerprint, results_of, search_metadata, verdict, write_report
 
 NAME = "upscale"
 HELP = "invent faces that downscale to the given pictures"
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--latents", action="store_true", help=f"also write each result's latent with its noise (*{LATENT_SUFFIX})"
     )
     parser.add_argument(
-        "--start-latent", type=Path, metavar="FILE", help="a written latent of this generator to go on from"
+        "--init-latent", type=Path, metavar="FILE", help="a written latent of this generator to go on from"
     )
     parser.add_argument(
         "--side-by-side", action="store_true", help="also write input, result, its downscaling and residual in a row"
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _matched(row: dict[str, Any]) -> str:
     """At which size, where that is less than the picture has."""
-    told = told_size(row["lr_size"], row["given"])
+    told = size_summary(row["lr_size"], row["given"])
     return f"{told}, " if told else ""
 
 
@@ -119,17 +119,17 @@ class _Work:
     gaussian: LatentGaussian
     config: SearchConfig
     degradation: Degradation | None
-    start: Latent | None
+    init_latent: Latent | None
     args: argparse.Namespace
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> _Work:
-        start = Latent.load(args.start_latent) if args.start_latent is not None else None
+        init_latent = Latent.load(args.init_latent) if args.init_latent is not None else None
         given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
         generator, gaussian = load_with_fit(
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
-        return cls(generator, gaussian, search_config(args), search_degradation(args), start, args)
+        return cls(generator, gaussian, search_config(args), search_degradation(args), init_latent, args)
 
     def target(self, item: Item) -> PlainTarget:
         """What is matched, [3, h, w]; a degradation knows which sizes there may be."""
@@ -143,44 +143,52 @@ class _Work:
     ) -> list[dict[str, Any]]:
         """Writes the results unless they are there; returns a row of the report for each."""
         paths = [item.result]
-        if self.config.starts > 1:
-            numbers = range(1, self.config.starts + 1)
+        if self.config.solutions > 1:
+            numbers = range(1, self.config.solutions + 1)
             paths = [item.result.with_stem(f"{item.result.stem}-{number}") for number in numbers]
         recipe = self._recipe(item)
         if known := self._known(paths, recipe):
-            return [self._row(item, path, facts) for path, facts in zip(paths, known, strict=True)]
+            return [self._row(item, path, metadata) for path, metadata in zip(paths, known, strict=True)]
         target = self.target(item) if target is None else target
         started = time.perf_counter()
-        options: dict[str, Any] = {"seed": self.args.seed, "degradation": self.degradation, "start": self.start}
-        solutions = upscale(target.picture, self.generator, self.gaussian, self.config, **options, on_step=on_step)
+        options: dict[str, Any] = {"seed": self.args.seed, "degradation": self.degradation}
+        solutions = upscale(
+            target.picture,
+            self.generator,
+            self.gaussian,
+            self.config,
+            init_latent=self.init_latent,
+            **options,
+            on_step=on_step,
+        )
         seconds = (time.perf_counter() - started) / len(solutions)
         rows = []
         for path, solution in zip(paths, solutions, strict=True):
-            found = search_facts(solution, self.config, self.generator, seconds, self.args.degradation)
-            facts = {**_size_facts(target), **found, "recipe": recipe}
+            found = search_metadata(solution, self.config, self.generator, seconds, self.args.degradation)
+            metadata = {**_size_metadata(target), **found, "recipe": recipe}
             if self.args.latents:
-                latent_of([solution], self.generator, [facts]).save(path.with_suffix(LATENT_SUFFIX))
-            save_image(solution.image, path, facts)
+                latent_of([solution], self.generator, [metadata]).save(path.with_suffix(LATENT_SUFFIX))
+            save_image(solution.image, path, metadata)
             if self.args.side_by_side:
                 _compare(path, solution, read_image(item.source))
-            rows.append(self._row(item, path, facts))
+            rows.append(self._row(item, path, metadata))
         return rows
 
     def _recipe(self, item: Item) -> str:
         """What a result depends on, and what is written besides."""
-        args, start = self.args, self.args.start_latent
-        begins = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
+        args, init_latent = self.args, self.args.init_latent
+        begins = None if init_latent is None else hashlib.sha256(init_latent.read_bytes()).hexdigest()
         also = (args.seed, args.degradation, begins, args.latents, args.side_by_side, args.lr_size)
         return digest(fingerprint(item.source, self.generator, self.gaussian), asdict(self.config), also)
 
     def _known(self, paths: list[Path], recipe: str) -> list[dict[str, Any]]:
-        """The facts of all results, where all are there."""
-        known = [facts for path in paths if (facts := read_facts(path)) and facts.get("recipe") == recipe]
+        """The metadata of all results, where all are there."""
+        known = [metadata for path in paths if (metadata := read_metadata(path)) and metadata.get("recipe") == recipe]
         return known if len(known) == len(paths) else []
 
     @staticmethod
-    def _row(item: Item, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
-        return {"input": str(item.source), "output": str(path), **facts}
+    def _row(item: Item, path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+        return {"input": str(item.source), "output": str(path), **metadata}
 
 
 class Bar:
@@ -203,10 +211,10 @@ class Bar:
         self._bar.update(0)
 
 
-def _size_facts(target: PlainTarget) -> dict[str, Any]:
+def _size_metadata(target: PlainTarget) -> dict[str, Any]:
     """At which size a picture is matched, how many pixels wide it was, and what was measured."""
-    held = None if target.held is None else target.held.facts
-    return {"lr_size": target.picture.shape[-1], "given": target.given, "held": held}
+    estimate = None if target.estimate is None else target.estimate.metadata
+    return {"lr_size": target.picture.shape[-1], "given": target.given, "estimate": estimate}
 
 
 def _compare(path: Path, solution: Solution, given: Tensor) -> None:

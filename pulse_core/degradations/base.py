@@ -106,7 +106,7 @@ class Degradation(ABC):
         return False
 
     @abstractmethod
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """What the search sees through: [B, C, H, W] -> [B, C, h, w], 0..1.
 
         Differentiable, each image of the batch alone, on the device and in the type of x.
@@ -122,13 +122,13 @@ class Degradation(ABC):
         Args:
             random: a generator of the CPU, from which float32 numbers are drawn.
         """
-        return self.measure(x)
+        return self.forward(x)
 
-    def observe(self, y: Tensor) -> Tensor:
+    def project(self, y: Tensor) -> Tensor:
         """The low-resolution input [B, C, h, w] as `measure` would show it, so that both compare fairly."""
         return y
 
-    def trust(self, y: Tensor) -> Tensor | None:
+    def weight_map(self, y: Tensor) -> Tensor | None:
         """How much each pixel of the input [B, C, h, w] says of the picture: [B, 1, h, w] in 0..1; None is all."""
         return None
 

@@ -66,7 +66,7 @@ class BicubicDownsample(Downsample):
 def downsample(x: Tensor, *, factor: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """`BicubicDownsample(factor=..., size=...)` applied once: [B, C, H, W] or [C, H, W], any range, same dtype."""
     operator = BicubicDownsample(factor=factor, size=size)
-    return operator.measure(x) if x.ndim == 4 else operator.measure(x[None])[0]
+    return operator.forward(x) if x.ndim == 4 else operator.forward(x[None])[0]
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:

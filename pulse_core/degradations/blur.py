@@ -96,7 +96,7 @@ class MotionBlur(Degradation):
         self.length: float = self.checked("length", length)
         self.angle: float = self.checked("angle", angle)
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same shape."""
         height, width = x.shape[-2:]
         kernel = line_kernel(self.length, self.angle)

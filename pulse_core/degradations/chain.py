@@ -38,10 +38,10 @@ class Chain(Degradation):
         """If its first part does."""
         return self.parts[0].takes_any_size
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, h, w]."""
         for part in self.parts:
-            x = part.measure(x)
+            x = part.forward(x)
         return x
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -56,15 +56,15 @@ class Chain(Degradation):
             x = part.apply(x, random)
         return x
 
-    def observe(self, y: Tensor) -> Tensor:
+    def project(self, y: Tensor) -> Tensor:
         """[B, C, h, w] as the measurement would show it."""
         for part in self.parts:
-            y = part.observe(y)
+            y = part.project(y)
         return y
 
-    def trust(self, y: Tensor) -> Tensor | None:
+    def weight_map(self, y: Tensor) -> Tensor | None:
         """[B, 1, h, w]: the product of what the parts say; None where none of them says anything."""
-        said = [trust for part in self.parts if (trust := part.trust(y)) is not None]
+        said = [trust for part in self.parts if (trust := part.weight_map(y)) is not None]
         return prod(said[1:], start=said[0]) if said else None
 
     def noise_variance(self, y: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ class Grey(Degradation):
     name: ClassVar[str] = "grey"
     help: ClassVar[str] = "no colours; those of the input are ignored"
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> the same shape, its channels alike; raises ImageError where it is not RGB."""
         check_rgb(x, self.name)
         return (x * like(_WEIGHTS, x)).sum(1, keepdim=True).expand(x.shape)
 
-    def observe(self, y: Tensor) -> Tensor:
+    def project(self, y: Tensor) -> Tensor:
         """As `measure`."""
-        return self.measure(y)
+        return self.forward(y)

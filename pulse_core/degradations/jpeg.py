@@ -138,7 +138,7 @@ class JPEG(Degradation):
     def __init__(self, quality: int):
         self.quality: int = self.checked("quality", quality)
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> the same shape, without rounding: linear.
 
         Raises:

@@ -51,7 +51,7 @@ class Mask(Degradation):
         """From the first channel of a picture file; raises ImageError where it cannot be read."""
         return cls(read_image(file)[:1])
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """x itself: the search is told by `trust` what not to look at."""
         return x
 
@@ -59,7 +59,7 @@ class Mask(Degradation):
         """[B, C, H, W] -> the same shape, grey (0.5) where hidden."""
         return 0.5 + (x - 0.5) * self._resized(x)
 
-    def trust(self, y: Tensor) -> Tensor:
+    def weight_map(self, y: Tensor) -> Tensor:
         """[B, 1, h, w]: the mask in the size of the input."""
         return self._resized(y).expand(len(y), 1, -1, -1)
 

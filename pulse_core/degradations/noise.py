@@ -31,7 +31,7 @@ class Noise(Degradation):
     def __init__(self, std: float):
         self.std: float = self.checked("std", std)
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """x itself: no noise is known beforehand."""
         return x
 
@@ -61,7 +61,7 @@ class SaltAndPepper(Degradation):
     def __init__(self, amount: float):
         self.amount: float = self.checked("amount", amount)
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """x itself: which pixels turn is not known beforehand."""
         return x
 
@@ -70,7 +70,7 @@ class SaltAndPepper(Degradation):
         chance = torch.rand((len(x), 1, *x.shape[-2:]), generator=random).to(x.device)
         return x.masked_fill(chance < self.amount, 1.0).masked_fill(chance < self.amount / 2, 0.0)
 
-    def trust(self, y: Tensor) -> Tensor:
+    def weight_map(self, y: Tensor) -> Tensor:
         """[B, 1, h, w]: 0 where a pixel is black or white in all channels, 1 elsewhere."""
         lost = (y <= HALF_STEP).all(1, keepdim=True) | (y >= 1 - HALF_STEP).all(1, keepdim=True)
         return (~lost).to(y.dtype)

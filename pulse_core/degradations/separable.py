@@ -104,7 +104,7 @@ class Separable(Degradation):
     def matrices(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """([h, height], [w, width])."""
 
-    def measure(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, h, w]."""
         rows, columns = self.matrices(x.shape[-2], x.shape[-1])
         return both_axes(rows, x, columns)

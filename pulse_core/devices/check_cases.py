@@ -154,7 +154,7 @@ def _dense(draw: Draw, images: int, before: int, behind: int) -> Tensor:
 
 
 def _downsampled(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    return BicubicDownsample(size=(3, 5)).measure(draw.moving(images, 3, 4 * SIDES[0], 3 * SIDES[1]).contiguous())
+    return BicubicDownsample(size=(3, 5)).forward(draw.moving(images, 3, 4 * SIDES[0], 3 * SIDES[1]).contiguous())
 
 
 CASES: tuple[Case, ...] = (

@@ -26,20 +26,20 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
             yield cut_out(picture, face.quad, size)
 
 
-def told_size(face: Face) -> str:
+def size_summary(face: Face) -> str:
     """How large a face is, and how much of that it holds: "80 px, holds 32"."""
     size = f"{face.side:.0f} px"
     if face.side < LEAST:
         return f"{size}, too little"
-    return size if face.held is None or not face.held.is_sure else f"{size}, holds {face.held.size}"
+    return size if face.estimate is None or not face.estimate.is_sure else f"{size}, holds {face.estimate.size}"
 
 
 def told(face: Face) -> str:
-    """As `told_size`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
+    """As `size_summary`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
     if face.side < LEAST:
         return f"{face.side:.0f} px, too little is left of it to say anything"
-    rest = "" if face.held is None else face.held.told.partition(", ")[2]
-    return f"{told_size(face)}, {rest}" if rest else told_size(face)
+    rest = "" if face.estimate is None else face.estimate.told.partition(", ")[2]
+    return f"{size_summary(face)}, {rest}" if rest else size_summary(face)
 
 
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
@@ -62,7 +62,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
         for x, y in (face.landmarks * scale).tolist():
             radius = 1.5 * stroke
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)
-        label, (left, top) = f"{number + 1}: {told_size(face)}", corners[0]
+        label, (left, top) = f"{number + 1}: {size_summary(face)}", corners[0]
         box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
         draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
         draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..errors import ImageError, SettingError
 
 if TYPE_CHECKING:
-    from .measuring import Held
+    from .estimation import DegradationEstimate
 
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # as the picture shows them
 # The face in its aligned square, an ellipse: its middle and its radii, in shares of the sides.
@@ -63,13 +63,13 @@ class Face:
 
     picture: its number in the batch. landmarks: [5, 2], (x, y) of POINTS, pixels. quad: see `ffhq_quad`.
     score: how sure the detector is, 0..1; 1 for a face that the user marked.
-    held: what its pixels hold (measuring.py); None where that was not measured.
+    estimate: what its pixels hold (estimation.py); None where that was not measured.
     """
 
     picture: int
     landmarks: Tensor
     score: float
-    held: Held | None = None
+    estimate: DegradationEstimate | None = None
 
     @property
     def quad(self) -> Tensor:

@@ -13,8 +13,8 @@ from ..errors import ImageError, SettingError
 from ..pictures.images import check_colours
 from ..settings import Settings, option
 from .detection import detect
+from .estimation import SIZES, DegradationEstimate, estimate_degradation
 from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of
-from .measuring import SIZES, Held, measure
 from .warping import cut_out
 
 # upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
@@ -80,14 +80,14 @@ def _gathered(pictures: Iterable[Tensor], look: Callable[[Tensor], list[tuple[Te
     for number, picture in enumerate(pictures):
         found = (Face(number, points, score) for points, score in look(picture))
         largest = sorted(found, key=lambda face: -face.side)[: most or None]
-        faces += [replace(face, held=held_by(picture, face)) for face in largest]
+        faces += [replace(face, estimate=held_by(picture, face)) for face in largest]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
 
-def held_by(picture: Tensor, face: Face) -> Held:
+def held_by(picture: Tensor, face: Face) -> DegradationEstimate:
     """What the face's pixels hold: cut out at about the size that it has in the picture [3, H, W], and measured."""
-    return measure(cut_out(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
+    return estimate_degradation(cut_out(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
 
 
 def none_found(settings: FindSettings, size: Sequence[int]) -> ImageError:

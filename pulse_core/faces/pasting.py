@@ -11,8 +11,8 @@ from torch import Tensor
 from ..degradations.blur import GaussianBlur
 from ..errors import ImageError, SettingError
 from ..settings import Settings, option
+from .estimation import DegradationEstimate
 from .face import CENTRE, RADII, Face, Source, side_of
-from .measuring import Held
 from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
@@ -151,9 +151,9 @@ def _lay(
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
     laid = lay_in(patch.image.to(result), quad, bounds)
-    held, strength = patch.face.held, settings.grain if settings.enlarge == 1 else 0.0
-    if held is not None and held.is_sure and strength:
-        laid = _as_photographed(laid, held, strength * side_of(quad) / max(held.side, 1), strength, seed)
+    estimate, strength = patch.face.estimate, settings.grain if settings.enlarge == 1 else 0.0
+    if estimate is not None and estimate.is_sure and strength:
+        laid = _as_photographed(laid, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
     # a weighted mean would round pixels that nothing is laid over
     result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
     invented[rows, columns] = torch.maximum(invented[rows, columns], alpha)
@@ -183,18 +183,18 @@ def _smooth(rise: Tensor) -> Tensor:
     return rise * rise * (3 - 2 * rise)
 
 
-def _as_photographed(laid: Tensor, held: Held, scale: float, strength: float, seed: int) -> Tensor:
+def _as_photographed(laid: Tensor, estimate: DegradationEstimate, scale: float, strength: float, seed: int) -> Tensor:
     """[3, h, w] with the softness and the grain that were measured in its photograph.
 
     Args:
         scale: pixels of the result for one that was measured, times the strength.
         strength: of the grain, 0..1. seed: of its random numbers.
     """
-    if held.blur * scale > _LEAST_BLUR:
-        laid = GaussianBlur(min(held.blur * scale, 100.0)).measure(laid[None])[0]
+    if estimate.blur * scale > _LEAST_BLUR:
+        laid = GaussianBlur(min(estimate.blur * scale, 100.0)).forward(laid[None])[0]
     random = torch.Generator().manual_seed(seed)
     grain = torch.randn(laid.shape[-2:], generator=random).to(laid)  # the same in all colours, as film has it
-    return (laid + strength * held.noise * grain).clamp(0, 1)
+    return (laid + strength * estimate.noise * grain).clamp(0, 1)
 
 
 def _seam(where: Tensor, feather: float) -> Tensor:

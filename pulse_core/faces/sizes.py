@@ -12,8 +12,8 @@ from ..degradations.grey import Grey
 from ..degradations.mask import Mask
 from ..errors import ImageError
 from ..pictures.images import check_colours
+from .estimation import DegradationEstimate
 from .face import Face, Source
-from .measuring import Held
 from .warping import resize, share_inside
 
 AUTO = 0  # the size that a caller leaves to us
@@ -44,24 +44,24 @@ def lr_size(side: float, resolution: int) -> int:
 
 def size_of(face: Face, resolution: int) -> int:
     """The size that a face is matched at: what its pixels hold, or what it has in its file where that is not known."""
-    held = face.held
-    if held is None or not held.is_sure:
+    estimate = face.estimate
+    if estimate is None or not estimate.is_sure:
         return min(lr_size(face.side, resolution), LARGEST)
-    return min(held.size, LARGEST, resolution)
+    return min(estimate.size, LARGEST, resolution)
 
 
-def size_held(shape: tuple[int, int], held: Held | None, resolution: int) -> int:
+def size_held(shape: tuple[int, int], estimate: DegradationEstimate | None, resolution: int) -> int:
     """The width that a picture of a face is matched at: its own, or what it holds where that is clearly less.
 
     A picture that was enlarged before says no more than it did; a tiny one is taken as it is.
 
     Args:
-        shape: (height, width) of the picture. held: what was measured of it.
+        shape: (height, width) of the picture. estimate: what was measured of it.
     """
     width = shape[1]
-    if held is None or min(shape) < _ENLARGED_FROM:
+    if estimate is None or min(shape) < _ENLARGED_FROM:
         return width
-    size = min(held.size if held.is_sure else LARGEST, LARGEST, resolution)
+    size = min(estimate.size if estimate.is_sure else LARGEST, LARGEST, resolution)
     return width if size >= _NEARLY * width else size
 
 
@@ -71,15 +71,15 @@ def seen_through(face: Face, source: Source, size: int, degradation: Degradation
     Args:
         source: of the photograph in which the face was found, whose border hides what lies beyond it.
     """
-    held = face.held
-    if degradation is None and held is not None and held.is_sure:
-        degradation = held.degradation(size)
+    estimate = face.estimate
+    if degradation is None and estimate is not None and estimate.is_sure:
+        degradation = estimate.degradation(size)
     return with_border(face, source, degradation)
 
 
 def as_coloured(image: Tensor, face: Face) -> Tensor:
     """A restored face [3, H, W], grey where its photograph is."""
-    return Grey().measure(image[None])[0] if face.held is not None and face.held.is_grey else image
+    return Grey().forward(image[None])[0] if face.estimate is not None and face.estimate.is_grey else image
 
 
 def with_border(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..degradations import Degradation
-from .measuring import SIZES, Held, measure
+from .estimation import SIZES, DegradationEstimate, estimate_degradation
 from .sizes import AUTO, size_held, to_lr
 
 
@@ -15,17 +15,17 @@ from .sizes import AUTO, size_held, to_lr
 class PlainTarget:
     """A picture as a search should match it.
 
-    picture: [3, h, w]. given: how many pixels wide it was. held: what was measured; None of fewer than 16 pixels.
+    picture: [3, h, w]. given: how many pixels wide it was. estimate: what was measured; None of fewer than 16 pixels.
     """
 
     picture: Tensor
     given: int
-    held: Held | None
+    estimate: DegradationEstimate | None
 
     @property
     def told(self) -> str:
-        """See `told_size`."""
-        return told_size(self.picture.shape[-1], self.given)
+        """See `size_summary`."""
+        return size_summary(self.picture.shape[-1], self.given)
 
 
 def plain_target(
@@ -42,16 +42,16 @@ def plain_target(
         ImageError: no colours, or an lr_size beyond the generator's.
     """
     width = picture.shape[-1]
-    held = measure(picture) if min(picture.shape[-2:]) >= SIZES[0] else None
+    estimate = estimate_degradation(picture) if min(picture.shape[-2:]) >= SIZES[0] else None
     if lr_size == AUTO:
         height = picture.shape[-2]
         same_shape = height * resolution[1] == width * resolution[0]
-        lr_size = size_held((height, width), held, resolution[1]) if same_shape and degradation is None else width
+        lr_size = size_held((height, width), estimate, resolution[1]) if same_shape and degradation is None else width
         if lr_size == width:
-            return PlainTarget(picture, width, held)
-    return PlainTarget(to_lr(picture, lr_size, resolution), width, held)
+            return PlainTarget(picture, width, estimate)
+    return PlainTarget(to_lr(picture, lr_size, resolution), width, estimate)
 
 
-def told_size(size: int, given: float) -> str:
+def size_summary(size: int, given: float) -> str:
     """As in "matched at 24 of 256 pixels"; nothing where all pixels are matched."""
     return f"matched at {size} of {given:.0f} pixels" if size < round(given) else ""

@@ -29,7 +29,7 @@ _NVLABS_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image. A family implements `render` or `render_coarse`; the choice of noise is the same for all.
+    """ws -> image. A family implements `render` or `render_low_resolution`; the choice of noise is the same for all.
 
     Args:
         w_dim, num_ws: length and number of the style vectors.
@@ -41,12 +41,12 @@ class SynthesisNetwork(nn.Module):
 
     Attributes:
         can_capture: whether a CUDA graph can record it; not what another program loaded.
-        has_coarse: whether the family defines `render_coarse`, whose largest side is then what `render` gives.
+        has_low_resolution: whether the family defines `render_low_resolution`, whose largest side is that of `render`.
         recomputes: see `recomputing`.
     """
 
     can_capture: ClassVar[bool] = True
-    has_coarse: ClassVar[bool] = False
+    has_low_resolution: ClassVar[bool] = False
     recomputes = False
 
     def __init__(
@@ -71,11 +71,11 @@ class SynthesisNetwork(nn.Module):
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
-        if not self.has_coarse:
+        if not self.has_low_resolution:
             raise TypeError(f"{type(self).__name__} must define render")
-        return self.render_coarse(ws, noise, self.img_resolution)
+        return self.render_low_resolution(ws, noise, self.img_resolution)
 
-    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+    def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """About what `render` gives, with a longer side of `side` pixels, a power of two, at a part of the cost.
 
         Layers of larger features work at that size, on their averages over squares, as if they were alike inside.

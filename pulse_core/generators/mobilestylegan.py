@@ -164,7 +164,7 @@ class Block(nn.Module):
         flat: bool = False,
         low: bool = False,
     ) -> Tensor:
-        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse. low: the next block is flat.
+        """flat: on averages, at the same size; see SynthesisNetwork.render_low_resolution. low: the next block is flat.
 
         x: a flat block takes all bands, or those alone that it reads.
         """
@@ -177,7 +177,7 @@ class Block(nn.Module):
 class MobileSynthesis(SynthesisNetwork):
     """ws -> image. ws[0] styles the first convolution, ws[2i+1] and ws[2i+2] block i, the last the output."""
 
-    has_coarse = True
+    has_low_resolution = True
 
     def __init__(self, bag: TensorBag, w_dim: int):
         const = bag.take("synthesis.const", -1, -1, -1)
@@ -209,7 +209,7 @@ class MobileSynthesis(SynthesisNetwork):
         self.to_image_weight = nn.Parameter(channels_last(weight[order] / 2))
         self.to_image_bias = nn.Parameter(bag.take("synthesis.to_image.bias", 12)[order] / 2)
 
-    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+    def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         flat = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
         maps = [self.conv.affine.of(0)]

@@ -152,7 +152,7 @@ class Block(nn.Module):
         self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim, norm_eps)
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
-        """flat: on averages, without getting larger; see SynthesisNetwork.render_coarse."""
+        """flat: on averages, without getting larger; see SynthesisNetwork.render_low_resolution."""
         x = self.epi1(x, self.up.layer if self.up is not None else Layer(()), ws[0], noise[0], flat)
         return self.epi2(x, self.conv.layer, ws[1], noise[1], flat)
 
@@ -160,7 +160,7 @@ class Block(nn.Module):
 class StyleGAN1Synthesis(SynthesisNetwork):
     """ws -> image; ws[2i] and ws[2i+1] style the i-th block. Two noise maps a block."""
 
-    has_coarse = True
+    has_low_resolution = True
 
     def __init__(self, bag: TensorBag, w_dim: int):
         sides = [FIRST_SIDE]  # as the names have them; a non-square image has another constant, and the same names
@@ -185,7 +185,7 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         self.torgb_weight = nn.Parameter(channels_last(weight))
         self.torgb_bias = nn.Parameter(bag.take("synthesis.torgb.bias", channels))
 
-    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+    def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         styles = ws.unbind(1)
         x = channels_last(self.const.repeat(ws.shape[0], 1, 1, 1))

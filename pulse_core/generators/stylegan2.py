@@ -154,7 +154,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1.
 
-        flat: on averages, without getting larger; see SynthesisNetwork.render_coarse.
+        flat: on averages, without getting larger; see SynthesisNetwork.render_low_resolution.
         """
         shortcut = None
         if self.skip is not None:
@@ -176,7 +176,7 @@ class Block(nn.Module):
 class StyleGAN2Synthesis(SynthesisNetwork):
     """ws -> image. ws[0] styles the first block's layer; ws[2i-1] and ws[2i] block i's layers, ws[2i+1] its image."""
 
-    has_coarse = True
+    has_low_resolution = True
 
     def __init__(self, bag: TensorBag, w_dim: int):
         sides = [4]  # as the names have them; a non-square image has another constant, and the same names
@@ -204,7 +204,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
             self.blocks.append(block)
             channels = block.out_channels
 
-    def render_coarse(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
+    def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         styles = ws.unbind(1)
         layers: list[Tensor | None] = [None] * (2 * len(self.blocks) - 1)

@@ -24,32 +24,32 @@ _MOST = 16  # images at once; beyond that even a large card gains nothing
 _SHARE = 0.7  # of the free memory
 
 
-def jobs_of(images: int, seed: int | Sequence[int], starts: int) -> list[Job]:
+def jobs_of(images: int, seed: int | Sequence[int], solutions: int) -> list[Job]:
     """The solutions to look for, image by image."""
     seeds = [seed] * images if isinstance(seed, int) else list(seed)
     if len(seeds) != images:
         raise SettingError(
             f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
         )
-    return [Job(index, each) for index, first in enumerate(seeds) for each in count_seeds(first, starts)]
+    return [Job(index, each) for index, first in enumerate(seeds) for each in count_seeds(first, solutions)]
 
 
-def rows_of(start: Latent | None, jobs: Sequence[Job], images: int) -> dict[Job, int]:
+def rows_of(init_latent: Latent | None, jobs: Sequence[Job], images: int) -> dict[Job, int]:
     """Which of the latents each job begins with: one each, or one for all images that are searched for once.
 
     Raises:
         SettingError: another number of latents.
     """
-    if start is None:
+    if init_latent is None:
         return {}
-    if len(start) == len(jobs):
+    if len(init_latent) == len(jobs):
         return {job: row for row, job in enumerate(jobs)}
-    if len(start) == 1 and len(jobs) == images:
+    if len(init_latent) == 1 and len(jobs) == images:
         return dict.fromkeys(jobs, 0)
     raise SettingError(
-        f"There are {len(start)} latents to start from, and {len(jobs)} solutions of {images} images to look for.",
-        "one latent for each solution, or one for all images with starts at 1.",
-        "set starts to 1, or blend or choose latents until there are as many.",
+        f"There are {len(init_latent)} latents in init_latent, and {len(jobs)} solutions of {images} images.",
+        "one latent for each solution, or one for all images with solutions at 1.",
+        "set solutions to 1, or blend or choose latents until there are as many.",
     )
 
 

@@ -12,8 +12,8 @@ from .optimizers import OPTIMIZERS
 from .priors import PRIORS
 from .schedules import SCHEDULES
 
-# encoder: what the generator's encoder makes of the picture, where it has one. prior: without looking at it.
-INITS = ("encoder", "prior")
+# encoder: what the generator's encoder makes of the picture, where it has one. random: without looking at it.
+INITS = ("encoder", "random")
 RECOMPUTE = ("auto", "always", "never")
 
 
@@ -54,7 +54,9 @@ class SearchConfig(Settings):
     latent_space: str = option(
         "W+", "one latent a layer (W+), one for all (W), or W first and then W+ (staged)", choices=LATENT_SPACES
     )
-    starts: int = option(1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000)
+    solutions: int = option(
+        1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000
+    )
     batch_size: int = option(
         0,
         "images searched at the same time; 0: one on a CPU, as many as fit and pay on a GPU; 1 gives bit for bit what "
@@ -70,7 +72,7 @@ class SearchConfig(Settings):
         choices=tuple(PRIORS),
     )
     init: str = option(
-        "encoder", "start from the encoder's mean for the picture, or without looking at it (prior)", choices=INITS
+        "encoder", "start from the encoder's mean for the picture, or from a random face (random)", choices=INITS
     )
     offset_std: float = option(
         1.0,
@@ -163,7 +165,7 @@ PUBLISHED = SearchConfig(  # Menon et al. 2020 and its code
     schedule="linear1cycledrop",
     trainable_noise_layers=5,
     prior="sphere",
-    init="prior",
+    init="random",
     background_weight=1.0,
     full_every=1,
     fidelity=0.0,

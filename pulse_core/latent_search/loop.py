@@ -32,7 +32,7 @@ def search(
     *,
     seed: int | Sequence[int] = 0,
     degradation: Degradation | Sequence[Degradation | None] | None = None,
-    start: Latent | None = None,
+    init_latent: Latent | None = None,
     on_step: OnStep | None = None,
 ) -> list[Solution]:
     """PULSE: looks for images of the generator whose degradation is the target (Menon et al. 2020, section 3).
@@ -49,20 +49,29 @@ def search(
             target, its seed and the settings alone.
         degradation: how the image becomes the target, the same for all or one for each; None is bicubic downscaling
             to the target's size.
-        start: latents of this generator to begin with and to stay near: one for each solution, or one for all
+        init_latent: latents of this generator to begin with and to stay near: one for each solution, or one for all
             images; None begins as the settings say.
         on_step: called after each evaluation; returning True ends that search with its best so far. What
             it raises goes through.
 
-    Returns: for each image in turn its `config.starts` solutions, the best `score` first.
+    Returns: for each image in turn its `config.solutions` solutions, the best `score` first.
 
     Raises:
         ImageError: a target that the generator cannot be downscaled to.
-        SettingError: a wrong number of seeds or degradations, a fit of another W, a start of another generator, or
-            settings that lead to no finite image.
+        SettingError: a wrong number of seeds or degradations, a fit of another W, an init_latent of another
+            generator, or settings that lead to no finite image.
     """
     found = list(
-        solutions(generator, target, gaussian, config, seed=seed, degradation=degradation, start=start, on_step=on_step)
+        solutions(
+            generator,
+            target,
+            gaussian,
+            config,
+            seed=seed,
+            degradation=degradation,
+            init_latent=init_latent,
+            on_step=on_step,
+        )
     )
     return [found[row] for row in ranking(found)]
 
@@ -75,7 +84,7 @@ def solutions(
     *,
     seed: int | Sequence[int] = 0,
     degradation: Degradation | Sequence[Degradation | None] | None = None,
-    start: Latent | None = None,
+    init_latent: Latent | None = None,
     on_step: OnStep | None = None,
     make_room: Callable[[], None] = free_cache,
 ) -> Iterator[Solution]:
@@ -97,18 +106,18 @@ def solutions(
     images = _images(target)
     degradations = _for_each(degradation, len(images))
     targets = [_prepared(image, generator, each).to(like) for image, each in zip(images, degradations, strict=True)]
-    if start is not None:
-        start.check(generator)
-        start = start.each(lambda tensor: tensor.to(like))
-    jobs = jobs_of(len(targets), seed, config.starts)
-    rows, done = rows_of(start, jobs, len(targets)), 0
+    if init_latent is not None:
+        init_latent.check(generator)
+        init_latent = init_latent.each(lambda tensor: tensor.to(like))
+    jobs = jobs_of(len(targets), seed, config.solutions)
+    rows, done = rows_of(init_latent, jobs, len(targets)), 0
     runs: dict[tuple[Any, ...], Run] = {}  # at most one, whose captured steps serve the next batch of its kind
 
     def find(batch: tuple[Job, ...], *, short: bool) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
         operator = through(degradations[batch[0].index], (goal.shape[-2], goal.shape[-1]), generator.size)
-        common = (generator, operator.observe(goal), gaussian, config, operator, batch)
-        begin = None if start is None else start.take([rows[job] for job in batch])
+        common = (generator, operator.project(goal), gaussian, config, operator, batch)
+        begin = None if init_latent is None else init_latent.take([rows[job] for job in batch])
         loop = _Loop(config, on_step, done, len(jobs))
         recompute = config.recompute == "always" or (short and config.recompute == "auto")
         candidates = range(config.candidates)
@@ -211,7 +220,7 @@ class _Loop:
             loss=seen.objective,
             l2=seen.l2,
             best_l2=run.best.l2,
-            enough=run.enough,
+            tolerance=run.tolerance,
             image=seen.shown,
             is_full=seen.is_full,
             latent=run.walk.variables[0].value.detach(),

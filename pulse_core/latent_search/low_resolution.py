@@ -2,7 +2,7 @@
 
 A step needs only how the measurement changes with the latents, and a small picture says little of the fine layers,
 where nearly all of the time goes. So most steps render a small picture, for which finer layers work on averages
-(SynthesisNetwork.render_coarse), and add what it lacked at the last full evaluation:
+(SynthesisNetwork.render_low_resolution), and add what it lacked at the last full evaluation:
 
     A(G(z)) ~ A(G_low(z)) + [A(G(z0)) - A(G_low(z0))]
 
@@ -59,7 +59,9 @@ class LowResolution:
         self._seen: tuple[Tensor, Tensor] | None = None  # what lacked, and the full measurement, at the last anchor
         self._anchors.fill_(False)
         largest = _power_of_two(_SIZES[-1][1] * self._target)
-        self.is_worth_it = self._generator.synthesis.has_coarse and _WORTH * largest <= self._generator.img_resolution
+        self.is_worth_it = (
+            self._generator.synthesis.has_low_resolution and _WORTH * largest <= self._generator.img_resolution
+        )
 
     def choose(self, progress: float) -> bool:
         """Chooses the size for this share of the steps; True where it is a new one, which needs a full evaluation."""
@@ -71,12 +73,12 @@ class LowResolution:
         self._network = precision.network_for(self._generator.synthesis, self._gaussian, side)
         return True
 
-    def measure(self, ws: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def forward(self, ws: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """[B, C, h, w], differentiable; the measurement of the full picture where `anchored` is entered."""
         image = to_picture(precision.render(self._network, ws, noise, self.side))
         if not self._degradation.takes_any_size:
             image = F.interpolate(image, self._generator.size)
-        measured = self._degradation.measure(image)
+        measured = self._degradation.forward(image)
         with torch.no_grad():
             self._lacking.copy_(torch.where(self._anchors, self._full - measured, self._lacking))
         return measured + self._lacking

@@ -45,20 +45,20 @@ def fitting(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) ->
     random = torch.Generator().manual_seed(0)
     white = torch.randn(_DRAWS, 1, synthesis.w_dim, generator=random).to(gaussian.mean)
     ws, noise = gaussian.colour(white).expand(-1, synthesis.num_ws, -1), synthesis.const_noise()
-    exact = synthesis.render_coarse(ws, noise, side)
+    exact = synthesis.render_low_resolution(ws, noise, side)
     for dtype in _TYPES:
         other = synthesis.in_features_of(dtype)
-        error = other.render_coarse(ws, noise, side).float() - exact
+        error = other.render_low_resolution(ws, noise, side).float() - exact
         if bool(error.square().mean().sqrt() <= _OFF * exact.square().mean().sqrt()):  # not where it is nan
             return other
     return synthesis
 
 
 def render(network: SynthesisNetwork, ws: Tensor, noise: Sequence[Tensor], side: int) -> Tensor:
-    """`render_coarse` in float32, its gradients scaled inside where its features have 16 bits."""
+    """`render_low_resolution` in float32, its gradients scaled inside where its features have 16 bits."""
     scale = _Scale()
     ws, *noise = (_Leave.apply(each, scale) for each in (ws, *noise))
-    image = network.render_coarse(ws, noise, side)
+    image = network.render_low_resolution(ws, noise, side)
     return image if image.dtype == ws.dtype else _Enter.apply(image, ws.dtype, scale)
 
 

@@ -65,7 +65,7 @@ def complete(
         amount: 0 (G's image) to 1 (the picture's degradation is the target).
     """
     with torch.no_grad():
-        residual = target - degradation.measure(image)
+        residual = target - degradation.forward(image)
     if amount == 0:
         return Completed(image, residual)
     signal = _without_noise(_trusted(residual, trust), degradation.noise_variance(target))
@@ -88,7 +88,7 @@ def _without_noise(residual: Tensor, variance: Tensor) -> Tensor:
 
 def _bands(x: Tensor) -> list[Tensor]:
     """Fine to coarse; their sum is x."""
-    smooth = [x, *(blur.measure(x) for blur in _BANDS)]
+    smooth = [x, *(blur.forward(x) for blur in _BANDS)]
     return [fine - coarse for fine, coarse in pairwise(smooth)] + smooth[-1:]
 
 
@@ -101,7 +101,7 @@ def _noise_shares() -> list[float]:
 
 
 def _wiener(band: Tensor, noise: Tensor) -> Tensor:
-    power = _WIDE.measure(band.square().mean(1, keepdim=True)).clamp(min=1e-12)
+    power = _WIDE.forward(band.square().mean(1, keepdim=True)).clamp(min=1e-12)
     return band * (1 - noise / power).clamp(min=0)
 
 
@@ -109,13 +109,13 @@ def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tenso
     """Steps 1 and 2."""
     size, full = ((one.shape[-2], one.shape[-1]) for one in (goal, image))
     with torch.no_grad():
-        error = _trusted(goal - degradation.measure(image), trust)
+        error = _trusted(goal - degradation.forward(image), trust)
         tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
-        drawn = 1 / (1 + _SOFT.measure(error.square().mean(1, keepdim=True)) / tau.square())
+        drawn = 1 / (1 + _SOFT.forward(error.square().mean(1, keepdim=True)) / tau.square())
         drawn = enlarge(drawn, full).clamp(0, 1)
         shown = enlarge_sharp(downsample(image, size=size) + error, full)
         x = torch.lerp(shown, image + enlarge(error, full), drawn).clamp(0, 1)
-        left = _trusted(goal - degradation.measure(x), trust)  # U is no exact inverse of A
+        left = _trusted(goal - degradation.forward(x), trust)  # U is no exact inverse of A
         return (x + enlarge(left, full)).clamp(0, 1)
 
 
@@ -136,7 +136,7 @@ def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor 
         transposed = _transposed(x, degradation)
     with torch.no_grad():
         dual, moved, picture = torch.zeros_like(goal), x, x.clamp(0, 1)
-        error = _trusted(goal - degradation.measure(picture), trust)
+        error = _trusted(goal - degradation.forward(picture), trust)
         for _ in range(_NEWTON):
             if float(error.abs().amax()) <= _EXACT:
                 break
@@ -147,7 +147,7 @@ def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor 
                 farther = dual + step / 2**halving
                 reached = x + transposed(farther)
                 tried = reached.clamp(0, 1)
-                left = _trusted(goal - degradation.measure(tried), trust)
+                left = _trusted(goal - degradation.forward(tried), trust)
                 if left.square().sum() < error.square().sum():
                     better = farther, reached, tried, left
                     break
@@ -161,13 +161,13 @@ def _newton(
     degradation: Degradation, transposed: Callable[[Tensor], Tensor], free: Tensor, trust: Tensor | None
 ) -> Callable[[Tensor], Tensor]:
     """v -> A (free * A^T v), the derivative of A clamp(x + A^T v)."""
-    return lambda v: _trusted(degradation.measure(free * transposed(_trusted(v, trust))), trust)
+    return lambda v: _trusted(degradation.forward(free * transposed(_trusted(v, trust))), trust)
 
 
 def _transposed(x: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:
     """A^T at x: [1, C, h, w] -> [1, C, H, W]."""
     x = x.detach().requires_grad_()
-    measured = degradation.measure(x)
+    measured = degradation.forward(x)
 
     def transposed(y: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(measured, x, y, retain_graph=True)

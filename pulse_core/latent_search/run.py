@@ -74,7 +74,7 @@ class Run:
     Args:
         target: [B, C, h, w], as the degradation would show it.
         candidate: which start of each job this is; 0 begins as the settings say, others at random.
-        start: the latents that candidate 0 begins with; None: as the settings say.
+        init_latent: the latents that candidate 0 begins with; None: as the settings say.
         recompute: the generator's layers, for the gradient.
     """
 
@@ -87,18 +87,18 @@ class Run:
         degradation: Degradation,
         jobs: tuple[Job, ...],
         candidate: int = 0,
-        start: Latent | None = None,
+        init_latent: Latent | None = None,
         *,
         recompute: bool = False,
     ):
         self.recompute = recompute
         self.generator, self.target, self.config, self.jobs = generator, target.contiguous(), config, jobs
         self.degradation, self.gaussian, self.loss = degradation, gaussian, parse_loss(config.loss)
-        trust = degradation.trust(target)
+        trust = degradation.weight_map(target)
         self.trust = None if trust is None else trust.contiguous()
         self.noise_variance = degradation.noise_variance(target)
-        self.enough = self.noise_variance.clamp(min=config.eps)
-        self.walk, self.noise = self._begin(candidate, start if candidate == 0 else None)
+        self.tolerance = self.noise_variance.clamp(min=config.eps)
+        self.walk, self.noise = self._begin(candidate, init_latent if candidate == 0 else None)
         self.face = face_map(generator, target)
         self.weight, self.judged = self.trust, self.trust  # of the loss, and of what counts as found
         if self.walk.is_density:
@@ -138,29 +138,29 @@ class Run:
     def _tensors(self) -> list[Tensor]:
         """All that belongs to the jobs."""
         maps = (self.trust, self.weight, self.judged)
-        own = [self.target, self.noise_variance, self.enough, self._likelihoods, *self.walk.tensors(), *self.noise]
+        own = [self.target, self.noise_variance, self.tolerance, self._likelihoods, *self.walk.tensors(), *self.noise]
         return [*own, *self._drawn, *(each for each in maps if each is not None)]
 
-    def _begin(self, candidate: int, start: Latent | None) -> tuple[Walk, list[Tensor]]:
+    def _begin(self, candidate: int, init_latent: Latent | None) -> tuple[Walk, list[Tensor]]:
         """Latents and noise of each job: the given ones, or from its own random generator."""
         config, num_ws = self.config, self.generator.num_ws
         walk = PRIORS[config.prior](
             self.gaussian, num_ws, config.latent_space, self._offset_std(), config.prior_sample_scale
         )
-        if start is not None:
-            walk.begin_at(start.ws)
-            return walk, self._kept_noise(start)
+        if init_latent is not None:
+            walk.begin_at(init_latent.ws)
+            return walk, self._kept_noise(init_latent)
         randoms = [torch.Generator().manual_seed((job.seed + candidate * _APART) % SEEDS) for job in self.jobs]
-        guesses = self.gaussian.start if candidate == 0 and config.init == "encoder" else None
+        guesses = self.gaussian.encoder if candidate == 0 and config.init == "encoder" else None
         walk.begin(randoms, None if guesses is None else guesses.guess(self.target))
         maps = [draw_noise(random, self.generator.noise_shapes, self._zero_layers()) for random in randoms]
         return walk, [torch.stack(layer).to(self.target) for layer in zip(*maps, strict=True)]
 
-    def _kept_noise(self, start: Latent) -> list[Tensor]:
+    def _kept_noise(self, init_latent: Latent) -> list[Tensor]:
         """The latents' own maps, or the generator's where they have none: their image is where the search begins."""
         if self.config.noise == "zero":
             return [self.target.new_zeros(len(self.jobs), 1, *shape) for shape in self.generator.noise_shapes]
-        maps = start.noise or self.generator.synthesis.const_noise()
+        maps = init_latent.noise or self.generator.synthesis.const_noise()
         return [noise.expand(len(self.jobs), -1, -1, -1).clone() for noise in maps]
 
     def _offset_std(self) -> Tensor:
@@ -215,7 +215,7 @@ class Run:
             assert seen.shown is not None
             self._shown = seen.shown
             score = self._likelihoods[-1] * seen.data + seen.penalty  # at the last sigma, to compare steps by
-            found = seen.l2 <= self.enough
+            found = seen.l2 <= self.tolerance
             self.best.offer(self.step, score, seen.l2, found, seen.shown, seen.ws, self.noise)
         if low:
             with self.low.anchored(seen.measured if seen is not None else None):
@@ -236,17 +236,17 @@ class Run:
         with torch.set_grad_enabled(gradient), self.generator.synthesis.recomputing(self.recompute):
             ws = self.walk.ws()
             image = to_picture(self.generator.synthesis(ws, noise=self.noise))
-            outcome = self._outcome(ws, self.degradation.measure(image), gradient)
+            outcome = self._outcome(ws, self.degradation.forward(image), gradient)
         with torch.no_grad():
             shown = image.clamp(0, 1)  # what would be returned; out of range colours must not count as found
-            l2 = mean_squared_error(self.degradation.measure(shown), self.target, self.judged)
+            l2 = mean_squared_error(self.degradation.forward(shown), self.target, self.judged)
         return outcome._replace(shown=shown, l2=l2)
 
     def _low(self, side: int) -> _Outcome:
         """Of the small picture that `low` has chosen, of this side, with its gradient."""
         with torch.enable_grad():
             ws = self.walk.ws()
-            return self._outcome(ws, self.low.measure(ws, self.noise), True)
+            return self._outcome(ws, self.low.forward(ws, self.noise), True)
 
     def _outcome(self, ws: Tensor, measured: Tensor, gradient: bool) -> _Outcome:
         inputs = LossInputs(measured, self.target, ws, self.config.eps, self.weight, self.noise_variance, self.tail)
@@ -307,7 +307,7 @@ class Run:
         target, trust = self.target[one], None if self.trust is None else self.trust[one]
         done = complete(best.image[one], target, self.degradation, self.face, trust, self.config.fidelity)
         with torch.no_grad():
-            downscaled = self.degradation.measure(done.picture)
+            downscaled = self.degradation.forward(done.picture)
             l2 = float(mean_squared_error(downscaled, target, trust))
         worst, worst_at = _worst(done.picture, target, self.degradation, trust)
         exact = worst <= 1 or self.config.fidelity < 1 or float(self.noise_variance[row]) > 0
@@ -325,8 +325,8 @@ class Run:
             worst_at=worst_at,
             residual_face=_rms(done.residual, weight_map(self.face, 0.0, trust)),
             residual_all=_rms(done.residual, trust),
-            enough=float(self.enough[row]),
-            converged=exact and bool(best.l2[row] <= self.enough[row]),
+            tolerance=float(self.tolerance[row]),
+            converged=exact and bool(best.l2[row] <= self.tolerance[row]),
             distance=float(self.gaussian.distance(best.ws[row])),
             best_step=int(best.step[row]),
             steps=self.step,
@@ -342,7 +342,7 @@ def _worst(
     picture: Tensor, target: Tensor, degradation: Degradation, trust: Tensor | None
 ) -> tuple[float, tuple[int, int]]:
     """The largest error of a pixel of the 8-bit picture's degradation, in 8-bit steps, and its (column, row)."""
-    error = (degradation.measure((picture * 255).round() / 255) - target).abs()
+    error = (degradation.forward((picture * 255).round() / 255) - target).abs()
     error = (error if trust is None else error * trust).amax(1)[0]
     place = int(error.argmax())
     return 255 * float(error.max()), (place % error.shape[1], place // error.shape[1])

@@ -32,8 +32,8 @@ class Solution:
         of the picture as it is written; at most 1 is exact. worst_at: (column, row) of that pixel of the target.
     search_l2: mean squared error of the generator's own image, in the face.
     residual_face, residual_all: root mean square of the residual in the face and everywhere, colours in 0..1.
-    enough: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
-    converged: search_l2 <= enough, and exact where that was asked for and the input has no noise.
+    tolerance: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
+    converged: search_l2 <= tolerance, and exact where that was asked for and the input has no noise.
     distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
     best_step: the step of the best iterate; steps: how many were taken.
     """
@@ -51,7 +51,7 @@ class Solution:
     worst_at: tuple[int, int]
     residual_face: float
     residual_all: float
-    enough: float
+    tolerance: float
     converged: bool
     distance: float
     best_step: int
@@ -79,11 +79,11 @@ class Solution:
     @property
     def score(self) -> float:
         """What several solutions of one image are ranked by, smaller first: how unlike the generator's own images
-        it is (`distance`), and how much of the face is residual, in times of `enough`.
+        it is (`distance`), and how much of the face is residual, in times of `tolerance`.
         """
-        return self.distance + self.search_l2 / max(self.enough, 1e-12)
+        return self.distance + self.search_l2 / max(self.tolerance, 1e-12)
 
-    def facts(self, eps: float) -> dict[str, Any]:
+    def metadata(self, eps: float) -> dict[str, Any]:
         """What every report says of a result."""
         return {
             "seed": self.seed,
@@ -119,7 +119,7 @@ class StepState:
         nothing should be read from the device: it would have to be waited for.
     made, planned: evaluations for these jobs, trials of candidates included.
     image: [B, C, H, W] in 0..1, the generator's own, of the last full evaluation; l2: [B], in the face, between full
-        evaluations an estimate; best_l2: [B], the best one's; enough: [B], up to which they count as found.
+        evaluations an estimate; best_l2: [B], the best one's; tolerance: [B], up to which they count as found.
     loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
     latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
     learning_rate: of the coming step.
@@ -137,7 +137,7 @@ class StepState:
     loss: Tensor
     l2: Tensor
     best_l2: Tensor
-    enough: Tensor
+    tolerance: Tensor
     image: Tensor
     is_full: bool
     latent: Tensor

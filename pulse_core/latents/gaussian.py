@@ -44,19 +44,19 @@ class LatentGaussian:
     """What W looks like before the last LeakyReLU.
 
     mean, std: [w_dim] each. covariance: [w_dim, w_dim]; None, as in PULSE's own file, takes the dimensions as
-    independent. start: guesses a latent from a picture; None where none was trained.
+    independent. encoder: guesses a latent from a picture; None where none was trained.
     """
 
     mean: Tensor
     std: Tensor
     covariance: Tensor | None = None
-    start: Encoder | None = None
+    encoder: Encoder | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> LatentGaussian:
         """With all its tensors changed, for example moved to a device."""
         covariance = None if self.covariance is None else change(self.covariance)
-        start = None if self.start is None else self.start.each(change)
-        changed = LatentGaussian(change(self.mean), change(self.std), covariance, start)
+        encoder = None if self.encoder is None else self.encoder.each(change)
+        changed = LatentGaussian(change(self.mean), change(self.std), covariance, encoder)
         if "axes" in self.__dict__ and changed.mean.dtype == self.mean.dtype:  # they take a while to compute
             changed.__dict__["axes"] = tuple(map(change, self.axes))
         return changed
@@ -65,7 +65,7 @@ class LatentGaussian:
     def digest(self) -> str:
         """SHA-256 of its tensors, and of its encoder's."""
         digest = hashlib.sha256()
-        encoder = {} if self.start is None else self.start.tensors()
+        encoder = {} if self.encoder is None else self.encoder.tensors()
         for tensor in (*self.tensors().values(), *encoder.values()):
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -123,8 +123,8 @@ class LatentGaussian:
     def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
         """Writes all there is as a safetensors file, whole or not at all; the encoder as another one beside it."""
         tensors = {name: tensor.float().cpu().contiguous() for name, tensor in self.tensors().items()}
-        if self.start is not None:  # first: a fit without its encoder is usable, and completed when it is asked for
-            self.start.save(encoder_path(path), metadata)
+        if self.encoder is not None:  # first: a fit without its encoder is usable, and completed when it is asked for
+            self.encoder.save(encoder_path(path), metadata)
         safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
@@ -145,7 +145,7 @@ class LatentGaussian:
             )
         fit = LatentGaussian(mean, std, covariance)
         beside = encoder_path(path)
-        return replace(fit, start=_encoder(beside, fit, checkpoint.facts)) if beside.is_file() else fit
+        return replace(fit, encoder=_encoder(beside, fit, checkpoint.metadata)) if beside.is_file() else fit
 
 
 def _fits(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
@@ -154,17 +154,17 @@ def _fits(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
     return mean.ndim == 1 and std.shape == mean.shape and square
 
 
-def _encoder(path: Path, fit: LatentGaussian, facts: Mapping[str, Any]) -> Encoder:
+def _encoder(path: Path, fit: LatentGaussian, metadata: Mapping[str, Any]) -> Encoder:
     """The encoder in a file, which speaks of the axes of this fit."""
     encoder = Encoder.load(path)
-    other = read_checkpoint(path).facts
-    is_others = any(name in other and other[name] != facts.get(name) for name in ("content_hash", "class"))
+    other = read_checkpoint(path).metadata
+    is_others = any(name in other and other[name] != metadata.get(name) for name in ("content_hash", "class"))
     if is_others or encoder.w_dim != len(fit.mean):
         raise CheckpointError(
             f"The encoder in {path} is for another generator or class: w_dim {encoder.w_dim}, "
             f"{other.get('generator', 'of no name')!r}.",
             f"the encoder of the fit beside it, w_dim {len(fit.mean)}, or none.",
-            "delete it, or make both anew with `python -m pulse_core fit GENERATOR --starts N`.",
+            "delete it, or make both anew with `python -m pulse_core fit GENERATOR --encoder N`.",
         )
     return encoder.facing(fit.signs)
 
@@ -242,13 +242,13 @@ def gaussian_for(
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
     class_index: int | None = None,
-    start_pairs: int = 0,
+    encoder_pairs: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LatentGaussian:
     """The fit of a generator: shipped with the pack, cached beside its checkpoint, or made and cached now.
 
     Args:
-        start_pairs: where the fit has no encoder, train it with so many rendered images; 0: leave it.
+        encoder_pairs: where the fit has no encoder, train it with so many rendered images; 0: leave it.
 
     For the other arguments and errors see `fit_gaussian`.
     """
@@ -261,10 +261,12 @@ def gaussian_for(
         fit = fit_gaussian(generator, samples, seed, class_index=class_index, on_progress=on_progress)
     else:
         fit = known
-    if start_pairs and fit.start is None:
+    if encoder_pairs and fit.encoder is None:
         folder = None if cache is None else training_path(cache)
-        start = fit_encoder(generator, fit, start_pairs, class_index=class_index, cache=folder, on_progress=on_progress)
-        fit = replace(fit, start=start)
+        encoder = fit_encoder(
+            generator, fit, encoder_pairs, class_index=class_index, cache=folder, on_progress=on_progress
+        )
+        fit = replace(fit, encoder=encoder)
     if cache is not None and fit is not known:
         try:
             fit.save(cache, fit_metadata(generator, samples, seed, class_index))

@@ -96,20 +96,20 @@ class Latent:
         Raises:
             CheckpointError: not such a file, or a damaged one.
         """
-        stored, facts = safetensors_format.read(Path(path))
+        stored, metadata = safetensors_format.read(Path(path))
         tensors = {name: tensor.read().float() for name, tensor in stored.items()}
         try:
-            shapes, records = json.loads(facts.get("noise_shapes", "[]")), json.loads(facts.get("records", "[]"))
+            shapes, records = json.loads(metadata.get("noise_shapes", "[]")), json.loads(metadata.get("records", "[]"))
             ws = tensors.pop("ws")
             noise = tuple(_noise_map(tensors, layer, shape, len(ws)) for layer, shape in enumerate(shapes))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _no_latent(path, stored) from error
-        named = all(isinstance(facts.get(key, ""), str) for key in ("generator", "generator_hash"))
+        named = all(isinstance(metadata.get(key, ""), str) for key in ("generator", "generator_hash"))
         told = isinstance(records, list) and len(records) in (0, len(ws)) and all(isinstance(r, dict) for r in records)
         parts = (ws, *noise)
         if ws.ndim != 3 or tensors or not (named and told) or not all(bool(part.isfinite().all()) for part in parts):
             raise _no_latent(path, stored)
-        return Latent(ws, noise, facts.get("generator", ""), facts.get("generator_hash", ""), tuple(records))
+        return Latent(ws, noise, metadata.get("generator", ""), metadata.get("generator_hash", ""), tuple(records))
 
 
 def latent_of(solutions: Sequence[Solution], generator: Generator, records: Sequence[Mapping[str, Any]]) -> Latent:

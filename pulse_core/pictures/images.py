@@ -146,12 +146,12 @@ def to_pil(image: Tensor) -> Image.Image:
 def save_image(
     image: Tensor | Image.Image,
     path: Path | str,
-    facts: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     *,
     profile: bytes | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a PNG, whole or not at all, with the notice and the facts of its making in its text chunks.
+    """Writes a PNG, whole or not at all, with the notice and the metadata of its making in its text chunks.
 
     Args:
         texts: more text chunks, by their names.
@@ -159,8 +159,8 @@ def save_image(
     """
     text = PngInfo()
     text.add_text("Comment", NOTICE)
-    if facts is not None:
-        text.add_text("pulse", json.dumps(dict(facts)))
+    if metadata is not None:
+        text.add_text("pulse", json.dumps(dict(metadata)))
     for name, value in (texts or {}).items():
         text.add_text(name, value)
     picture = image if isinstance(image, Image.Image) else to_pil(image)
@@ -168,14 +168,14 @@ def save_image(
         picture.save(temporary, format="PNG", pnginfo=text, icc_profile=profile)
 
 
-def read_facts(path: Path) -> dict[str, Any] | None:
+def read_metadata(path: Path) -> dict[str, Any] | None:
     """What `save_image` wrote beside the pixels; None where the file is missing, or not one of its pictures."""
     try:
         with Image.open(path) as file:
-            facts = json.loads(getattr(file, "text", {}).get("pulse", "null"))
+            metadata = json.loads(getattr(file, "text", {}).get("pulse", "null"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    return facts if isinstance(facts, dict) else None
+    return metadata if isinstance(metadata, dict) else None
 
 
 def colour_profile(path: Path) -> bytes | None:

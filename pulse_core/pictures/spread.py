@@ -30,7 +30,7 @@ def spread(images: Sequence[Tensor]) -> Tensor:
         raise SettingError(
             f"There are {len(images)} solutions to compare.",
             "two or more of one input.",
-            "raise starts, or steps so that more are found; or accept those that were not found, too.",
+            "raise solutions, or steps so that more are found; or accept those that were not found, too.",
         )
     mean = sum(image.double() for image in images[1:]) + images[0].double()
     mean = mean / len(images)

@@ -68,7 +68,9 @@ def test_what_fails_is_a_row_and_the_rest_goes_on(tmp_path, parts):
     notes = session.run(small_plan(Case("large", broken), TINY), None, None, parts[-1:])
     assert all(row["failed"].startswith("OutOfMemoryError") for row in notes.rows if row.get("case") == "large")
     assert all("failed" not in row for row in notes.rows if row.get("case") == "tiny")
-    assert "| steps | large, 2, everything on, False | OutOfMemoryError: CUDA out of" in report(notes.facts, notes.rows)
+    assert "| steps | large, 2, everything on, False | OutOfMemoryError: CUDA out of" in report(
+        notes.metadata, notes.rows
+    )
 
 
 def test_an_interrupt_is_no_failure_of_a_measurement():

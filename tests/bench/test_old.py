@@ -19,8 +19,8 @@ def test_chains_are_the_same_each_time_and_in_8_bits():
 
 
 def test_the_table_says_what_could_not_be_judged():
-    facts = {"identity": 0.5, "gap": None, "natural": None, "off": 0.01, "seconds": 2.0}
-    text = old.report({"0|measured": facts, "1|measured": {**facts, "gap": 1.0, "natural": 0.5}})
+    metadata = {"identity": 0.5, "gap": None, "natural": None, "off": 0.01, "seconds": 2.0}
+    text = old.report({"0|measured": metadata, "1|measured": {**metadata, "gap": 1.0, "natural": 0.5}})
     assert "| measured | 2 | 0.500 | 1.000 | 0.500 | 2.550 | 2.0 |" in text
     assert "published" not in text.split("| row |")[1]
     assert "identifies nobody" in text

@@ -40,9 +40,9 @@ def target(tiny):
 
 
 def cell(row, l2, **others):
-    facts = {"target": "a", "lr": 32, "spoiling": "clean", "row": row, "seed": 0, "kind": "generated"}
+    metadata = {"target": "a", "lr": 32, "spoiling": "clean", "row": row, "seed": 0, "kind": "generated"}
     scores = {"l2": l2, "clean_l2": l2, "distance": 1.0, "niqe": 4.0, "true_niqe": 3.5, "identity": 0.5}
-    return {**facts, **scores, "seconds": 40.0, "peak_mb": 900.0, **others}
+    return {**metadata, **scores, "seconds": 40.0, "peak_mb": 900.0, **others}
 
 
 def test_the_targets_are_faces_of_their_own(tiny):

@@ -45,7 +45,7 @@ def test_the_plain_search_takes_the_steps_of_parity_mode(tiny, tiny_fit):
     )
     noise = tuple(each.detach().clone() for each in plain.noise)
     start = Latent(tiny_fit.to_ws(plain.latent.detach()), noise, generator="tiny", generator_hash=tiny.content_hash)
-    run = Run(tiny, target, tiny_fit, PUBLISHED, through(None, (8, 8), tiny.size), (Job(0, 0),), start=start)
+    run = Run(tiny, target, tiny_fit, PUBLISHED, through(None, (8, 8), tiny.size), (Job(0, 0),), init_latent=start)
     for _ in range(20):
         seen = run.evaluate(gradient=True)
         theirs = plain.step()
@@ -83,13 +83,13 @@ def test_every_order_is_one_that_can_be_measured():
 
 def test_the_tables_say_what_was_measured_and_what_failed_is_left_out(tmp_path, capsys):
     step = {"measure": "step", "case": "ffhq-mobile", "batch": 1, "device": "cpu", "steps": 2}
-    facts = {"peak_mb": 1000.0, "floor": 0.1, "flops": 1e11, "stream": 1e10}
+    metadata = {"peak_mb": 1000.0, "floor": 0.1, "flops": 1e11, "stream": 1e10}
     way = [(1.0, 0.01), (2.0, 0.0009)]
     result = {"target": "one", "seconds": 4.0, "l2": 0.0009, "steps": 90, "distance": 1.0, "way": way}
     found = [
-        {"order": step | {"row": "ours"}, "found": facts | {"step": [0.5, 0.4, 0.4]}},
-        {"order": step | {"row": "plain"}, "found": facts | {"step": [2.0, 2.0], "peak_mb": 2000.0}},
-        {"order": step | {"row": "ours", "without": "memory"}, "found": facts | {"step": [0.8]}},
+        {"order": step | {"row": "ours"}, "found": metadata | {"step": [0.5, 0.4, 0.4]}},
+        {"order": step | {"row": "plain"}, "found": metadata | {"step": [2.0, 2.0], "peak_mb": 2000.0}},
+        {"order": step | {"row": "ours", "without": "memory"}, "found": metadata | {"step": [0.8]}},
         {"order": {"measure": "solve", "row": "recommended", "device": "cpu"}, "found": [result]},
         {"order": {"measure": "capped", "case": "x", "gigabytes": 4.0}, "found": None},
     ]

@@ -47,7 +47,7 @@ def memory_for(tiny, monkeypatch):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit, targets, memory_for):
-    config = SearchConfig(steps=3, batch_size=5, starts=2)
+    config = SearchConfig(steps=3, batch_size=5, solutions=2)
     whole = search(tiny, targets, tiny_fit, config)
     tried, freed = memory_for(2), []
     parts = list(solutions(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
@@ -89,7 +89,7 @@ def test_other_errors_pass():
 
 
 def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, targets):
-    config = SearchConfig(steps=10, starts=6, eps=0.004)
+    config = SearchConfig(steps=10, solutions=6, eps=0.004)
     found = search(tiny, targets[:2], tiny_fit, config)
     assert [solution.index for solution in found] == [0] * 6 + [1] * 6
     for rows in (found[:6], found[6:]):
@@ -124,7 +124,7 @@ def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypa
 @pytest.mark.parametrize("name", ZOO)
 def test_recomputing_changes_no_bit_of_image_and_gradient(name):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = torch.randn(1, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
     noise = [each.clone().requires_grad_() for each in generator.synthesis.const_noise()]
     kept = generator.synthesis(ws, noise=noise)

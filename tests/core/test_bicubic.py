@@ -76,15 +76,15 @@ def test_a_linear_ramp_stays_nearly_one_away_from_the_borders():
 def test_contract_of_a_linear_degradation(operator):
     assert type(operator) in DEGRADATIONS
     x = torch.rand(2, 3, 13, 11, dtype=torch.float64, requires_grad=True)
-    y = operator.measure(x)
+    y = operator.forward(x)
     assert y.shape[-2:] == operator.output_size(13, 11)
     assert y.dtype == x.dtype
     v = torch.rand_like(y)
     (adjoint,) = torch.autograd.grad(y, x, v)
     u = torch.rand_like(x)
-    torch.testing.assert_close((operator.measure(u) * v).sum(), (u * adjoint).sum())  # <Au, v> = <u, A'v>
-    assert torch.autograd.gradcheck(operator.measure, x)
-    torch.testing.assert_close(operator.measure(x[1:]), y[1:])  # images of a batch do not meet
+    torch.testing.assert_close((operator.forward(u) * v).sum(), (u * adjoint).sum())  # <Au, v> = <u, A'v>
+    assert torch.autograd.gradcheck(operator.forward, x)
+    torch.testing.assert_close(operator.forward(x[1:]), y[1:])  # images of a batch do not meet
 
 
 @pytest.mark.parametrize(

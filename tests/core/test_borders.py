@@ -48,7 +48,7 @@ def test_beyond_the_border_nothing_is_trusted():
     left = float(face.quad[:, 0].min())
     assert left < 0
     seen = through(with_border(face, source(), parse_degradation("noise(0.1)")), (16, 16), (64, 64))
-    trust = seen.trust(torch.zeros(1, 3, 16, 16))
+    trust = seen.weight_map(torch.zeros(1, 3, 16, 16))
     assert float(trust.mean()) == pytest.approx(1 + left / face.side, abs=0.02)
     assert float(seen.noise_variance(torch.zeros(1, 3, 16, 16))) == pytest.approx(0.01)
 
@@ -64,7 +64,7 @@ def test_the_invented_border_changes_no_result(tiny, tiny_fit):
     assert bool(hidden.any())
     config = replace(RECOMMENDED, steps=6)
     ws = [
-        search(tiny, each, tiny_fit, replace(config, init="prior"), degradation=with_border(face, source()))[0].ws
+        search(tiny, each, tiny_fit, replace(config, init="random"), degradation=with_border(face, source()))[0].ws
         for each in (target, other)
     ]
     torch.testing.assert_close(*ws, atol=1e-4, rtol=0)

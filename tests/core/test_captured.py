@@ -50,7 +50,7 @@ def tapes(monkeypatch):
 
 def generator_of(name):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     return generator, fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
 
 

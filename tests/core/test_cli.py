@@ -58,7 +58,7 @@ def test_upscale_writes_pictures_and_a_report(tiny_file, faces, tmp_path, capsys
 
 
 def test_upscale_starts_write_a_picture_each(tiny_file, faces, tmp_path):
-    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--starts", 2) == 0
+    assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--solutions", 2) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"face0-1.png", "face0-2.png"}
 
 
@@ -68,7 +68,7 @@ def test_a_written_latent_is_searched_on_from(tiny_file, faces, tmp_path):
     (first,) = json.loads(report.read_text())["images"]
     latent = Latent.load(out / "face0.latent.safetensors")
     assert (latent.generator, latent.records[0]["l2"]) == ("tiny", first["l2"])
-    more = ("--start-latent", out / "face0.latent.safetensors", "--report", report)
+    more = ("--init-latent", out / "face0.latent.safetensors", "--report", report)
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "on", *more) == 0
     assert json.loads(report.read_text())["images"][0]["search_l2"] <= first["search_l2"] * 1.001
 
@@ -121,20 +121,20 @@ def test_an_enlarged_picture_is_matched_at_what_it_holds_or_at_a_chosen_size(tin
         return json.loads(report.read_text())["images"][0]
 
     found = row()
-    assert found["lr_size"] in (20, 24, 32)  # measuring.SIZES around it
-    assert (found["given"], found["held"]["size"]) == (256, found["lr_size"])
-    assert found["held"]["told"].startswith(f"holds {found['lr_size']} of 256 pixels")
+    assert found["lr_size"] in (20, 24, 32)  # estimation.SIZES around it
+    assert (found["given"], found["estimate"]["size"]) == (256, found["lr_size"])
+    assert found["estimate"]["told"].startswith(f"holds {found['lr_size']} of 256 pixels")
     assert f"large.png: matched at {found['lr_size']} of 256 pixels, L2 " in capsys.readouterr().out
     assert row() == found, "there already"
     chosen = row("--lr-size", 12)
-    assert (chosen["lr_size"], chosen["held"]) == (12, found["held"])
+    assert (chosen["lr_size"], chosen["estimate"]) == (12, found["estimate"])
     assert chosen["recipe"] != found["recipe"]
 
 
 def test_a_tiny_picture_is_matched_as_it_is(tiny_file, faces, tmp_path, capsys):
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--report", tmp_path / "r.json") == 0
     (row,) = json.loads((tmp_path / "r.json").read_text())["images"]
-    assert (row["lr_size"], row["given"], row["held"]) == (8, 8, None)
+    assert (row["lr_size"], row["given"], row["estimate"]) == (8, 8, None)
     assert "matched at" not in capsys.readouterr().out
 
 
@@ -155,10 +155,10 @@ def test_a_size_that_is_none(tiny_file, faces, tmp_path, capsys, size):
 
 def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
     out = tmp_path / "fit.safetensors"
-    words = ["--samples", 500, "--starts", 100, "-o", out]
+    words = ["--samples", 500, "--encoder", 100, "-o", out]
     assert run("fit", tiny_file, *words) == 0
     assert "a guess of latents from 100 images" in capsys.readouterr().out
-    assert LatentGaussian.load(out).start is not None
+    assert LatentGaussian.load(out).encoder is not None
     assert (tmp_path / "fit.encoder.safetensors").is_file()
     assert not list(tmp_path.glob("*.training"))
 
@@ -244,10 +244,10 @@ def test_inspect(tiny_file, capsys):
     assert "mobilestylegan" in table
     assert "32x32" in table
     assert run("inspect", tiny_file, "--json") == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["w_dim"] == 16
-    assert facts["noise maps"] == 5
-    assert facts["format"] == "safetensors"
+    metadata = json.loads(capsys.readouterr().out)
+    assert metadata["w_dim"] == 16
+    assert metadata["noise maps"] == 5
+    assert metadata["format"] == "safetensors"
 
 
 def test_convert_a_pickle_and_search_it_with_a_class_and_a_fit(tmp_path, capsys):

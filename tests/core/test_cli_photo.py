@@ -15,7 +15,7 @@ from pulse_core.faces.finding import FindSettings
 from pulse_core.faces.pasting import PasteSettings
 from pulse_core.faces.warping import resize
 from pulse_core.latent_search.config import SearchConfig
-from pulse_core.pictures.images import NOTICE, read_facts, read_image, save_image
+from pulse_core.pictures.images import NOTICE, read_image, read_metadata, save_image
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_a_photograph_comes_back_with_its_faces_and_a_report(photo, album, tmp_p
     assert result.shape == before.shape
     assert torch.equal(result[:, 150:], before[:, 150:])
     assert not torch.equal(result, before)
-    facts = json.loads(report.read_text())
-    assert facts["notice"] == NOTICE
-    (row,) = facts["faces"]
+    metadata = json.loads(report.read_text())
+    assert metadata["notice"] == NOTICE
+    (row,) = metadata["faces"]
     assert row["input"] == str(album / "a.png")
     assert read_image(tmp_path / "out" / row["file"]).shape == (3, 32, 32)
     assert 75 < row["side"] < 95
@@ -159,7 +159,7 @@ def test_a_photograph_without_a_face_may_pass(photo, album, tmp_path):
     assert photo(album / "none.png", "--no-face", "pass", "--enlarge", 2) == 0
     result = read_image(tmp_path / "out" / "none.png")
     assert float((result - resize(read_image(album / "none.png"), 180, 240)).abs().max()) < 1 / 255
-    assert read_facts(tmp_path / "out" / "none.png")["faces"] == []
+    assert read_metadata(tmp_path / "out" / "none.png")["faces"] == []
 
 
 def test_globs_and_unreadable_files(photo, album, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_the_colours_meaning_is_kept(photo, tmp_path, eileen):
 
 def test_the_library_does_the_same(tiny, tiny_fit, eileen):
     restored = photographs.restore(
-        eileen, tiny, tiny_fit, SearchConfig(steps=2, starts=2), pasting=PasteSettings(enlarge=2.0), size=16
+        eileen, tiny, tiny_fit, SearchConfig(steps=2, solutions=2), pasting=PasteSettings(enlarge=2.0), size=16
     )
     assert restored.picture.shape == (3, 512, 512)
     (solution,) = restored.solutions

@@ -62,13 +62,13 @@ def test_every_kind_has_an_example():
 def test_shape_and_type(degradation, size, dtype):
     x = picture(2, 3, *size, dtype=dtype)
     out = (2, 3, *degradation.output_size(*size))
-    for y in (degradation.measure(x), degradation.apply(x, seeded())):
+    for y in (degradation.forward(x), degradation.apply(x, seeded())):
         assert y.shape == out
         assert y.dtype == dtype
         assert y.isfinite().all()
-    y = degradation.measure(x)
-    assert degradation.observe(y).shape == out
-    trust = degradation.trust(y)
+    y = degradation.forward(x)
+    assert degradation.project(y).shape == out
+    trust = degradation.weight_map(y)
     if trust is not None:
         assert trust.shape == (2, 1, *out[2:])
         assert trust.dtype == dtype
@@ -78,28 +78,28 @@ def test_shape_and_type(degradation, size, dtype):
 @every
 def test_images_of_a_batch_do_not_meet(degradation):
     x = picture(3, 3, 7, 9)
-    together = degradation.measure(x)
+    together = degradation.forward(x)
     for index in range(3):
-        torch.testing.assert_close(degradation.measure(x[index : index + 1])[0], together[index])
+        torch.testing.assert_close(degradation.forward(x[index : index + 1])[0], together[index])
 
 
 @every
 @pytest.mark.parametrize("size", [(5, 7), (4, 4)])
 def test_gradient_and_adjoint_of_a_linear_one(degradation, size):
     x = picture(1, 3, *size).requires_grad_()
-    assert torch.autograd.gradcheck(degradation.measure, x)
-    y = degradation.measure(x)
+    assert torch.autograd.gradcheck(degradation.forward, x)
+    y = degradation.forward(x)
     v, u = torch.randn(y.shape, generator=seeded(1), dtype=y.dtype), picture(1, 3, *size, seed=2)
     (adjoint,) = torch.autograd.grad(y, x, v)
-    torch.testing.assert_close((degradation.measure(u) * v).sum(), (u * adjoint).sum())  # <Au, v> = <u, A'v>
-    torch.testing.assert_close(degradation.measure(2 * x - 3 * u), 2 * y - 3 * degradation.measure(u))
+    torch.testing.assert_close((degradation.forward(u) * v).sum(), (u * adjoint).sum())  # <Au, v> = <u, A'v>
+    torch.testing.assert_close(degradation.forward(2 * x - 3 * u), 2 * y - 3 * degradation.forward(u))
 
 
 @pytest.mark.parametrize("degradation", KEEPING, ids=lambda each: each.name)
 @pytest.mark.parametrize("size", [(7, 5), (4, 16)])
 def test_constants_stay(degradation, size):
     x = torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)[None, :, None, None].expand(1, 3, *size)
-    y = degradation.measure(x)
+    y = degradation.forward(x)
     torch.testing.assert_close(y, x[..., : y.shape[-2], : y.shape[-1]], atol=1e-6, rtol=0)
 
 
@@ -116,25 +116,25 @@ def test_applying_depends_on_the_seed_alone(degradation):
 @every
 def test_made_in_inference_mode_it_still_has_a_gradient(degradation):
     with torch.inference_mode():  # as ComfyUI calls the nodes
-        target = degradation.measure(picture(1, 3, 8, 8))
+        target = degradation.forward(picture(1, 3, 8, 8))
         made = Mask(HALF.clone()) if isinstance(degradation, Mask) else degradation
     x = picture(1, 3, 8, 8, seed=1).requires_grad_()
-    trust = made.trust(target)
-    error = (made.measure(x) - made.observe(target.clone())).square() * (1 if trust is None else trust)
+    trust = made.weight_map(target)
+    error = (made.forward(x) - made.project(target.clone())).square() * (1 if trust is None else trust)
     (gradient,) = torch.autograd.grad(error.sum(), x)
     assert gradient.abs().max() > 0
 
 
 def test_working_defaults():
     class Negative(Degradation):
-        def measure(self, x):
+        def forward(self, x):
             return 1 - x
 
     own, x = Negative(), picture(1, 3, 4, 4)
     assert own.output_size(4, 5) == (4, 5)
     assert torch.equal(own.apply(x, seeded()), 1 - x)
-    assert own.observe(x) is x
-    assert own.trust(x) is None
+    assert own.project(x) is x
+    assert own.weight_map(x) is None
     assert own.noise_variance(x).tolist() == [0]
     assert Chain([own, own]).name == "chain"
 
@@ -151,13 +151,13 @@ def test_area_is_the_exact_average(length, out):
 def test_area_by_a_factor_drops_the_remainder():
     x = picture(1, 3, 7, 9)
     expected = x[..., :6, :8].unflatten(-1, (4, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
-    torch.testing.assert_close(AreaDownsample(factor=2).measure(x), expected)
+    torch.testing.assert_close(AreaDownsample(factor=2).forward(x), expected)
 
 
 def test_lanczos_is_that_of_pillow_inside():
     x = picture(1, 1, 48, 36, dtype=torch.float32)
     reference = Image.fromarray(x[0, 0].numpy(), "F").resize((12, 16), Image.Resampling.LANCZOS)
-    y = LanczosDownsample(size=(16, 12)).measure(x)[0, 0]
+    y = LanczosDownsample(size=(16, 12)).forward(x)[0, 0]
     torch.testing.assert_close(y[3:-3, 3:-3], torch.from_numpy(np.array(reference))[3:-3, 3:-3], atol=1e-4, rtol=0)
     assert (y - torch.from_numpy(np.array(reference))).abs().max() > 1e-3  # the borders are mirrored here, cut there
 
@@ -165,9 +165,9 @@ def test_lanczos_is_that_of_pillow_inside():
 @pytest.mark.parametrize("kind", [BicubicDownsample, AreaDownsample, LanczosDownsample])
 def test_the_same_size_is_the_identity(kind):
     x = picture(1, 3, 6, 7)
-    torch.testing.assert_close(kind(size=(6, 7)).measure(x), x)
+    torch.testing.assert_close(kind(size=(6, 7)).forward(x), x)
     with pytest.raises(ImageError, match="too small to be downscaled by size 7x9"):
-        kind(size=(9, 7)).measure(x)
+        kind(size=(9, 7)).forward(x)
 
 
 # the blurs
@@ -176,7 +176,7 @@ def test_the_same_size_is_the_identity(kind):
 def test_blur_has_the_width_it_says_and_mirrors_the_borders():
     x = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
     x[..., 20, 20] = 1
-    y, place = GaussianBlur(2.5).measure(x)[0, 0], torch.arange(41.0, dtype=torch.float64) - 20
+    y, place = GaussianBlur(2.5).forward(x)[0, 0], torch.arange(41.0, dtype=torch.float64) - 20
     torch.testing.assert_close(
         (y.sum(0) * place**2).sum(), torch.tensor(2.5**2, dtype=torch.float64), atol=0.02, rtol=0
     )
@@ -185,18 +185,18 @@ def test_blur_has_the_width_it_says_and_mirrors_the_borders():
     small = picture(1, 1, 3, 4)
     mirrored = torch.cat([small, small.flip(-2)[..., 1:-1, :]], -2)  # one period of the endless mirrored picture
     mirrored = torch.cat([mirrored, mirrored.flip(-1)[..., 1:-1]], -1).repeat(1, 1, 15, 11)
-    middle = GaussianBlur(4).measure(mirrored)[..., 28:31, 30:34]
-    torch.testing.assert_close(GaussianBlur(4).measure(small), middle, atol=1e-6, rtol=0)
+    middle = GaussianBlur(4).forward(mirrored)[..., 28:31, 30:34]
+    torch.testing.assert_close(GaussianBlur(4).forward(small), middle, atol=1e-6, rtol=0)
 
 
 def test_motion_along_a_row_is_an_average():
     x = picture(1, 3, 5, 12)
     expected = x.unfold(-1, 5, 1).mean(-1)
-    torch.testing.assert_close(MotionBlur(5, 0).measure(x)[..., 2:-2], expected)
-    torch.testing.assert_close(MotionBlur(5, 0).measure(x)[..., 0], x[..., [2, 1, 0, 1, 2]].mean(-1))  # mirrored
-    torch.testing.assert_close(MotionBlur(5, 90).measure(x.mT)[..., 2:-2, :], expected.mT)
-    torch.testing.assert_close(MotionBlur(1, 0).measure(x), x)
-    half = MotionBlur(4, 180).measure(x)[..., 2:-2]  # both ends reach half a pixel in
+    torch.testing.assert_close(MotionBlur(5, 0).forward(x)[..., 2:-2], expected)
+    torch.testing.assert_close(MotionBlur(5, 0).forward(x)[..., 0], x[..., [2, 1, 0, 1, 2]].mean(-1))  # mirrored
+    torch.testing.assert_close(MotionBlur(5, 90).forward(x.mT)[..., 2:-2, :], expected.mT)
+    torch.testing.assert_close(MotionBlur(1, 0).forward(x), x)
+    half = MotionBlur(4, 180).forward(x)[..., 2:-2]  # both ends reach half a pixel in
     torch.testing.assert_close(half, expected * 5 / 4 - (x[..., :-4] + x[..., 4:]) / 8)
 
 
@@ -215,7 +215,7 @@ def test_the_kernel_of_a_line(length, angle):
 
 
 def test_motion_in_a_picture_smaller_than_the_line():
-    y = MotionBlur(50, 10).measure(picture(1, 3, 3, 2))
+    y = MotionBlur(50, 10).forward(picture(1, 3, 3, 2))
     assert y.max() - y.min() < 0.6
     assert y.shape == (1, 3, 3, 2)
 
@@ -233,7 +233,7 @@ def test_noise_has_the_variance_it_says():
     assert said.tolist() == pytest.approx([0.01, 0.01])
     loud = Noise(1).apply(x, seeded())
     assert (loud.min(), loud.max()) == (0, 1)
-    assert torch.equal(noise.measure(x), x)
+    assert torch.equal(noise.forward(x), x)
 
 
 def test_salt_and_pepper_is_not_trusted():
@@ -243,11 +243,11 @@ def test_salt_and_pepper_is_not_trusted():
     assert black.float().mean() == pytest.approx(0.15, abs=0.01)
     assert white.float().mean() == pytest.approx(0.15, abs=0.01)
     assert ((y == x).all(1) | black | white).all()
-    assert torch.equal(SaltAndPepper(0.3).trust(y)[:, 0] == 0, black | white)
+    assert torch.equal(SaltAndPepper(0.3).weight_map(y)[:, 0] == 0, black | white)
     nearly = torch.tensor([0, 0.4, 0.6, 254.4, 254.6, 255]).div(255).expand(1, 3, 1, 6)
-    assert SaltAndPepper(0.3).trust(nearly).flatten().tolist() == [0, 0, 1, 1, 0, 0]
+    assert SaltAndPepper(0.3).weight_map(nearly).flatten().tolist() == [0, 0, 1, 1, 0, 0]
     red = torch.tensor([1.0, 0, 0])[None, :, None, None]
-    assert SaltAndPepper(0.3).trust(red).item() == 1
+    assert SaltAndPepper(0.3).weight_map(red).item() == 1
 
 
 # JPEG
@@ -255,7 +255,7 @@ def test_salt_and_pepper_is_not_trusted():
 
 def smooth(*size: int) -> torch.Tensor:
     """Pictures with edges and colours, 8-bit."""
-    x = GaussianBlur(1.2).measure(picture(8, 3, *size, dtype=torch.float32))
+    x = GaussianBlur(1.2).forward(picture(8, 3, *size, dtype=torch.float32))
     return ((x - 0.5) * 3 + 0.5).clamp(0, 1).mul(255).round() / 255
 
 
@@ -283,7 +283,7 @@ def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
 def test_jpeg_tells_what_its_rounding_adds(size, quality):
     x, jpeg = smooth(*size), JPEG(quality)
     y = jpeg.apply(x, seeded())
-    added, said = (y - jpeg.measure(x)).square().flatten(1).mean(1), jpeg.noise_variance(y)
+    added, said = (y - jpeg.forward(x)).square().flatten(1).mean(1), jpeg.noise_variance(y)
     assert said.shape == (8,)
     assert 0.2 < float((said / added).log().mean().exp()) < 1.1  # what was rounded to nothing cannot be rounded again
     torch.testing.assert_close(jpeg.noise_variance(y[2:3]), said[2:3])
@@ -291,13 +291,13 @@ def test_jpeg_tells_what_its_rounding_adds(size, quality):
 
 def test_jpeg_keeps_grey_where_nothing_is_rounded():
     grey = picture(1, 1, 9, 17).expand(1, 3, -1, -1)
-    torch.testing.assert_close(JPEG(20).measure(grey), grey, atol=1e-3, rtol=0)
+    torch.testing.assert_close(JPEG(20).forward(grey), grey, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("degradation", [JPEG(10), Grey()])
 def test_only_colours_become_grey_or_jpeg(degradation):
     with pytest.raises(ImageError, match=rf"{degradation.name} was given a picture of the shape \[1, 1, 8, 8\]"):
-        degradation.measure(torch.rand(1, 1, 8, 8))
+        degradation.forward(torch.rand(1, 1, 8, 8))
 
 
 # masks and grey
@@ -305,12 +305,12 @@ def test_only_colours_become_grey_or_jpeg(degradation):
 
 def test_a_mask_hides():
     mask, x = Mask(HALF), torch.rand(2, 3, 3, 4, generator=seeded())
-    assert mask.trust(x).shape == (2, 1, 3, 4)
-    assert mask.trust(x)[1, 0].tolist() == [[1, 1, 0, 0]] * 3
+    assert mask.weight_map(x).shape == (2, 1, 3, 4)
+    assert mask.weight_map(x)[1, 0].tolist() == [[1, 1, 0, 0]] * 3
     y = mask.apply(x, seeded())
     assert torch.equal(y[..., :2], x[..., :2])
     assert (y[..., 2:] == 0.5).all()
-    assert mask.trust(x[..., :3])[0, 0, 0].tolist() == [1, 0.5, 0]  # by area
+    assert mask.weight_map(x[..., :3])[0, 0, 0].tolist() == [1, 0.5, 0]  # by area
 
 
 @pytest.mark.parametrize(
@@ -330,12 +330,12 @@ def test_impossible_masks(mask, found):
 
 def test_grey_is_the_luma_and_makes_the_input_grey():
     red = torch.tensor([1.0, 0, 0])[None, :, None, None]
-    assert Grey().measure(red).flatten().tolist() == pytest.approx([0.299] * 3)
+    assert Grey().forward(red).flatten().tolist() == pytest.approx([0.299] * 3)
     x = picture(1, 3, 4, 4)
-    torch.testing.assert_close(Grey().observe(x), Grey().measure(x))
-    torch.testing.assert_close(Grey().observe(Grey().observe(x)), Grey().observe(x))
+    torch.testing.assert_close(Grey().project(x), Grey().forward(x))
+    torch.testing.assert_close(Grey().project(Grey().project(x)), Grey().project(x))
     picture_in_l = np.asarray(Image.fromarray(np.uint8(x[0].permute(1, 2, 0) * 255)).convert("L"))
-    assert np.abs(Grey().measure(x)[0, 0].numpy() * 255 - picture_in_l).max() < 1.6
+    assert np.abs(Grey().forward(x)[0, 0].numpy() * 255 - picture_in_l).max() < 1.6
 
 
 # chains
@@ -347,17 +347,17 @@ def test_a_chain_is_its_parts_in_order():
     chain = Chain([Chain([blur, area]), Chain([Chain([noise]), salt, Mask(HALF), grey])])
     assert [part.name for part in chain.parts] == ["blur", "area", "noise", "salt_and_pepper", "mask", "grey"]
     assert chain.output_size(8, 9) == (4, 4)
-    torch.testing.assert_close(chain.measure(x), grey.measure(area.measure(blur.measure(x))))
+    torch.testing.assert_close(chain.forward(x), grey.forward(area.forward(blur.forward(x))))
     random = seeded(3)
-    expected = salt.apply(noise.apply(area.measure(blur.measure(x)), random), random)
+    expected = salt.apply(noise.apply(area.forward(blur.forward(x)), random), random)
     y = chain.apply(x, seeded(3))
-    torch.testing.assert_close(y, grey.measure(Mask(HALF).apply(expected, random)))
-    torch.testing.assert_close(chain.observe(expected), grey.measure(expected))
-    torch.testing.assert_close(chain.trust(expected), salt.trust(expected) * Mask(HALF).trust(expected))
-    assert 0 < chain.trust(expected).mean() < 0.5
+    torch.testing.assert_close(y, grey.forward(Mask(HALF).apply(expected, random)))
+    torch.testing.assert_close(chain.project(expected), grey.forward(expected))
+    torch.testing.assert_close(chain.weight_map(expected), salt.weight_map(expected) * Mask(HALF).weight_map(expected))
+    assert 0 < chain.weight_map(expected).mean() < 0.5
     assert Chain([noise, blur, Noise(0.2)]).noise_variance(y).tolist() == pytest.approx([0.05] * len(y))
-    assert Chain([noise, blur]).trust(y) is None
-    order = Chain([AreaDownsample(size=(4, 4)), blur]).measure(x) - Chain([blur, AreaDownsample(size=(4, 4))]).measure(
+    assert Chain([noise, blur]).weight_map(y) is None
+    order = Chain([AreaDownsample(size=(4, 4)), blur]).forward(x) - Chain([blur, AreaDownsample(size=(4, 4))]).forward(
         x
     )
     assert order.abs().max() > 0.01
@@ -374,7 +374,7 @@ def test_through():
     blur = GaussianBlur(1)
     assert through(blur, (8, 12), (8, 12)) is blur
     after, x = through(blur, (4, 6), (8, 12)), picture(1, 3, 8, 12)
-    torch.testing.assert_close(after.measure(x), blur.measure(plain.measure(x)))
+    torch.testing.assert_close(after.forward(x), blur.forward(plain.forward(x)))
     with pytest.raises(ImageError, match="The target is 6x5; the degradation makes 6x4 of the generator's 12x8"):
         through(own, (5, 6), (8, 12))
     with pytest.raises(ImageError, match="The target is 4x4; the degradation makes 6x6 of the generator's 8x8"):

@@ -33,7 +33,7 @@ def _nothing_known(tmp_path, monkeypatch):
 
 def loaded(name="stylegan2 skip"):
     animal = ZOO[name]()
-    return generator_from(animal.tensors, animal.facts, name=name)
+    return generator_from(animal.tensors, animal.metadata, name=name)
 
 
 def distrusted():

@@ -41,7 +41,7 @@ class OneDevice(TorchDispatchMode):
 
 def loaded(name):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     return generator, fit_gaussian(generator, 200, class_index=1 if generator.c_dim else None)
 
 
@@ -77,7 +77,7 @@ def test_steps_of_a_search(name, preset):
 def test_degradations(text):
     degradation = parse_degradation(text)
     with OneDevice():
-        assert degradation.measure(torch.empty(2, 3, 64, 64, device="meta")).is_meta
+        assert degradation.forward(torch.empty(2, 3, 64, 64, device="meta")).is_meta
 
 
 def test_two_devices_are_noticed():

@@ -54,7 +54,7 @@ def test_a_search_begins_with_the_guess(tiny, tiny_fit, start):
     image, _ = next(sample(tiny, [7]))
     target = downsample(image[None], size=(8, 8))
     first = {}
-    for name, fit in (("guess", replace(tiny_fit, start=start)), ("prior", tiny_fit)):
+    for name, fit in (("guess", replace(tiny_fit, encoder=start)), ("random", tiny_fit)):
         search(
             tiny,
             target,
@@ -62,7 +62,7 @@ def test_a_search_begins_with_the_guess(tiny, tiny_fit, start):
             replace(RECOMMENDED, steps=1),
             on_step=lambda s, n=name: first.setdefault(n, s.l2.clone()) is None,
         )
-    assert float(first["guess"]) < float(first["prior"])
+    assert float(first["guess"]) < float(first["random"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 16), (33, 40), (20, 64), (128, 128)])
@@ -105,11 +105,11 @@ def test_the_large_one_stays_small():
 
 def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
     pictures = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    fit = replace(tiny_fit, start=unlearned).each(lambda tensor: tensor.double())
-    assert fit.start.head.weight.dtype == torch.float64
-    assert fit.start.guess(pictures).dtype == unlearned.guess(pictures).dtype == torch.float64
-    torch.testing.assert_close(fit.start.guess(pictures), unlearned.guess(pictures), rtol=0, atol=1e-4)
-    assert replace(tiny_fit, start=unlearned).each(lambda tensor: tensor.to("meta")).start.head.weight.is_meta
+    fit = replace(tiny_fit, encoder=unlearned).each(lambda tensor: tensor.double())
+    assert fit.encoder.head.weight.dtype == torch.float64
+    assert fit.encoder.guess(pictures).dtype == unlearned.guess(pictures).dtype == torch.float64
+    torch.testing.assert_close(fit.encoder.guess(pictures), unlearned.guess(pictures), rtol=0, atol=1e-4)
+    assert replace(tiny_fit, encoder=unlearned).each(lambda tensor: tensor.to("meta")).encoder.head.weight.is_meta
 
 
 def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
@@ -125,32 +125,32 @@ def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
 
 def test_the_axes_of_another_machine_are_allowed_for(tmp_path, tiny_fit, unlearned):
     own = unlearned.facing(tiny_fit.signs)
-    replace(tiny_fit, start=own).save(tmp_path / "a.safetensors")
+    replace(tiny_fit, encoder=own).save(tmp_path / "a.safetensors")
     own.facing(-tiny_fit.signs).save(encoder_path(tmp_path / "a.safetensors"))
     pictures = torch.rand(2, 3, 16, 16)
-    loaded = LatentGaussian.load(tmp_path / "a.safetensors").start
+    loaded = LatentGaussian.load(tmp_path / "a.safetensors").encoder
     torch.testing.assert_close(loaded.guess(pictures), own.guess(pictures), rtol=1e-2, atol=1e-2)
 
 
 def test_a_fit_keeps_it_in_a_file_of_its_own(tmp_path, tiny_fit, start):
     path = tmp_path / "a.gaussian.safetensors"
-    fit = replace(tiny_fit, start=start)
+    fit = replace(tiny_fit, encoder=start)
     fit.save(path, {"content_hash": "1234"})
     assert encoder_path(path) == tmp_path / "a.encoder.safetensors"
     assert load_file(encoder_path(path))["stem.weight"].dtype == torch.float16
     again = LatentGaussian.load(path)
     for name, tensor in start.tensors().items():
-        assert torch.equal(again.start.tensors()[name], tensor), name
+        assert torch.equal(again.encoder.tensors()[name], tensor), name
     assert again.digest == fit.digest != tiny_fit.digest
     encoder_path(path).unlink()
-    assert LatentGaussian.load(path).start is None
+    assert LatentGaussian.load(path).encoder is None
 
 
 def test_a_regression_of_earlier_files_is_ignored(tmp_path, tiny_fit):
     past = {"start.mean": torch.zeros(3, 2, 2), "start.weight": torch.zeros(12, 16)}
     save_file(tiny_fit.tensors() | past, tmp_path / "a.safetensors")
     fit = LatentGaussian.load(tmp_path / "a.safetensors")
-    assert fit.start is None
+    assert fit.encoder is None
     assert torch.equal(fit.covariance, tiny_fit.covariance)
 
 
@@ -180,12 +180,12 @@ def test_a_broken_file_is_told(tmp_path, unlearned, case):
         Encoder.load(path)
     assert str(path) in told.value.found
     assert told.value.accepted.startswith("an encoder as this pack writes it")
-    assert "--starts" in told.value.remedy
+    assert "--encoder" in told.value.remedy
 
 
 def test_the_encoder_of_another_generator_is_refused(tmp_path, tiny_fit, start):
     path = tmp_path / "a.gaussian.safetensors"
-    replace(tiny_fit, start=start).save(path, {"content_hash": "1234", "class": "all"})
+    replace(tiny_fit, encoder=start).save(path, {"content_hash": "1234", "class": "all"})
     tiny_fit.save(path, {"content_hash": "5678", "class": "all"})
     with pytest.raises(CheckpointError, match=r"The encoder in .* is for another generator or class"):
         LatentGaussian.load(path)
@@ -296,15 +296,15 @@ def test_the_cache_is_completed_not_repeated(tiny_file):
     cache = next(tiny_file.parent.glob("*.gaussian.safetensors"))
     LatentGaussian(first.mean, first.std).save(cache)  # an old one
     seen = []
-    again = gaussian_for(generator, samples=500, start_pairs=100, on_progress=lambda done, total: seen.append(total))
+    again = gaussian_for(generator, samples=500, encoder_pairs=100, on_progress=lambda done, total: seen.append(total))
     assert again.covariance is not None
-    assert again.start is not None
+    assert again.encoder is not None
     assert set(seen) == {500, 100}
     assert encoder_path(cache).is_file()
     assert not training_path(cache).exists()
     kept = hashlib.sha256(encoder_path(cache).read_bytes()).hexdigest()
     seen.clear()
-    last = gaussian_for(generator, samples=500, start_pairs=100, on_progress=lambda *_: seen.append(1))
+    last = gaussian_for(generator, samples=500, encoder_pairs=100, on_progress=lambda *_: seen.append(1))
     assert last.digest == again.digest
     assert not seen
     assert hashlib.sha256(encoder_path(cache).read_bytes()).hexdigest() == kept

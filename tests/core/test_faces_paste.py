@@ -13,9 +13,9 @@ from pulse_core.degradations import parse_degradation
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError, SettingError
 from pulse_core.faces.alignment import align
+from pulse_core.faces.estimation import SIZES, DegradationEstimate, estimate_degradation
 from pulse_core.faces.face import Face, Source, ffhq_quad
 from pulse_core.faces.finding import find_faces
-from pulse_core.faces.measuring import SIZES, Held, measure
 from pulse_core.faces.pasting import PasteSettings, Patch, paste
 from pulse_core.faces.sizes import as_coloured, lr_size, seen_through, size_held, size_of, to_lr, useful_sizes
 from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
@@ -206,7 +206,7 @@ def test_a_mask_of_the_photograph_or_of_the_face_replaces_the_seam():
     assert caught.value.accepted == "the photograph's 200x180, or the restored face's 64x64."
 
 
-def test_a_picture_is_not_enlarged_beyond_all_measure():
+def test_a_picture_is_not_enlarged_beyond_all_estimate_degradation():
     picture = torch.zeros(3, 10, 2000)
     with pytest.raises(SettingError, match=r"2000x10 pixels would become 32000x160.*enlarge it by 8\.2 at most"):
         paste(picture, Source.of(picture), [], PasteSettings(enlarge=16.0))
@@ -276,15 +276,15 @@ def test_sizes_that_no_face_can_have():
         to_lr(smooth(64, 32), 16, (128, 128))
 
 
-def held(**changed):
+def estimate(**changed):
     known = {"size": 32, "blur": 1.5, "noise": 0.04, "jpeg": None, "is_grey": False, "confidence": 1.0, "side": 80}
-    return Held(**{**known, **changed})
+    return DegradationEstimate(**{**known, **changed})
 
 
 def marked(x, y, side, **changed):
     """An upright face whose square has its middle at (x, y)."""
     face = a_face(centre=(x, y), side=side, turn=0.0)
-    return replace(face, held=held(side=round(face.side), **changed))
+    return replace(face, estimate=estimate(side=round(face.side), **changed))
 
 
 def laid(face, image, **settings):
@@ -305,7 +305,7 @@ def test_grain_and_softness_are_taken_over_at_normal_size_alone():
     assert torch.equal(grain[0], grain[1]), "film has one grain for all colours"
     assert torch.equal(laid(face, flat, grain=1.0), laid(face, flat, grain=1.0))
     assert float((laid(face, flat, grain=1.0, enlarge=2.0) - 0.5).abs().max()) < 1e-5
-    unsure = replace(face, held=held(confidence=0.0))
+    unsure = replace(face, estimate=estimate(confidence=0.0))
     assert torch.equal(laid(unsure, flat, grain=1.0), laid(unsure, flat, grain=0.0))
 
 
@@ -355,5 +355,7 @@ def test_a_picture_that_was_enlarged_is_matched_at_what_it_held(grace):
     small = downsample(face, size=(24, 24))
     enlarged = resize(small, 256, 256).clamp(0, 1)
     steps = [size for size in SIZES if size <= 48]
-    assert size_held((256, 256), measure(enlarged), 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
-    assert size_held((24, 24), measure(small), 1024) == 24
+    assert (
+        size_held((256, 256), estimate_degradation(enlarged), 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
+    )
+    assert size_held((24, 24), estimate_degradation(small), 1024) == 24

@@ -17,7 +17,7 @@ from conftest import ROOT
 from pulse_core.cli import main
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.latents.sampling import sample
-from pulse_core.pictures.images import read_facts, save_image
+from pulse_core.pictures.images import read_metadata, save_image
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds workers in /proc")
 COUNT = 6
@@ -48,7 +48,7 @@ def words(tiny_file, folder, *more):
 def complete(folder, count=COUNT):
     rows = json.loads((folder / "report.json").read_text())["images"]
     assert sorted(Path(row["input"]).stem for row in rows) == [str(index) for index in range(count)]
-    assert all(read_facts(Path(row["output"]))["l2"] == row["l2"] for row in rows)
+    assert all(read_metadata(Path(row["output"]))["l2"] == row["l2"] for row in rows)
     assert not [path for path in (folder / "out").iterdir() if path.suffix != ".png"]
     return rows
 
@@ -112,7 +112,7 @@ def test_two_processes_share_a_folder(tiny_file, folder, capsys):
         == 0
     )
     same = {row["input"]: row for row in rows}[str(folder / "in" / "3.png")]
-    assert read_facts(alone / "3.png")["l2"] == pytest.approx(same["l2"], rel=1e-3)
+    assert read_metadata(alone / "3.png")["l2"] == pytest.approx(same["l2"], rel=1e-3)
 
 
 def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(tiny_file, folder):
@@ -153,7 +153,7 @@ def test_without_ray_it_says_what_to_install(tiny_file, folder, monkeypatch, cap
 
 
 def test_what_is_there_is_not_searched_for_again(tiny_file, folder, monkeypatch):
-    arguments = words(tiny_file, folder, "--steps", 3, "--starts", 2)
+    arguments = words(tiny_file, folder, "--steps", 3, "--solutions", 2)
     assert main(arguments) == 0
     before = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
     assert len(before) == 2 * COUNT

@@ -61,7 +61,7 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize(("name", "writer"), CELLS, ids=[f"{n}-{w.__name__[6:]}" for n, w in CELLS])
 def test_every_family_in_every_format(tmp_path, name, writer):
     animal = ZOO[name]()
-    direct = generator_from(animal.tensors, animal.facts, name="direct")
+    direct = generator_from(animal.tensors, animal.metadata, name="direct")
     path = tmp_path / f"file{ENDINGS.get(writer, '.pt')}"
     writer(path, animal)
     generator = load_generator(path)
@@ -90,8 +90,8 @@ def test_converted_files_draw_the_same_images_bit_for_bit(tmp_path, name, writer
 
 def test_attributes_of_a_pickled_network_are_its_settings(tmp_path):
     tensors = part("stylegan2_ada", "skip.G.")
-    facts = {"synthesis.b4.conv1.conv_clamp": 0.8, "mapping.fc0.bias_gain": 0.02, "mapping.fc0.activation": "lrelu"}
-    path = save_nvlabs(tmp_path / "g.pkl", tensors, facts)
+    metadata = {"synthesis.b4.conv1.conv_clamp": 0.8, "mapping.fc0.bias_gain": 0.02, "mapping.fc0.activation": "lrelu"}
+    path = save_nvlabs(tmp_path / "g.pkl", tensors, metadata)
     clamped, plain = load_generator(path), generator_from(tensors, name="plain")
     golden = part("stylegan2_ada", "skip.io.")
     torch.testing.assert_close(
@@ -155,14 +155,14 @@ def test_inspect_knows_a_published_file_by_its_checksum(tmp_path, monkeypatch):
     save_file(part("stylegan2_ada", "skip.G."), tmp_path / "mine.safetensors")
     assert describe(tmp_path / "mine.safetensors")["known as"] is None
     monkeypatch.setattr(inspection, "sha256", lambda path: row.sha256)
-    facts = describe(tmp_path / "mine.safetensors")
-    assert (facts["known as"], facts["licence"], facts["ask"]) == (row.name, row.license, row.ask)
+    metadata = describe(tmp_path / "mine.safetensors")
+    assert (metadata["known as"], metadata["licence"], metadata["ask"]) == (row.name, row.license, row.ask)
 
 
 def test_conversion_says_where_a_file_came_from(tmp_path):
     source = save_torch(tmp_path / "in.pt", ZOO["stylegan3 t"]().tensors)
-    facts = describe(convert(source, tmp_path / "out.safetensors"))
-    assert facts["format"] == "safetensors"
+    metadata = describe(convert(source, tmp_path / "out.safetensors"))
+    assert metadata["format"] == "safetensors"
     header = (tmp_path / "out.safetensors").read_bytes()[8:]
     metadata = json.JSONDecoder().raw_decode(header[:20_000].decode("utf-8", "replace"))[0]["__metadata__"]
     assert metadata["family"] == "stylegan3"
@@ -171,8 +171,8 @@ def test_conversion_says_where_a_file_came_from(tmp_path):
 
 
 def test_conversion_keeps_the_licence(tmp_path):
-    facts = {"family": "mobilestylegan", "license": "CC0", "lineage": "drawn by lot"}
-    save_file(ZOO["mobilestylegan"]().tensors, tmp_path / "in.safetensors", facts)
+    metadata = {"family": "mobilestylegan", "license": "CC0", "lineage": "drawn by lot"}
+    save_file(ZOO["mobilestylegan"]().tensors, tmp_path / "in.safetensors", metadata)
     described = describe(convert(tmp_path / "in.safetensors", tmp_path / "out.safetensors"))
     assert (described["licence"], described["lineage"]) == ("CC0", "drawn by lot")
 

@@ -120,7 +120,7 @@ def test_known_generators_bring_their_fit():
         assert fit.std.min() > 0
         assert fit.covariance is not None
         assert encoder_path(path).stat().st_size < 8_000_000
-        assert fit.start is not None
+        assert fit.encoder is not None
 
 
 @pytest.mark.weights
@@ -137,7 +137,7 @@ def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
 def test_the_shipped_guess_knows_what_pictures_show(ffhq_mobile, side, unknown):
     shipped = gaussian_for(ffhq_mobile)
     images, ws = zip(*sample(ffhq_mobile, range(6)), strict=True)
-    mean, std = shipped.start.posterior(downsample(torch.stack(images), size=(side, side)))
+    mean, std = shipped.encoder.posterior(downsample(torch.stack(images), size=(side, side)))
     truth = shipped.whiten(torch.stack(ws)[:, 0])
     variance = shipped.axes[1].square()
     error = (mean - truth).square()

@@ -21,7 +21,7 @@ from pulse_core.latents.gaussian import fit_gaussian
 def generator(request):
     """One generator of each family and variant."""
     animal = ZOO[request.param]()
-    return generator_from(animal.tensors, animal.facts, name=request.param)
+    return generator_from(animal.tensors, animal.metadata, name=request.param)
 
 
 def ws_of(generator, batch=2):

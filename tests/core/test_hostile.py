@@ -252,6 +252,6 @@ FACTS = {
 
 @pytest.mark.parametrize("expected", FACTS)
 def test_attributes_of_a_pickled_network(tmp_path, expected):
-    for facts in FACTS[expected]:
-        path = save_nvlabs(tmp_path / "x.pkl", ZOO["stylegan2 resnet"]().tensors, facts)
+    for metadata in FACTS[expected]:
+        path = save_nvlabs(tmp_path / "x.pkl", ZOO["stylegan2 resnet"]().tensors, metadata)
         refused(path, path.read_bytes(), expected)

@@ -32,10 +32,10 @@ FREE = re.compile(r"(mapping\.(fc0|dense0|embed)|style\.1)\.weight longer 1|.*la
 ANY_SIZE = re.compile(r".*((up|down)_filter|4x4\.const) longer \d|.*(resample_filter|kernel) .*")
 
 
-def draws(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bool:
+def draws(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bool:
     """False for a clear error; a generator must draw images of the size that it says."""
     try:
-        generator = generator_from(tensors, facts, name="x")
+        generator = generator_from(tensors, metadata, name="x")
     except CheckpointError as error:
         if clear(error):
             return False
@@ -63,16 +63,16 @@ def test_a_file_cut_off_at_any_kilobyte(tmp_path, name):
 @pytest.mark.parametrize("name", SPECIES)
 def test_every_tensor_of_every_family_is_checked(name):
     animal = ZOO[name]()
-    assert draws(animal.tensors, animal.facts)
-    assert not draws({**animal.tensors, "synthesis.more": torch.zeros(1)}, animal.facts)
+    assert draws(animal.tensors, animal.metadata)
+    assert not draws({**animal.tensors, "synthesis.more": torch.zeros(1)}, animal.metadata)
     for key, tensor in animal.tensors.items():
         rest = {other: tensor for other, tensor in animal.tensors.items() if other != key}
-        assert not draws(rest, animal.facts) or OPTIONAL.fullmatch(key), f"without {key}"
+        assert not draws(rest, animal.metadata) or OPTIONAL.fullmatch(key), f"without {key}"
         for kind, broken in BROKEN.items():
             if kind.startswith("longer") and int(kind[-1]) >= tensor.ndim:
                 continue
             case = f"{key} {kind}"
-            if draws({**animal.tensors, key: broken(tensor)}, animal.facts):
+            if draws({**animal.tensors, key: broken(tensor)}, animal.metadata):
                 assert FREE.fullmatch(case) or ANY_SIZE.fullmatch(case), case
 
 
@@ -81,7 +81,7 @@ def test_a_stylegan2_without_one_of_its_layers(without):
     animal = ZOO["stylegan2 skip"]()
     rest = {key: tensor for key, tensor in animal.tensors.items() if not re.fullmatch(without, key)}
     assert len(rest) < len(animal.tensors)
-    assert not draws(rest, animal.facts)
+    assert not draws(rest, animal.metadata)
 
 
 SIDES = [2**power for power in range(6, 21)]

@@ -237,14 +237,14 @@ def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts,
 @pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet"])
 def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = drawn(images, generator.num_ws, generator.w_dim).requires_grad_()
     noise = [drawn(images, 1, *shape, seed=1).requires_grad_() for shape in generator.noise_shapes]
     for side in (8, generator.img_resolution):
         found = []
         for without in ((), ("kernels",)):
             with optimizations.without(*without):
-                image = generator.synthesis.render_coarse(ws, noise, side)
+                image = generator.synthesis.render_low_resolution(ws, noise, side)
                 weight = drawn(*image.shape, seed=2)
                 gradients = torch.autograd.grad((image * weight).sum(), [ws, *noise], allow_unused=True)
                 found.append([image, *(each for each in gradients if each is not None)])
@@ -272,13 +272,13 @@ def test_all_styles_at_once_are_those_of_each_layer(images, monkeypatch):
 @pytest.mark.parametrize("dtype", [HALF, BFLOAT], ids=str)
 def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
     animal = ZOO["mobilestylegan"]()
-    synthesis = generator_from(animal.tensors, animal.facts, name="tiny").synthesis
+    synthesis = generator_from(animal.tensors, animal.metadata, name="tiny").synthesis
     ws = drawn(2, synthesis.num_ws, synthesis.w_dim, seed=1).requires_grad_()
     noise = [drawn(1, 1, *shape, seed=2).requires_grad_() for shape in synthesis.noise_shapes]
     small, found = synthesis.in_features_of(dtype), []
     for network, without in ((synthesis, ()), (small, ()), (small, ("kernels",))):
         with optimizations.without(*without):
-            image = network.render_coarse(ws, noise, 32)
+            image = network.render_low_resolution(ws, noise, 32)
             weight = drawn(*image.shape, seed=3).to(image.dtype)
             found.append((image, *torch.autograd.grad((image * weight).sum(), [ws, *noise])))
     assert found[1][0].dtype == dtype

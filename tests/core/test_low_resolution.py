@@ -30,7 +30,7 @@ def looking(generator, side, degradation=None):
 
 def measure(low, ws, noise, full=None):
     with low.anchored(full):
-        return low.measure(ws, noise)
+        return low.forward(ws, noise)
 
 
 def drawn(generator, seeds=range(1)):
@@ -44,21 +44,21 @@ def pictures(generator, ws):
 @pytest.mark.parametrize("name", [name for name in ZOO if "stylegan3" not in name])
 def test_a_coarse_picture_of_the_full_size_is_the_full_picture(name):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = torch.randn(2, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0))
     noise = generator.synthesis.const_noise()
     whole = generator.synthesis(ws, noise=noise)
-    assert torch.equal(generator.synthesis.render_coarse(ws, noise, generator.img_resolution), whole)
-    half = generator.synthesis.render_coarse(ws, noise, generator.img_resolution // 2)
+    assert torch.equal(generator.synthesis.render_low_resolution(ws, noise, generator.img_resolution), whole)
+    half = generator.synthesis.render_low_resolution(ws, noise, generator.img_resolution // 2)
     assert half.shape[-2:] == (whole.shape[-2] // 2, whole.shape[-1] // 2)
 
 
 def test_a_family_without_one_says_so():
     animal = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
-    generator = generator_from(animal.tensors, animal.facts, name="no coarse picture")
+    generator = generator_from(animal.tensors, animal.metadata, name="no coarse picture")
     assert not looking(generator, 2).is_worth_it
     with pytest.raises(TypeError, match="coarse"):
-        generator.synthesis.render_coarse(torch.zeros(1, 1, 1), (), 4)
+        generator.synthesis.render_low_resolution(torch.zeros(1, 1, 1), (), 4)
 
 
 @pytest.mark.weights
@@ -104,7 +104,7 @@ def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
 )
 def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, degradation):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
-    whole = degradation.measure(pictures(tiny, ws))
+    whole = degradation.forward(pictures(tiny, ws))
     low = looking(tiny, 4, degradation)
     low.choose(1.0)
     torch.testing.assert_close(measure(low, ws, noise, whole), whole)
@@ -119,18 +119,18 @@ def test_the_size_grows_once(tiny):
 def rendered(tiny, monkeypatch):
     """The sizes of the pictures that the generator rendered."""
     sides = []
-    render_coarse = tiny.synthesis.render_coarse
+    render_low_resolution = tiny.synthesis.render_low_resolution
 
     def counted(ws, noise):
         sides.append(tiny.img_resolution)
-        return render_coarse(ws, noise, tiny.img_resolution)
+        return render_low_resolution(ws, noise, tiny.img_resolution)
 
     def counted_coarse(ws, noise, side):
         sides.append(side)
-        return render_coarse(ws, noise, side)
+        return render_low_resolution(ws, noise, side)
 
     monkeypatch.setattr(tiny.synthesis, "render", counted)
-    monkeypatch.setattr(tiny.synthesis, "render_coarse", counted_coarse)
+    monkeypatch.setattr(tiny.synthesis, "render_low_resolution", counted_coarse)
     return sides
 
 

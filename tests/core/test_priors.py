@@ -74,7 +74,7 @@ def test_without_a_covariance_the_dimensions_are_independent(tiny_fit):
 @pytest.mark.parametrize("space", ["W", "W+"])
 def test_every_prior_comes_closer_in_every_space(tiny, tiny_fit, target, prior, space):
     base = PUBLISHED if prior == "sphere" else RECOMMENDED
-    config = replace(base, steps=40, prior=prior, latent_space=space, init="prior", prior_sample_scale=1.0)
+    config = replace(base, steps=40, prior=prior, latent_space=space, init="random", prior_sample_scale=1.0)
     l2 = states(tiny, target, tiny_fit, config, lambda state: float(state.best_l2))
     assert l2[-1] < 0.85 * l2[0]
     (solution,) = search(tiny, target, tiny_fit, replace(config, steps=3))
@@ -163,7 +163,7 @@ def test_noise_maps_keep_their_norms_on_spheres_and_stay_near_their_draw_under_a
 
 def test_seeds_differ_as_far_as_their_draws(tiny, tiny_fit, target):
     def spread(scale: float) -> float:
-        config = replace(RECOMMENDED, steps=30, prior_sample_scale=scale, noise="zero", starts=3)
+        config = replace(RECOMMENDED, steps=30, prior_sample_scale=scale, noise="zero", solutions=3)
         ws = torch.stack([solution.ws for solution in search(tiny, target, tiny_fit, config)])
         return float(ws.std(0).mean())
 

@@ -28,11 +28,11 @@ def pair():
     """A picture, and a target that it nearly scales down to."""
     image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
     down = through(None, (8, 8), (64, 64))
-    return image, down.measure(image) + 0.02 * torch.randn(1, 3, 8, 8, generator=random(1)), down
+    return image, down.forward(image) + 0.02 * torch.randn(1, 3, 8, 8, generator=random(1)), down
 
 
 def error(image, target, down):
-    return float((down.measure(image) - target).abs().max())
+    return float((down.forward(image) - target).abs().max())
 
 
 def test_all_of_it_is_exact(pair):
@@ -40,13 +40,13 @@ def test_all_of_it_is_exact(pair):
     assert error(image, target, down) > 0.02
     done = complete(image, target, down, FACE)
     assert error(done.picture, target, down) < 0.2 / 255
-    torch.testing.assert_close(done.residual, target - down.measure(image))
+    torch.testing.assert_close(done.residual, target - down.forward(image))
 
 
 def test_half_of_it_is_half(pair):
     image, target, down = pair
-    after = target - down.measure(complete(image, target, down, FACE, amount=0.5).picture)
-    torch.testing.assert_close(after, (target - down.measure(image)) / 2, atol=6e-4, rtol=0)
+    after = target - down.forward(complete(image, target, down, FACE, amount=0.5).picture)
+    torch.testing.assert_close(after, (target - down.forward(image)) / 2, atol=6e-4, rtol=0)
     assert torch.equal(complete(image, target, down, FACE, amount=0.0).picture, image)
 
 
@@ -57,7 +57,7 @@ def test_it_is_exact_wherever_colours_reach_their_limits(seed):
     truth = (0.5 + 1.5 * torch.randn(1, 3, 64, 64, generator=random(seed))).clamp(0, 1)
     if seed % 2:
         truth = enlarge(truth[..., :16, :16], (64, 64)).clamp(0, 1).round()
-    target = (down.measure(truth).clamp(0, 1) * 255).round() / 255
+    target = (down.forward(truth).clamp(0, 1) * 255).round() / 255
     image = torch.rand(1, 3, 64, 64, generator=random(seed + 100)) ** (1 + seed)
     picture = complete(image, target, down, FACE).picture
     written = from_pil(to_pil(picture[0]))[None]
@@ -70,11 +70,11 @@ def test_the_projection_is_the_nearest_picture(pair):
     """Against many steps of Dykstra's alternating projections, with colours that clip."""
     _, _, down = pair
     truth = torch.rand(1, 3, 64, 64, generator=random(3)).round()
-    goal = down.measure(truth)
+    goal = down.forward(truth)
     x = (truth + 0.7 * torch.randn(1, 3, 64, 64, generator=random(4))).clamp(-0.5, 1.5)
     picture = project(x, goal, down)
     assert error(picture, goal, down) < 1e-3
-    matrix = torch.func.jacrev(lambda flat: down.measure(flat.reshape(1, 1, 64, 64)).flatten())(torch.zeros(64 * 64))
+    matrix = torch.func.jacrev(lambda flat: down.forward(flat.reshape(1, 1, 64, 64)).flatten())(torch.zeros(64 * 64))
     inverse = torch.linalg.pinv(matrix.double())
     z, left = x.double().reshape(3, -1), torch.zeros(3, 64 * 64, dtype=torch.float64)
     wanted = goal.double().reshape(3, -1)
@@ -91,20 +91,20 @@ def test_what_no_colours_scale_down_to_gets_as_close_as_it_can(pair):
     target[..., 0, 0] = 1.5
     better = complete(image, target, down, FACE).picture
     assert float(better.max()) <= 1
-    assert (down.measure(better) - target).square().mean() < (down.measure(image) - target).square().mean()
+    assert (down.forward(better) - target).square().mean() < (down.forward(image) - target).square().mean()
 
 
 def test_noise_stays_out_and_what_is_far_stronger_goes_in():
     noisy = through(parse_degradation("noise(0.1)"), (32, 32), (64, 64))
     image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
-    clean = noisy.measure(image)
+    clean = noisy.forward(image)
     noise = 0.1 * torch.randn(clean.shape, generator=random(1))
     object_ = torch.zeros_like(clean)
     object_[..., :12, :12] = 0.4
     face = torch.ones(1, 1, 32, 32)
-    kept = noisy.measure(complete(image, clean + noise, noisy, face).picture)
+    kept = noisy.forward(complete(image, clean + noise, noisy, face).picture)
     assert (kept - clean).square().mean() < 0.1 * noise.square().mean()
-    drawn = noisy.measure(complete(image, clean + object_ + noise, noisy, face).picture)
+    drawn = noisy.forward(complete(image, clean + object_ + noise, noisy, face).picture)
     assert (drawn - clean - object_)[..., 2:10, 2:10].square().mean() < 0.6 * noise.square().mean()
 
 
@@ -114,9 +114,9 @@ def test_hidden_pixels_change_nothing_and_hinder_nothing(pair):
     mask[4:] = 0
     hidden = through(Mask(mask), (8, 8), (64, 64))
     for spoiled in (target, torch.cat([target[..., :4, :], torch.zeros(1, 3, 4, 8)], 2)):
-        changed = complete(image, spoiled, hidden, FACE, hidden.trust(spoiled)).picture
+        changed = complete(image, spoiled, hidden, FACE, hidden.weight_map(spoiled)).picture
         assert (changed - image)[..., 48:, :].abs().max() < 0.02
-        assert (down.measure(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
+        assert (down.forward(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
 
 
 @pytest.mark.parametrize("text", ["grey", "jpeg(60)", "blur(0.5)", "area(8, 8)", "lanczos(8, 8)", "grey + blur(0.4)"])
@@ -124,9 +124,9 @@ def test_every_degradation_without_noise_is_agreed_with(text):
     """The target is one of a real picture; JPEG's rounding counts as noise and is not."""
     degradation = through(parse_degradation(text), (8, 8), (64, 64))
     truth, image = (torch.rand(1, 3, 64, 64, generator=random(seed)) for seed in (0, 1))
-    target = degradation.measure(truth)
+    target = degradation.forward(truth)
     done = complete(image, target, degradation, FACE)
-    before, after = (float((degradation.measure(x) - target).square().mean()) for x in (image, done.picture))
+    before, after = (float((degradation.forward(x) - target).square().mean()) for x in (image, done.picture))
     assert after <= max(1e-6, 2.5 * float(degradation.noise_variance(target)))
     assert after < before
 

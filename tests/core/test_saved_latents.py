@@ -86,7 +86,7 @@ def test_a_latent_of_another_generator_is_refused_by_both_names(tiny, tiny_fit, 
     with pytest.raises(SettingError, match=names):
         next(synthesize(other, latent))
     with pytest.raises(SettingError, match=names):
-        search(other, targets, tiny_fit, CONFIG, start=latent)
+        search(other, targets, tiny_fit, CONFIG, init_latent=latent)
     with pytest.raises(SettingError, match=r"One latent is of tiny \(\w+\), the other of other"):
         blend(latent, drawn(other, 1), 0.5)
 
@@ -119,8 +119,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_no_latent_is_refused(tmp_path, case):
-    tensors, facts = HOSTILE[case]
-    save_file(tensors, tmp_path / "bad.latent.safetensors", facts)
+    tensors, metadata = HOSTILE[case]
+    save_file(tensors, tmp_path / "bad.latent.safetensors", metadata)
     with pytest.raises(CheckpointError, match=r"bad\.latent\.safetensors holds .*Accepted: saved latents"):
         Latent.load(tmp_path / "bad.latent.safetensors")
 
@@ -191,7 +191,9 @@ def test_a_search_goes_on_where_it_ended(tiny, tiny_fit, targets, config):
     ended = search(tiny, targets, tiny_fit, config)
     seen = []
     start = latent_of(ended, tiny, [{}] * len(ended))
-    again = search(tiny, targets, tiny_fit, config, start=start, on_step=lambda s: seen.append(float(s.l2[0])) and None)
+    again = search(
+        tiny, targets, tiny_fit, config, init_latent=start, on_step=lambda s: seen.append(float(s.l2[0])) and None
+    )
     assert seen[0] == pytest.approx(ended[0].search_l2, rel=1e-3, abs=1e-7)
     for before, after in zip(ended, again, strict=True):
         assert after.l2 <= before.l2 * 1.001 or (before.converged and after.converged)
@@ -199,18 +201,18 @@ def test_a_search_goes_on_where_it_ended(tiny, tiny_fit, targets, config):
 
 def test_the_result_stays_near_its_start(tiny, tiny_fit, targets):
     start = drawn(tiny, 11)
-    near, free = (search(tiny, targets[:1], tiny_fit, CONFIG, start=each)[0].ws for each in (start, None))
+    near, free = (search(tiny, targets[:1], tiny_fit, CONFIG, init_latent=each)[0].ws for each in (start, None))
     distance = [float((tiny_fit.whiten(ws) - tiny_fit.whiten(start.ws[0])).square().mean()) for ws in (near, free)]
     assert distance[0] < distance[1]
 
 
 def test_one_start_serves_all_images_and_other_numbers_are_refused(tiny, tiny_fit, targets):
     config = replace(CONFIG, steps=1)
-    assert len(search(tiny, targets, tiny_fit, config, start=drawn(tiny, 1))) == 2
-    with pytest.raises(SettingError, match="3 latents to start from, and 2 solutions of 2 images"):
-        search(tiny, targets, tiny_fit, config, start=drawn(tiny, 1, 2, 3))
-    with pytest.raises(SettingError, match="2 latents to start from, and 4 solutions"):
-        search(tiny, targets, tiny_fit, replace(config, starts=2), start=drawn(tiny, 1, 2))
+    assert len(search(tiny, targets, tiny_fit, config, init_latent=drawn(tiny, 1))) == 2
+    with pytest.raises(SettingError, match="3 latents in init_latent, and 2 solutions of 2 images"):
+        search(tiny, targets, tiny_fit, config, init_latent=drawn(tiny, 1, 2, 3))
+    with pytest.raises(SettingError, match="2 latents in init_latent, and 4 solutions"):
+        search(tiny, targets, tiny_fit, replace(config, solutions=2), init_latent=drawn(tiny, 1, 2))
 
 
 def test_records_are_json(tiny):

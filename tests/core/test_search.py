@@ -93,7 +93,7 @@ def test_an_image_does_not_depend_on_its_batch(tiny, tiny_fit, targets):
 
 
 def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, targets):
-    config = dataclasses.replace(FAST, starts=2)
+    config = dataclasses.replace(FAST, solutions=2)
     alone = search(tiny64, targets, tiny_fit, config)
     together = search(tiny64, targets, tiny_fit, dataclasses.replace(config, batch_size=4))  # 6 jobs: 4 and 2
     for a, b in zip(alone, together, strict=True):
@@ -102,7 +102,7 @@ def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, tar
 
 
 def test_starts_give_different_solutions_of_one_input(tiny, tiny_fit, targets):
-    solutions = search(tiny, targets[:2], tiny_fit, dataclasses.replace(FAST, starts=3), seed=7)
+    solutions = search(tiny, targets[:2], tiny_fit, dataclasses.replace(FAST, solutions=3), seed=7)
     assert [s.index for s in solutions] == [0, 0, 0, 1, 1, 1]
     assert {(s.index, s.seed) for s in solutions} == {(index, seed) for index in (0, 1) for seed in (7, 8, 9)}
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -119,7 +119,7 @@ def test_one_seed_for_each_image(tiny, tiny_fit, targets):
 
 
 def test_the_last_seed_wraps_around(tiny, tiny_fit, targets):
-    solutions = search(tiny, targets[0], tiny_fit, dataclasses.replace(FAST, starts=2, steps=1), seed=2**64 - 1)
+    solutions = search(tiny, targets[0], tiny_fit, dataclasses.replace(FAST, solutions=2, steps=1), seed=2**64 - 1)
     assert {s.seed for s in solutions} == {2**64 - 1, 0}
 
 
@@ -205,8 +205,8 @@ def test_one_image_going_astray_leaves_the_others_alone(tiny, tiny_fit, targets,
     calls = []
 
     class Astray(BicubicDownsample):
-        def measure(self, x):
-            y = super().measure(x)
+        def forward(self, x):
+            y = super().forward(x)
             calls.append(1)
             if len(x) == 2 and len(calls) > 3:
                 y = torch.stack([y[0] * torch.nan, y[1]])
@@ -238,7 +238,7 @@ def test_any_target_size_with_a_degradation_of_ones_own(tiny, tiny_fit):
         ("eps", -1e-3, "eps is -0.001."),
         ("eps", float("nan"), "eps is nan."),
         ("learning_rate", 0.0, "learning_rate is 0.0."),
-        ("starts", 0, "starts is 0."),
+        ("solutions", 0, "solutions is 0."),
         ("optimizer", "lbfgs", "optimizer is 'lbfgs'."),
         ("schedule", "cosine", "schedule is 'cosine'."),
         ("noise", "loud", "noise is 'loud'."),

@@ -19,7 +19,7 @@ from pulse_core.pictures.images import to_rgb
 
 def load(name):
     animal = ZOO[name]()
-    return generator_from(animal.tensors, animal.facts, name=name)
+    return generator_from(animal.tensors, animal.metadata, name=name)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

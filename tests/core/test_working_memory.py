@@ -27,7 +27,7 @@ def test_the_estimate_is_enough_and_not_half_too_much(case):
 @pytest.mark.parametrize("name", ZOO)
 def test_every_family_can_be_estimated_and_is_left_as_it_was(name):
     animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.facts, name=name)
+    generator = generator_from(animal.tensors, animal.metadata, name=name)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     one, three = search_memory(generator, 1), search_memory(generator, 3)
     assert 0 < drawing_memory(generator) < one < three < 4 * one

@@ -17,7 +17,9 @@ def search(**settings):
 @pytest.fixture
 def saved(run, client):
     """The choice of Load Latent for two solutions that were saved."""
-    graph = search(starts=2) | {"keep": ("PULSESaveLatent", {"latent": ["search", 2], "filename_prefix": "kept/face"})}
+    graph = search(solutions=2) | {
+        "keep": ("PULSESaveLatent", {"latent": ["search", 2], "filename_prefix": "kept/face"})
+    }
     done = run(graph)
     assert done.succeeded(), done.error
     assert done.texts["keep"].startswith("written to output/kept/face_")
@@ -27,7 +29,7 @@ def saved(run, client):
 
 def test_a_saved_latent_is_loaded_drawn_blended_and_searched_on_from(run, saved, pictures):
     assert saved.endswith(".latent.safetensors [output]")
-    graph = search(start_latent=["best", 0]) | {
+    graph = search(init_latent=["best", 0]) | {
         "again": ("PULSELoadLatent", {"latent_file": saved}),
         "best": ("PULSEPickLatents", {"latent": ["again", 0], "which": "1"}),
         "second": ("PULSEPickLatents", {"latent": ["again", 0], "which": "2"}),
@@ -59,7 +61,7 @@ def test_a_latent_of_another_generator_is_told_with_both_names(run, saved, serve
 
 def test_many_solutions_are_laid_out_compared_and_mapped(run, pictures):
     found = {"image": ["search", 0], "report": ["search", 3]}
-    graph = search(starts=3) | {
+    graph = search(solutions=3) | {
         "sheet": ("PULSEContactSheet", {**found, "side": 64}),
         "open": ("PULSEUncertainty", {**found, "accept": "all"}),
         "beside": ("PULSECompare", {"image": ["small", 0], "result": ["search", 0], "side": 64}),
@@ -72,7 +74,7 @@ def test_many_solutions_are_laid_out_compared_and_mapped(run, pictures):
 
 
 def test_saved_pictures_say_how_they_were_made(run, pictures):
-    graph = search(starts=2, seed=11) | {
+    graph = search(solutions=2, seed=11) | {
         "theirs": ("SaveImage", {"images": ["search", 0], "filename_prefix": "theirs"}),
         "ours": ("PULSESaveImage", {"image": ["search", 0], "report": ["search", 3], "filename_prefix": "ours"}),
     }
@@ -82,10 +84,10 @@ def test_saved_pictures_say_how_they_were_made(run, pictures):
     theirs = [json.loads(text["pulse"])["search"] for name, text in texts.items() if name.startswith("theirs")]
     ours = [json.loads(text["pulse"]) for name, text in texts.items() if name.startswith("ours")]
     assert (len(theirs), len(ours)) == (2, 2)
-    assert {row["seed"] for row in theirs[0]["images"]} == {facts["seed"] for facts in ours} == {11, 12}
-    for facts in (*theirs, *ours):
-        assert (facts["generator"], facts["settings"]["steps"]) == ("tiny", 5)
-        assert len(facts["generator_hash"]) == 64
+    assert {row["seed"] for row in theirs[0]["images"]} == {metadata["seed"] for metadata in ours} == {11, 12}
+    for metadata in (*theirs, *ours):
+        assert (metadata["generator"], metadata["settings"]["steps"]) == ("tiny", 5)
+        assert len(metadata["generator_hash"]) == 64
     for name, text in texts.items():
         assert json.loads(text["prompt"])["search"]["class_type"] == "PULSESearch", name
         assert json.loads(text["workflow"]) == {"nodes": len(graph)}

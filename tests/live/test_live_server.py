@@ -99,7 +99,7 @@ def test_a_search_is_repeatable_across_runs(run, pictures):
 def test_an_interrupt_stops_a_search_within_a_step_and_the_next_run_works(client, run, known):
     """After its answer to /interrupt the server is made to send a mark: what it sent before is not counted."""
     at_once, total = 32, 32 * 100_001
-    long = client.queue(complete(search(steps=100_000, seed=6, starts=at_once, batch_size=at_once), known))
+    long = client.queue(complete(search(steps=100_000, seed=6, solutions=at_once, batch_size=at_once), known))
     for kind, data in client.follow(long, timeout=120):
         if kind == "progress" and (data["node"], data["max"]) == ("search", total) and data["value"] >= 5 * at_once:
             break

@@ -23,7 +23,7 @@ def test_a_shipped_workflow_runs(path, server, client, known):
     graph = to_api(json.loads(path.read_text(encoding="utf-8")), known)
     searches = [node["inputs"] for node in graph.values() if "steps" in node["inputs"]]
     for inputs in searches:
-        inputs["steps"], inputs["starts"] = FEW, min(inputs["starts"], 2)
+        inputs["steps"], inputs["solutions"] = FEW, min(inputs["solutions"], 2)
     done = client.run(graph, timeout=300)
     assert (done.end, done.error) == ("execution_success", "")
     assert done.images()

@@ -45,7 +45,7 @@ class Pack:
             "the host runs nodes in inference mode; without it a test proves nothing"
         )
         schema = self.schema(node_id)
-        defaults = {socket.id: socket.facts["default"] for socket in schema.inputs if "default" in socket.facts}
+        defaults = {socket.id: socket.metadata["default"] for socket in schema.inputs if "default" in socket.metadata}
         hidden = SimpleNamespace(unique_id=node_id, prompt={}, extra_pnginfo=self.extra_pnginfo)
         locked = type(node_id, (self.nodes[node_id],), {"hidden": hidden})  # a clone
         output = locked.execute(**{**defaults, **inputs})

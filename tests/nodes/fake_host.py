@@ -202,20 +202,20 @@ class Socket:
     io_type: str
     accepts: frozenset[str]
 
-    def __init__(self, id: str, **facts: Any):
-        self.extra_dict = facts.get("extra_dict")
-        unknown = set(facts) - self.accepts
+    def __init__(self, id: str, **metadata: Any):
+        self.extra_dict = metadata.get("extra_dict")
+        unknown = set(metadata) - self.accepts
         if unknown:
             raise TypeError(f"{type(self).__qualname__} got unexpected keywords {sorted(unknown)}")
-        self.id, self.facts = id, facts
+        self.id, self.metadata = id, metadata
 
     @property
     def tooltip(self) -> str | None:
-        return self.facts.get("tooltip")
+        return self.metadata.get("tooltip")
 
     @property
     def optional(self) -> bool:
-        return self.facts.get("optional", False)
+        return self.metadata.get("optional", False)
 
 
 _INPUT = frozenset({"display_name", "optional", "tooltip", "lazy", "extra_dict"})
@@ -226,14 +226,14 @@ _NUMBER = _WIDGET | {"min", "max", "step", "control_after_generate", "display_mo
 
 def _kind(io_type: str, accepts: frozenset[str] = _INPUT) -> type:
     """A type of socket: its Input, whose keywords are `accepts`, and its Output."""
-    facts = {"io_type": io_type}
+    metadata = {"io_type": io_type}
     return type(
         io_type,
         (),
         {
             "io_type": io_type,
-            "Input": type(f"{io_type}.Input", (Socket,), {**facts, "accepts": accepts}),
-            "Output": type(f"{io_type}.Output", (Socket,), {**facts, "accepts": _OUTPUT}),
+            "Input": type(f"{io_type}.Input", (Socket,), {**metadata, "accepts": accepts}),
+            "Output": type(f"{io_type}.Output", (Socket,), {**metadata, "accepts": _OUTPUT}),
         },
     )
 

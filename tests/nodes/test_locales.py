@@ -24,7 +24,7 @@ def described(schema: Any) -> dict[str, Any]:
     """A node as the front end looks its texts up: inputs by id, outputs by place."""
     inputs = {socket.id: {"name": socket.id, "tooltip": socket.tooltip} for socket in schema.inputs}
     outputs = {
-        str(place): {"name": socket.facts["display_name"], "tooltip": socket.tooltip}
+        str(place): {"name": socket.metadata["display_name"], "tooltip": socket.tooltip}
         for place, socket in enumerate(schema.outputs)
     }
     texts = {"display_name": schema.display_name, "description": schema.description}
@@ -103,7 +103,7 @@ def test_every_chinese_text_is_chinese(chinese):
 
 def test_numbers_options_and_names_are_the_same_in_chinese(pack, english, chinese):
     options = {
-        f"{node_id}.inputs.{socket.id}.tooltip": socket.facts.get("options") or []
+        f"{node_id}.inputs.{socket.id}.tooltip": socket.metadata.get("options") or []
         for node_id in pack.nodes
         for socket in pack.schema(node_id).inputs
     }

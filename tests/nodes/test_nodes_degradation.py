@@ -26,7 +26,7 @@ def search(pack, generator, gaussian, target):
 
 def test_every_kind_is_made_with_its_usual_amount_or_says_what_it_needs(pack):
     image = torch.rand(2, 8, 8, 3)
-    kinds = next(socket for socket in pack.schema("PULSEDegradation").inputs if socket.id == "kind").facts["options"]
+    kinds = next(socket for socket in pack.schema("PULSEDegradation").inputs if socket.id == "kind").metadata["options"]
     for kind in kinds:
         if kind in ("bicubic", "area", "lanczos"):
             with pytest.raises(ValueError, match=f"The amount of {kind} is 0"):
@@ -80,7 +80,7 @@ def test_what_is_changed_on_the_node_overrides_the_preset_and_the_rest_is_the_pr
     image, row = search(preset="published", steps=3, eps=0.5)
     settings = pack.extra_pnginfo["pulse"]["PULSESearch"]["settings"]
     assert (row["steps"], row["eps"]) == (settings["steps"], settings["eps"]) == (3, 0.5)
-    assert (settings["prior"], settings["init"]) == ("sphere", "prior")
+    assert (settings["prior"], settings["init"]) == ("sphere", "random")
     assert (settings["loss"], settings["learning_rate"]) == ("100*L2+0.05*GEOCROSS", 0.4)
     assert (settings["full_every"], settings["fidelity"]) == (1, 0.0)
     assert not torch.equal(image, search(preset="recommended", steps=3, eps=0.5)[0])
@@ -91,8 +91,8 @@ def test_what_is_changed_on_the_node_overrides_the_preset_and_the_rest_is_the_pr
 
 def test_the_published_preset_has_the_papers_steps(pack):
     config = pack.submodule("nodes.pulse_search")._config
-    shown = {socket.id: socket.facts["default"] for socket in pack.schema("PULSESearch").inputs
-             if "default" in socket.facts}  # fmt: skip
+    shown = {socket.id: socket.metadata["default"] for socket in pack.schema("PULSESearch").inputs
+             if "default" in socket.metadata}  # fmt: skip
     names = set(inspect.signature(pack.submodule("pulse_core.latent_search.config").SearchConfig).parameters)
     widgets = {name: value for name, value in shown.items() if name in names}
     presets = pack.submodule("pulse_core.latent_search.config").PRESETS

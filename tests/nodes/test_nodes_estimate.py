@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pulse_core.pictures.images import read_image
 
-NEAR_24 = (20, 24, 32)  # measuring.SIZES around it
+NEAR_24 = (20, 24, 32)  # estimation.SIZES around it
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_with_faces_the_largest_decides(pack, face, estimate):
     aligned, faces, _ = pack.run("PULSEAlignFaces", image=photograph, size=64)
     assert len(faces) == 2
     degradation, size, text = estimate(image=aligned, faces=faces)
-    held = faces[0].held
-    assert size == min(held.size, 128)
-    assert str(degradation) == str(held.degradation(size) or "noise(0)")
+    largest = faces[0].estimate
+    assert size == min(largest.size, 128)
+    assert str(degradation) == str(largest.degradation(size) or "noise(0)")
     assert [line.split(" px, ")[0] for line in text.splitlines()] == [
         f"{number}: {face.side:.0f}" for number, face in enumerate(faces, 1)
     ]

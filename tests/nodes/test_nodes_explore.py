@@ -17,7 +17,7 @@ def found(pack, generator, gaussian):
     def run(**inputs):
         faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
         (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
-        wired = {"stylegan": generator, "image": targets, "gaussian": gaussian, "steps": 6, "starts": 3}
+        wired = {"stylegan": generator, "image": targets, "gaussian": gaussian, "steps": 6, "solutions": 3}
         result, _, _, report, _ = pack.run("PULSESearch", **{**wired, "preview_every": 0, **inputs})
         return targets, result, report
 
@@ -105,9 +105,9 @@ def test_each_saved_picture_says_how_it_was_made(pack, found, host, models):
     for file, row in zip(files, json.loads(report)["images"], strict=True):
         with Image.open(file) as picture:
             text = picture.text
-        facts = json.loads(text["pulse"])
-        assert {**row, "generator": "tiny"}.items() <= facts.items()
-        assert facts["settings"]["starts"] == 3
+        metadata = json.loads(text["pulse"])
+        assert {**row, "generator": "tiny"}.items() <= metadata.items()
+        assert metadata["settings"]["solutions"] == 3
         assert "does not exist" in text["Comment"]
         assert (text["workflow"], text["prompt"]) == ('{"nodes": []}', "{}")
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from pulse_core.faces.warping import resize
 from pulse_core.pictures.images import read_image
 
-NEAR_24 = (20, 24, 32)  # measuring.SIZES around it
+NEAR_24 = (20, 24, 32)  # estimation.SIZES around it
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,9 @@ def test_every_face_is_matched_at_its_own_size(pack, photograph, search):
     assert [face.picture for face in faces] == [0, 2]
     result, small, latent, report, residual = search(image=aligned, faces=faces)
     sizes = [row["lr_size"] for row in report["images"]]
-    assert sizes == [min(face.held.size, 32) for face in faces]
+    assert sizes == [min(face.estimate.size, 32) for face in faces]
     assert sizes[1] < sizes[0] == 32
-    assert [row["held"]["told"] for row in report["images"]] == [face.held.told for face in faces]
+    assert [row["estimate"]["told"] for row in report["images"]] == [face.estimate.told for face in faces]
     assert [row["image"] for row in report["images"]] == [0, 1]
     assert small.shape == (2, 32, 32, 3)
     assert len(latent) == len(result) == len(residual) == 2
@@ -135,7 +135,7 @@ def test_what_the_alignment_adds_beyond_a_photographs_border_is_hidden_from_the_
     aligned, border, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks="10,95 40,96 25,115 15,130 38,131")
     (measured,), (chosen,) = targets(aligned, border), targets(aligned, border, grey)
     mask = getattr(measured.through, "parts", [measured.through])[-1]
-    assert (mask.name, 0 < float(mask.trust(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
+    assert (mask.name, 0 < float(mask.weight_map(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
     assert [part.name for part in chosen.through.parts] == ["grey", "mask"]
 
 
@@ -143,25 +143,25 @@ def test_a_connected_degradation_replaces_the_measured_one(pack, photograph, tar
     grain = 0.1 * torch.randn(photograph.shape[:3], generator=torch.Generator().manual_seed(1))[..., None]
     aligned, faces, _ = pack.run("PULSEAlignFaces", image=(photograph + grain).clamp(0, 1), size=64)
     (measured,) = targets(aligned, faces)
-    assert str(measured.through) == str(faces[0].held.degradation(measured.picture.shape[-1]))
+    assert str(measured.through) == str(faces[0].estimate.degradation(measured.picture.shape[-1]))
     assert "noise" in str(measured.through)
     (blur,) = pack.run("PULSEDegradation", kind="blur")
     (chosen,) = targets(aligned, faces, blur)
     assert chosen.through is blur
     (overridden,) = targets(aligned, faces, lr_size=20)
     assert overridden.picture.shape == (3, 20, 20)
-    assert str(overridden.through) == str(faces[0].held.degradation(20)), "at the size that is matched"
+    assert str(overridden.through) == str(faces[0].estimate.degradation(20)), "at the size that is matched"
 
 
 @pytest.mark.parametrize("connected", [None, "noise"])
 def test_a_grey_photograph_gives_grey_faces(pack, photograph, search, connected):
     grey = photograph.mean(-1, keepdim=True).expand(photograph.shape).contiguous()
     aligned, faces, _ = pack.run("PULSEAlignFaces", image=grey, size=64)
-    assert faces[0].held.is_grey
+    assert faces[0].estimate.is_grey
     given = {} if connected is None else {"degradation": pack.run("PULSEDegradation", kind=connected)[0]}
-    result, _, _, report, _ = search(image=aligned, faces=faces, starts=2, **given)
+    result, _, _, report, _ = search(image=aligned, faces=faces, solutions=2, **given)
     assert float((result.amax(-1) - result.amin(-1)).max()) == 0
-    assert report["images"][0]["held"]["is_grey"]
+    assert report["images"][0]["estimate"]["is_grey"]
     assert ("grey" in (report["images"][0]["seen_through"] or "")) is (connected is None)
     pasted, _ = pack.run("PULSEPasteFaces", image=grey, restored=result[:1], faces=faces)
     assert float((pasted.amax(-1) - pasted.amin(-1)).max()) == 0
@@ -175,12 +175,12 @@ def enlarged(photograph, size, side):
 
 
 def test_an_enlarged_image_is_matched_at_what_it_holds(photograph, search, host):
-    """The generator makes 32 pixels; 24 of the 256 are held."""
+    """The generator makes 32 pixels; 24 of the 256 are estimate."""
     _, small, _, report, _ = search(image=enlarged(photograph, 24, 256))
     (row,) = report["images"]
     assert row["lr_size"] in NEAR_24
-    assert row["held"]["size"] == row["lr_size"] == small.shape[1]
-    assert row["held"]["told"].startswith(f"holds {row['lr_size']} of 256 pixels")
+    assert row["estimate"]["size"] == row["lr_size"] == small.shape[1]
+    assert row["estimate"]["told"].startswith(f"holds {row['lr_size']} of 256 pixels")
     assert f"matched at {row['lr_size']} of 256 pixels)" in host.texts[-1][1]
 
 
@@ -190,7 +190,7 @@ def test_a_tiny_image_is_matched_as_it_is(photograph, search, targets, host, siz
     assert torch.equal(targets(image)[0].picture, image[0].movedim(-1, 0))
     _, small, _, report, _ = search(image=image)
     assert small.shape == (1, size, size, 3)
-    assert (report["images"][0]["held"] is None) is (size < 16)
+    assert (report["images"][0]["estimate"] is None) is (size < 16)
     assert f"{size}x{size})" in host.texts[-1][1]
 
 
@@ -307,7 +307,7 @@ def test_grain_is_laid_over_the_restored_face(pack, photograph):
     noise = 0.08 * torch.randn(photograph.shape[:3], generator=torch.Generator().manual_seed(1))[..., None]
     image = (photograph + noise).clamp(0, 1)
     _, faces, _ = pack.run("PULSEAlignFaces", image=image, size=64)
-    assert faces[0].held.noise > 0.04
+    assert faces[0].estimate.noise > 0.04
     flat = torch.full((1, 64, 64, 3), 0.5)
     spreads = []
     for grain in (0.0, 0.5, 1.0):
@@ -429,7 +429,7 @@ def test_the_detector_is_not_offered_as_a_generator(pack, monkeypatch):
     monkeypatch.delenv("PULSE_WEIGHTS")
     pack.register()
     combo = next(socket for socket in pack.schema("LoadStyleGAN").inputs if socket.id == "stylegan_file")
-    assert not [name for name in combo.facts["options"] if "mtcnn" in name]
+    assert not [name for name in combo.metadata["options"] if "mtcnn" in name]
 
 
 @pytest.mark.parametrize(("value", "found"), [(255.0, "values run from"), (float("nan"), "NaN or infinite values")])

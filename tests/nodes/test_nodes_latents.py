@@ -37,13 +37,13 @@ def test_a_searched_latent_draws_its_image_again(pack, search, generator):
 
 
 def test_saved_latents_are_offered_and_loaded_with_all_they_had(pack, search, generator):
-    _, _, latent, report, _ = search(starts=2)
+    _, _, latent, report, _ = search(solutions=2)
     (path,) = pack.run("PULSESaveLatent", latent=latent)
     assert path.endswith("latents/pulse_00001_.latent.safetensors".replace("/", os.sep))
     pack.register()
-    (choices,) = (i.facts["options"] for i in pack.schema("PULSELoadLatent").inputs if i.id == "latent_file")
+    (choices,) = (i.metadata["options"] for i in pack.schema("PULSELoadLatent").inputs if i.id == "latent_file")
     assert choices == ["latents/pulse_00001_.latent.safetensors [output]"]
-    assert all(".latent" not in name for name in pack.schema("LoadStyleGAN").inputs[0].facts["options"])
+    assert all(".latent" not in name for name in pack.schema("LoadStyleGAN").inputs[0].metadata["options"])
     (loaded,) = pack.run("PULSELoadLatent", latent_file=choices[0])
     assert torch.equal(loaded, latent)
     assert torch.equal(
@@ -52,7 +52,7 @@ def test_saved_latents_are_offered_and_loaded_with_all_they_had(pack, search, ge
     )
     with torch.inference_mode(False):
         kept = pack.submodule("nodes.host").take_latent(loaded)
-    assert list(kept.records) == pack.submodule("nodes.reports").facts_of_each(report, 2)
+    assert list(kept.records) == pack.submodule("nodes.reports").metadata_of_each(report, 2)
     assert [record["seed"] for record in kept.records] == [row["seed"] for row in json.loads(report)["images"]]
     assert {record["settings"]["steps"] for record in kept.records} == {6}
     assert kept.generator_hash == generator.content_hash
@@ -65,7 +65,7 @@ def test_a_latent_of_the_input_folder_is_offered_too(pack, search, models):
     moved = folder / "mine.latent.safetensors"
     shutil.move(path, moved)
     pack.register()
-    (choices,) = (i.facts["options"] for i in pack.schema("PULSELoadLatent").inputs)
+    (choices,) = (i.metadata["options"] for i in pack.schema("PULSELoadLatent").inputs)
     assert choices == ["faces/mine.latent.safetensors"]
     assert len(pack.run("PULSELoadLatent", latent_file=choices[0])[0]) == 1
     before = pack.nodes["PULSELoadLatent"].fingerprint_inputs(choices[0])
@@ -81,7 +81,7 @@ def test_what_is_not_in_these_folders_is_not_loaded(pack, name):
 
 def test_a_latent_of_another_generator_is_refused_with_both_names(pack, search, generator, other):
     for node in ("PULSESynthesize", "PULSESearch"):
-        slot = "latent" if node == "PULSESynthesize" else "start_latent"
+        slot = "latent" if node == "PULSESynthesize" else "init_latent"
         image = {} if node == "PULSESynthesize" else {"image": torch.rand(1, 8, 8, 3), "steps": 1}
         with pytest.raises(ValueError, match=r"The latent is of tiny \(\w{12}\); the generator is other \(\w{12}\)"):
             pack.run(node, stylegan=other, **{slot: search()[2]}, **image)
@@ -93,7 +93,7 @@ def test_plain_style_vectors_of_other_packs_are_taken(pack, search, generator):
     assert not hasattr(plain, "pulse_latent"), "what is computed with a latent is no longer that latent"
     for latent in (plain, plain[0]):
         torch.testing.assert_close(pack.run("PULSESynthesize", stylegan=generator, latent=latent)[0], image)
-    assert len(search(start_latent=plain)[0]) == 1
+    assert len(search(init_latent=plain)[0]) == 1
     with pytest.raises(ValueError, match="input holds a dict"):
         pack.run("PULSESynthesize", stylegan=generator, latent={"samples": 1})
     with pytest.raises(ValueError, match=r"a tensor \[0, 6, 16\]"):
@@ -102,7 +102,7 @@ def test_plain_style_vectors_of_other_packs_are_taken(pack, search, generator):
 
 def test_a_search_goes_on_from_a_latent(search):
     _, _, latent, report, _ = search(steps=20, preset="published")
-    again = json.loads(search(steps=20, preset="published", start_latent=latent)[3])
+    again = json.loads(search(steps=20, preset="published", init_latent=latent)[3])
     assert again["images"][0]["search_l2"] <= json.loads(report)["images"][0]["search_l2"] * 1.001
 
 
@@ -118,12 +118,12 @@ def test_blends_are_latents(pack, generator):
 
 
 def test_some_of_a_batch_are_picked(pack, search, generator):
-    _, _, latent, report, _ = search(starts=3)
+    _, _, latent, report, _ = search(solutions=3)
     (picked,) = pack.run("PULSEPickLatents", latent=latent, which="3, 1")
     assert torch.equal(picked, latent[[2, 0]])
     with torch.inference_mode(False):
         records = pack.submodule("nodes.host").take_latent(picked).records
-    rows = pack.submodule("nodes.reports").facts_of_each(report, 3)
+    rows = pack.submodule("nodes.reports").metadata_of_each(report, 3)
     assert list(records) == [rows[2], rows[0]]
     assert [record["seed"] for record in records] == [json.loads(report)["images"][row]["seed"] for row in (2, 0)]
     with pytest.raises(ValueError, match=r"which is '4'\. Accepted: all, or numbers from 1 to 3"):

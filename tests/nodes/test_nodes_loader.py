@@ -13,7 +13,7 @@ DEFAULT_FILE = "ffhq-mobile.safetensors"
 
 
 def choices(pack):
-    return pack.schema("LoadStyleGAN").inputs[0].facts["options"]
+    return pack.schema("LoadStyleGAN").inputs[0].metadata["options"]
 
 
 def fingerprint(pack, name):

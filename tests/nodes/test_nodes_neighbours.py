@@ -126,15 +126,19 @@ def test_our_generator_in_their_inversion(pack, generator):
 
 
 def test_inspect_says_what_a_generator_is(pack, host, generator, theirs):
-    facts = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=generator)[0])
-    assert (facts["family"], facts["resolution"], facts["format"]) == ("mobilestylegan", "32x32", "safetensors")
-    assert len(facts["sha256"]) == 64
+    metadata = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=generator)[0])
+    assert (metadata["family"], metadata["resolution"], metadata["format"]) == (
+        "mobilestylegan",
+        "32x32",
+        "safetensors",
+    )
+    assert len(metadata["sha256"]) == 64
     ((node, text, browser),) = host.texts
     assert (node, browser) == ("PULSEInspectStyleGAN", "browser")
     assert text.startswith("mobilestylegan, 32x32, 3 channels\nw of 16, 6 style vectors, 5 noise maps\n")
     assert text.endswith("licence: unknown; ask where you got it")
-    facts = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=theirs)[0])
-    assert (facts["family"], facts["resolution"], facts["format"]) == ("foreign", "8x16", "in memory")
+    metadata = json.loads(pack.run("PULSEInspectStyleGAN", stylegan=theirs)[0])
+    assert (metadata["family"], metadata["resolution"], metadata["format"]) == ("foreign", "8x16", "in memory")
 
 
 @pytest.mark.parametrize("animal", ["stylegan2 skip", "stylegan2 tall", "stylegan3 r"])
@@ -144,7 +148,7 @@ def test_save_writes_what_load_reads_again(pack, models, animal):
     paths = [pack.run("PULSESaveStyleGAN", stylegan=generator)[0] for _ in range(2)]
     assert len(set(paths)) == 2
     pack.register()  # the combo lists the new files
-    choices = next(i for i in pack.schema("LoadStyleGAN").inputs if i.id == "stylegan_file").facts["options"]
+    choices = next(i for i in pack.schema("LoadStyleGAN").inputs if i.id == "stylegan_file").metadata["options"]
     assert "generator_00001_.safetensors" in choices
     (again,) = pack.run("LoadStyleGAN", stylegan_file="generator_00001_.safetensors")
     assert again.content_hash == generator.content_hash
@@ -202,8 +206,8 @@ def test_a_class_of_a_conditional_generator(pack, models):
 def test_a_fit_of_the_published_code(pack, generator, models):
     torch.save({"mean": torch.zeros(16), "std": torch.ones(16)}, models / "stylegan" / "gaussian_fit.pt")
     pack.register()
-    options = {i.id: i.facts.get("options") for i in pack.schema("FitLatentGaussian").inputs}
+    options = {i.id: i.metadata.get("options") for i in pack.schema("FitLatentGaussian").inputs}
     assert "gaussian_fit.pt" in options["fit_file"]
-    assert "gaussian_fit.pt" not in next(i.facts["options"] for i in pack.schema("LoadStyleGAN").inputs)
+    assert "gaussian_fit.pt" not in next(i.metadata["options"] for i in pack.schema("LoadStyleGAN").inputs)
     (fit,) = pack.run("FitLatentGaussian", stylegan=generator, fit_file="gaussian_fit.pt")
     assert torch.equal(fit.std, torch.ones(16))

@@ -20,10 +20,10 @@ NAMED = {"LoadStyleGAN", "FitLatentGaussian", "PULSESearch", "BicubicDownsample"
 def has_control(socket: Any) -> bool:
     """The front end gives a seed a second widget, which takes a place among the saved values."""
     default = socket.io_type == "INT" and socket.id in ("seed", "noise_seed")
-    return bool(socket.facts.get("control_after_generate", default))
+    return bool(socket.metadata.get("control_after_generate", default))
 
 
-def facts(schema: Any) -> dict[str, list[list[str]]]:
+def metadata(schema: Any) -> dict[str, list[list[str]]]:
     """What a saved workflow depends on: ids, types, order, and the extra widget that a seed brings."""
     inputs = [
         [socket.id, socket.io_type, "optional" if socket.optional else "required"]
@@ -39,7 +39,7 @@ def is_extended(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def current(pack) -> dict[str, Any]:
-    return {node_id: facts(pack.schema(node_id)) for node_id in sorted(pack.nodes)}
+    return {node_id: metadata(pack.schema(node_id)) for node_id in sorted(pack.nodes)}
 
 
 def test_the_named_nodes_are_there_and_all_others_begin_with_pulse(pack):
@@ -60,7 +60,7 @@ def test_every_node_and_every_socket_explains_itself(pack):
 def test_every_widget_has_a_default_that_it_accepts(pack):
     for node_id in pack.nodes:
         for socket in pack.schema(node_id).inputs:
-            default, known = socket.facts.get("default"), socket.facts
+            default, known = socket.metadata.get("default"), socket.metadata
             if socket.io_type in ("INT", "FLOAT"):
                 assert known["min"] <= default <= known["max"], f"{node_id}.{socket.id}"
             if socket.io_type == "COMBO":
@@ -73,7 +73,7 @@ def test_only_the_everyday_inputs_are_shown_at_first(pack):
     everyday = {
         "seed",
         "steps",
-        "starts",
+        "solutions",
         "eps",
         "preview_every",
         "preset",
@@ -81,7 +81,7 @@ def test_only_the_everyday_inputs_are_shown_at_first(pack):
         "fidelity",
         "seeds",
     }
-    widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.facts}
+    widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.metadata}
     assert widgets - advanced == everyday
 
 
@@ -139,16 +139,16 @@ def test_the_shipped_workflows_fit_the_schemas(path, pack):
         assert not left
         sockets = [[socket.id, socket.io_type] for socket in schema.inputs if not is_widget(socket)]
         assert [[socket["name"], socket["type"]] for socket in node["inputs"]] == sockets
-        outputs = [[socket.facts["display_name"], socket.io_type] for socket in schema.outputs]
+        outputs = [[socket.metadata["display_name"], socket.io_type] for socket in schema.outputs]
         assert [[socket["name"], socket["type"]] for socket in node["outputs"]] == outputs
 
 
 def is_widget(socket: Any) -> bool:
-    return socket.io_type in ("INT", "FLOAT", "STRING", "COMBO") and not socket.facts.get("force_input")
+    return socket.io_type in ("INT", "FLOAT", "STRING", "COMBO") and not socket.metadata.get("force_input")
 
 
 def is_accepted(socket: Any, value: Any) -> bool:
-    known = socket.facts
+    known = socket.metadata
     if socket.io_type == "COMBO":
         return value in known["options"] or socket.id == "stylegan_file"  # not on every machine
     if socket.io_type == "STRING":
@@ -195,7 +195,7 @@ def test_every_node_has_a_help_page_with_its_inputs_its_outputs_an_example_and_a
     for node_id in pack.nodes:
         page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
         schema = pack.schema(node_id)
-        names = [socket.id for socket in schema.inputs] + [output.facts["display_name"] for output in schema.outputs]
+        names = [socket.id for socket in schema.inputs] + [output.metadata["display_name"] for output in schema.outputs]
         missing = [name for name in names if f"**{name}**" not in page]
         assert not missing, f"{node_id}: {missing}"
         assert "## Example" in page, node_id

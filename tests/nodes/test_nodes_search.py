@@ -82,7 +82,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_resi
     (row,) = report["images"]
     errors = {"l2", "search_l2", "eps", "converged", "worst_pixel", "worst_pixel_at", "residual_face", "residual_all"}
     warnings = {"distance", "far_from_the_generator", "much_residual_in_the_face"}
-    size = {"lr_size", "held", "seen_through"}
+    size = {"lr_size", "estimate", "seen_through"}
     assert set(row) == {"image", "seed", "steps", "search_score", "told", *size, *errors, *warnings}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
@@ -145,7 +145,7 @@ def test_two_images_and_two_starts_give_four_in_order(pack, search, generator, s
     (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
     states.clear()
     result, downscaled, latent, report, residual = search(
-        image=targets, starts=2, seed=2**64 - 1, batch_size=batch_size
+        image=targets, solutions=2, seed=2**64 - 1, batch_size=batch_size
     )
     assert (len(result), len(downscaled), len(latent), len(residual)) == (4, 4, 4, 4)
     found = [(row["image"], row["seed"]) for row in report["images"]]
@@ -162,7 +162,7 @@ def test_each_image_of_a_batch_may_have_its_own_seed(pack, search, generator):
     faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
     (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
     for starts, expected in ((1, {(0, 5), (1, 6)}), (2, {(0, 5), (0, 6), (1, 7), (1, 8)})):
-        report = search(image=targets, seed=5, seeds="one each", starts=starts)[3]
+        report = search(image=targets, seed=5, seeds="one each", solutions=starts)[3]
         assert {(row["image"], row["seed"]) for row in report["images"]} == expected
 
 
@@ -219,7 +219,7 @@ def test_an_interrupt_stops_sampling(pack, generator, host):
 
 
 def test_progress_ends_at_its_total_and_never_turns_back(search, host):
-    search(steps=5, starts=3, batch_size=2, eps=1.0)
+    search(steps=5, solutions=3, batch_size=2, eps=1.0)
     values = [value for value, _, _ in host.updates]
     assert {total for _, total, _ in host.updates} == {18}
     assert values == sorted(set(values))
@@ -228,7 +228,7 @@ def test_progress_ends_at_its_total_and_never_turns_back(search, host):
 
 def test_progress_counts_the_trials_of_candidates(pack, search, host):
     (settings,) = pack.run("PULSESearchSettings", candidates=2, trial_steps=2)
-    search(steps=5, starts=2, settings=settings)
+    search(steps=5, solutions=2, settings=settings)
     values = [value for value, _, _ in host.updates]
     assert {total for _, total, _ in host.updates} == {16}, "the five steps, the start, and two of another start; twice"
     assert values == list(range(1, 17))

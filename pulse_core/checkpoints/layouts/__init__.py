@@ -1,7 +1,7 @@
 """The names that other programs give to a generator's tensors -> this pack's names and settings.
 
 A layout says who wrote the file; what kind of network it is, is then said by the family
-(generators/). To add a layout: one file with `recognises(names, facts)` and `translate(tensors, facts)`,
+(generators/). To add a layout: one file with `recognises(names, metadata)` and `translate(tensors, metadata)`,
 and one entry in LAYOUTS.
 """
 
@@ -15,7 +15,7 @@ from . import nvlabs, own, pulse, rosinality, tensorflow
 LAYOUTS = (own, pulse, rosinality, tensorflow, nvlabs)
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Tensors under this pack's names, and the settings of the network that no tensor shows.
 
     Names of an unknown layout stay as they are; the families will say that they do not know them.
@@ -24,6 +24,6 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
         CheckpointError: a variant of a known layout that is not supported.
     """
     for layout in LAYOUTS:
-        if layout.recognises(tensors.keys(), facts):
-            return layout.translate(tensors, facts)
+        if layout.recognises(tensors.keys(), metadata):
+            return layout.translate(tensors, metadata)
     return tensors, {}

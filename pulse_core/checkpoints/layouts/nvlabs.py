@@ -25,16 +25,18 @@ _STYLEGAN3 = {
 }
 
 
-def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
     """By the constant or by the Fourier features."""
     return "synthesis.b4.const" in names or "synthesis.input.freqs" in names
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Names stay; the same resampling filter in each layer of a StyleGAN2 becomes one."""
-    _check_activations(facts)
+    _check_activations(metadata)
     if "synthesis.input.freqs" in tensors:
-        short = {re.sub(r"^synthesis\.L(\d+)_[^.]*\.", r"synthesis.L\1.", name): value for name, value in facts.items()}
+        short = {
+            re.sub(r"^synthesis\.L(\d+)_[^.]*\.", r"synthesis.L\1.", name): value for name, value in metadata.items()
+        }
         return tensors, settings_from(short, _STYLEGAN3)
     kept = {}
     for name, tensor in tensors.items():
@@ -42,11 +44,11 @@ def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str,
             kept["synthesis.resample_filter"] = tensor
         elif not name.endswith(".resample_filter"):  # a layer's own is its block's, or is not used
             kept[name] = tensor
-    return kept, settings_from(facts, _STYLEGAN2)
+    return kept, settings_from(metadata, _STYLEGAN2)
 
 
-def _check_activations(facts: dict[str, Any]) -> None:
-    for name, value in facts.items():
+def _check_activations(metadata: dict[str, Any]) -> None:
+    for name, value in metadata.items():
         if name.endswith(".activation") and value not in ("lrelu", "linear"):
             raise CheckpointError(
                 f"The network's {name} is {str(value)[:40]!r}.",

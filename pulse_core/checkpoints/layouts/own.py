@@ -12,14 +12,14 @@ from ..stored import Stored
 FAMILY, SETTINGS = "family", "config"
 
 
-def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
     """By the family in the metadata, which `convert` and `fetch` write."""
-    return FAMILY in facts
+    return FAMILY in metadata
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Nothing to rename."""
-    text = facts.get(SETTINGS, "{}")
+    text = metadata.get(SETTINGS, "{}")
     try:
         settings = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):  # no JSON, an integer of too many digits, nested too deeply

@@ -12,13 +12,13 @@ _MAPPING = ("g_mapping.", "mapping.")
 _PREFIXES = ("g_synthesis.", "synthesis.", *_MAPPING)
 
 
-def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
     """By the constant, or by the first layer of the mapping, under any of the prefixes."""
     bare = {_bare(name) for name in names}
     return "blocks.4x4.const" in bare or "dense0.weight" in bare
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """mapping.dense* and synthesis.*; lernapparat's epilogues have one level more."""
     return rename(tensors, _rule), {}
 

@@ -39,6 +39,6 @@ def rename(tensors: Stored, rule: Callable[[str], tuple[str, Change] | None]) ->
     return renamed
 
 
-def settings_from(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Settings of this pack out of a program's facts; names: ours -> theirs, of which a file may lack some."""
-    return {ours: facts[theirs] for ours, theirs in names.items() if theirs in facts}
+def settings_from(metadata: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of this pack out of a program's metadata; names: ours -> theirs, of which a file may lack some."""
+    return {ours: metadata[theirs] for ours, theirs in names.items() if theirs in metadata}

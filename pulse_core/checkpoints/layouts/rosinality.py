@@ -24,12 +24,12 @@ _PARTS: dict[str, tuple[str, Change]] = {
 }
 
 
-def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
     """By the constant and the first layer."""
     return "input.input" in names and "conv1.conv.weight" in names
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """The names of NVlabs' StyleGAN2. The blur kernels, all alike, become one filter that sums to 1."""
     renamed = rename(tensors, _rule)
     kernel = next((tensor for name, tensor in tensors.items() if name.endswith(_KERNELS)), None)

@@ -26,23 +26,23 @@ _NORM_EPS = 1e-8  # of the graph; the PyTorch ports have 1e-5
 _DROPPED = re.compile(r"(synthesis/)?lod|synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
 
 
-def recognises(names: Collection[str], facts: dict[str, Any]) -> bool:
+def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
     """By the constant."""
     return _CONST in {_bare(name) for name in names}
 
 
-def translate(tensors: Stored, facts: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """To StyleGAN1's names, or to StyleGAN2's."""
     bare = rename(tensors, _bare_rule)
     if "synthesis/4x4/Const/StyleMod/weight" in bare:
         return {**_blurs(bare), **rename(bare, _stylegan1)}, {"norm_eps": _NORM_EPS}
     if not any(re.fullmatch(r"synthesis/\d+x\d+/ToRGB/weight", name) for name in bare):
         raise CheckpointError(
-            f"The network was built by {str(facts.get('synthesis/build_func_name'))[:60]!a}.",
+            f"The network was built by {str(metadata.get('synthesis/build_func_name'))[:60]!a}.",
             "StyleGAN1, or StyleGAN2 of the configurations E and F.",
             "this variant is not supported.",
         )
-    return rename(bare, _stylegan2), settings_from(facts, _SETTINGS)
+    return rename(bare, _stylegan2), settings_from(metadata, _SETTINGS)
 
 
 def _bare(name: str) -> str:

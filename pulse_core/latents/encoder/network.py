@@ -186,7 +186,7 @@ def _no_encoder(path: Path | str, found: str) -> CheckpointError:
     return CheckpointError(
         f"{path} holds {found}.",
         "an encoder as this pack writes it: the tensors of its network, their size and signs.",
-        "delete it, and make one with `python -m pulse_core fit GENERATOR --starts N`.",
+        "delete it, and make one with `python -m pulse_core fit GENERATOR --encoder N`.",
     )
 
 

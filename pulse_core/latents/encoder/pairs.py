@@ -104,12 +104,12 @@ def _drawn(
 def _rendered(generator: Generator, ws: Tensor, random: torch.Generator) -> Tensor:
     """[B, 3, h, w], about 0..1: coarse where the family can, which takes a tenth of the time."""
     synthesis, count = generator.synthesis, len(ws)
-    if synthesis.has_coarse and generator.img_resolution >= SIDE:
+    if synthesis.has_low_resolution and generator.img_resolution >= SIDE:
         noise = [
             torch.randn(count, 1, *shape, generator=random).to(ws) if max(shape) <= SIDE else ws.new_zeros(1, 1, *shape)
             for shape in generator.noise_shapes
         ]
-        return to_picture(synthesis.render_coarse(ws, noise, SIDE)).clamp(0, 1)
+        return to_picture(synthesis.render_low_resolution(ws, noise, SIDE)).clamp(0, 1)
     images = []
     for row in ws.split(1):  # one at a time: whole pictures are large
         noise = [torch.randn(1, 1, *shape, generator=random).to(ws) for shape in generator.noise_shapes]

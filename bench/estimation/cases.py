@@ -17,8 +17,8 @@ from pulse_core.degradations.bicubic import downsample, enlarge
 from pulse_core.degradations.blur import GaussianBlur
 from pulse_core.degradations.grey import Grey
 from pulse_core.degradations.jpeg import JPEG
+from pulse_core.faces.estimation import HALVINGS, size_of
 from pulse_core.faces.features import luma_of, radii, spectrum, window
-from pulse_core.faces.measuring import HALVINGS, size_of
 from pulse_core.faces.warping import cut_out
 
 _RINGS = 4  # of an octave of the spectrum
@@ -39,7 +39,7 @@ class Case:
 
     picture: Tensor
     kinds: tuple[str, ...]
-    held: float
+    effective_size: float
     blur: float
     noise: tuple[float, ...]
     jpeg: int | None
@@ -49,7 +49,7 @@ class Case:
     @property
     def size(self) -> int:
         """The largest of SIZES that is held."""
-        return size_of(self.held, self.picture.shape[-1])
+        return size_of(self.effective_size, self.picture.shape[-1])
 
 
 @lru_cache(maxsize=4)
@@ -78,7 +78,7 @@ class Comparison:
         return cross / clean, max(cross, 0.0) ** 2 / max(clean * other, 1e-20)
 
 
-def held(clean: Tensor, spoiled: Tensor) -> float:
+def effective_size(clean: Tensor, spoiled: Tensor) -> float:
     """How many pixels a side of the clean picture the spoiled one still holds; both [S, S], luma.
 
     A size n is held where, in the finest octave that n pixels can show (n/4 to n/2 cycles a side, in four rings that
@@ -168,7 +168,7 @@ def _round(path: _Path, rng: random.Random, numbers: torch.Generator, side: int,
     if rng.random() < chance:
         sigma = 2 ** rng.uniform(-1, 2)
         blur = GaussianBlur(sigma)
-        path.linear("blur", f"blur {sigma:.2f}", lambda x: blur.measure(x[None])[0])
+        path.linear("blur", f"blur {sigma:.2f}", lambda x: blur.forward(x[None])[0])
     small = round(2 ** rng.uniform(4, 7)) if rng.random() < chance else side
     noise, first = rng.random() < chance, rng.random() < 0.5
     if small < side:
@@ -222,7 +222,7 @@ def spoil(
     grey = rng.random() < 0.3
     clean = _resized(clean, side, "bicubic")
     clean = light(clean) if light is not None else clean
-    clean = Grey().measure(clean[None])[0].contiguous() if grey else clean
+    clean = Grey().forward(clean[None])[0].contiguous() if grey else clean
     path = _Path(clean.clamp(0, 1), clean, ["grey"] if grey else [])
     orders = 0 if rng.random() < 0.1 else 2 if rng.random() < 0.15 else 1
     for _ in range(orders):
@@ -248,7 +248,7 @@ def truth(path: _Path, clean: Tensor, grey: bool) -> Case:
     return Case(
         path.picture,
         kinds,
-        held(luma, luma_of(path.picture)),
+        effective_size(luma, luma_of(path.picture)),
         equivalent_blur(luma, soft),
         noise_levels(path.picture - path.soft),
         path.jpeg,

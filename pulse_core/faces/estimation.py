@@ -1,8 +1,8 @@
 """How much a picture of a face really holds: effective pixels, blur, noise, JPEG and colours, told from it alone.
 
 A face may be 80 pixels wide in its file and hold only 32 of signal. Small networks that have seen many spoiled faces
-(`python -m bench.measuring --train`) tell it from the numbers of `features`. What they were taught as true is written
-down in `bench/measuring/cases.py`.
+(`python -m bench.estimation --train`) tell it from the numbers of `features`. What they were taught as true is written
+down in `bench/estimation/cases.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import ImageError
 from ..pictures.images import check_colours
 from .features import chroma, features, jpeg_blocks, luma_of
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "measuring.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "estimation.safetensors"
 SIZES = (16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 1024)
 HALVINGS = 3  # noise is told at the picture's own pixels, and after so many halvings
 # octaves of size, their spread; octaves of blur, their spread; noise at each halving; whether it is a picture
@@ -46,7 +46,7 @@ _WITHIN = 0.45  # octaves: a step of SIZES, and the half of one that rounding ta
 
 
 @dataclass(frozen=True)
-class Held:
+class DegradationEstimate:
     """What an aligned face, or a plain picture of one, holds.
 
     size: effective pixels a side, one of SIZES: the largest at which the signal is above the noise and the blur.
@@ -105,7 +105,7 @@ class Held:
         return self.confidence >= _SURE
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """For reports: all of it, and the line."""
         return {"told": self.told, **asdict(self)}
 
@@ -127,7 +127,7 @@ class Held:
 
 
 @torch.no_grad()
-def measure(picture: Tensor) -> Held:
+def estimate_degradation(picture: Tensor) -> DegradationEstimate:
     """What a picture holds; of one that is not square, its middle.
 
     Args:
@@ -144,14 +144,14 @@ def measure(picture: Tensor) -> Held:
     luma, grey = luma_of(square), is_grey(square)
     if float(luma.std()) < _FLAT:
         noises = tuple(float(luma.std()) / 2**number for number in range(HALVINGS + 1))
-        return Held(SIZES[0], 0.0, noises[0], None, grey, 0.0, side, noises)
+        return DegradationEstimate(SIZES[0], 0.0, noises[0], None, grey, 0.0, side, noises)
     numbers = network(_weights(), features(square)[None]).mean(0)[0].tolist()
     octaves, spread, softened, picture_like = numbers[0], math.exp(numbers[1]), numbers[2], numbers[5 + HALVINGS]
     blur = LEAST_BLUR * 2**softened
     noises = tuple(told_noise(number, halved) for halved, number in enumerate(numbers[4 : 5 + HALVINGS]))
     noises = noises[:1] * halvings + noises
     fit, quality, _ = jpeg_blocks(luma)
-    return Held(
+    return DegradationEstimate(
         size=size_of(square.shape[-1] * 2 ** min(octaves, 0.0), side),
         blur=round(blur * 2**halvings, 3) if blur > _NO_BLUR else 0.0,
         noise=noises[0],
@@ -173,9 +173,9 @@ def noise_number(noise: float, halvings: int) -> float:
     return math.asinh(noise * 2**halvings / _NOISE)
 
 
-def size_of(held: float, side: int) -> int:
-    """The largest of SIZES, at most `side`, that is held where so many pixels are; a twentieth may be missing."""
-    return max((size for size in SIZES if size <= min(1.05 * held, side)), default=SIZES[0])
+def size_of(estimate: float, side: int) -> int:
+    """The largest of SIZES, at most `side`, that is estimate where so many pixels are; a twentieth may be missing."""
+    return max((size for size in SIZES if size <= min(1.05 * estimate, side)), default=SIZES[0])
 
 
 def is_grey(picture: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m bench.measuring`: prints how well pictures are measured, as Markdown; `--train` makes the weights anew."""
+"""`python -m bench.estimation`: prints how good the estimates are, as Markdown; `--train` trains the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import table, training
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.measuring", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench.estimation", description=__doc__)
     parser.add_argument("--train", action="store_true", help="first draw faces, spoil them and train on them")
     parser.add_argument("--cases", type=int, default=800, help="spoiled portraits of the table")
     chosen = parser.parse_args()

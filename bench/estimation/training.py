@@ -1,4 +1,4 @@
-"""Teaches the network of `pulse_core.faces.measuring` on spoiled faces: a quarter of an hour on one core."""
+"""Teaches the network of `pulse_core.faces.estimation` on spoiled faces: a quarter of an hour on one core."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.quality.targets import APART, PORTRAITS
 from pulse_core.degradations.bicubic import downsample
+from pulse_core.faces.estimation import HALVINGS, LEAST_BLUR, OUTPUTS, WEIGHTS, network, noise_number
 from pulse_core.faces.features import COUNT, features
-from pulse_core.faces.measuring import HALVINGS, LEAST_BLUR, OUTPUTS, WEIGHTS, network, noise_number
 from pulse_core.files import whole_file
 from pulse_core.latents.sampling import sample
 from pulse_core.pictures.images import read_image
@@ -88,7 +88,7 @@ def targets(case: Case | None) -> Tensor:
         return torch.zeros(4 + HALVINGS)
     side = case.picture.shape[-1]
     noises = [noise_number(noise, halvings) for halvings, noise in enumerate(case.noise)]
-    return torch.tensor([1, math.log2(case.held / side), math.log2(max(case.blur, LEAST_BLUR) / LEAST_BLUR), *noises])
+    return torch.tensor([1, math.log2(case.effective_size / side), math.log2(max(case.blur, LEAST_BLUR) / LEAST_BLUR), *noises])
 
 
 def pairs(faces: list[Tensor], seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
@@ -121,7 +121,7 @@ def loss(found: Tensor, true: Tensor) -> Tensor:
 
 
 def train(numbers: Tensor, true: Tensor, *, steps: int = 12_000, seed: int = 0) -> dict[str, Tensor]:
-    """The weights, by their names in `measuring.network`: NETWORKS, each with a start and rows of its own."""
+    """The weights, by their names in `estimation.network`: NETWORKS, each with a start and rows of its own."""
     drawn = torch.Generator().manual_seed(seed)
     weights = {"mean": numbers.mean(0), "std": numbers.std(0).clamp(min=1e-3)}
     for name, into, out in (("hidden0", COUNT, HIDDEN), ("hidden1", HIDDEN, HIDDEN), ("out", HIDDEN, OUTPUTS)):

@@ -6,14 +6,14 @@ import pytest
 import torch
 from conftest import ROOT
 
-from bench.measuring.cases import held, spoil
-from bench.measuring.table import judged
+from bench.estimation.cases import effective_size, spoil
+from bench.estimation.table import judged
 from pulse_core.degradations import Chain, GaussianBlur, Grey, Noise
 from pulse_core.degradations.bicubic import downsample, enlarge
 from pulse_core.degradations.jpeg import JPEG
 from pulse_core.errors import ImageError
+from pulse_core.faces.estimation import SIZES, WEIGHTS, DegradationEstimate, estimate_degradation
 from pulse_core.faces.features import luma_of
-from pulse_core.faces.measuring import SIZES, WEIGHTS, Held, measure
 from pulse_core.pictures.images import read_image
 
 CASES = 200
@@ -43,33 +43,38 @@ def test_the_noise_is_right_within_a_quarter(found):
 
 
 def test_grey_is_always_told(found):
-    assert all(each.held.is_grey == each.case.grey for each in found)
+    assert all(each.estimate.is_grey == each.case.grey for each in found)
 
 
 def test_jpeg_blocks_are_told_and_none_invented(found):
     plain = [each for each in found if each.case.jpeg is not None and "aligned" not in each.case.kinds]
-    assert share(each.held.jpeg is not None and abs(each.held.jpeg - each.case.jpeg) <= 6 for each in plain) >= 0.85
-    assert share(each.held.jpeg is None for each in found if each.case.jpeg is None) >= 0.95
+    assert (
+        share(each.estimate.jpeg is not None and abs(each.estimate.jpeg - each.case.jpeg) <= 6 for each in plain)
+        >= 0.85
+    )
+    assert share(each.estimate.jpeg is None for each in found if each.case.jpeg is None) >= 0.95
 
 
 def test_confidence_is_lower_where_it_is_wrong(found):
-    right = [each.held.confidence for each in found if abs(each.steps) <= 1]
-    wrong = [each.held.confidence for each in found if abs(each.steps) > 1]
+    right = [each.estimate.confidence for each in found if abs(each.steps) <= 1]
+    wrong = [each.estimate.confidence for each in found if abs(each.steps) > 1]
     assert not wrong or sum(wrong) / len(wrong) < sum(right) / len(right)
 
 
 @pytest.mark.parametrize("small", [24, 32, 64])
 def test_a_picture_that_was_enlarged_holds_what_it_had(portrait, small):
     enlarged = enlarge(downsample(portrait, size=(small, small)), (256, 256)).clamp(0, 1)
-    assert abs(SIZES.index(measure(enlarged).size) - SIZES.index(small)) <= 1
+    assert abs(SIZES.index(estimate_degradation(enlarged).size) - SIZES.index(small)) <= 1
 
 
 def test_the_truth_of_what_is_held(portrait):
     clean = luma_of(downsample(portrait, size=(256, 256)))
-    assert held(clean, clean) == 256
+    assert effective_size(clean, clean) == 256
     random = torch.Generator().manual_seed(0)
-    noises = [held(clean, clean + std * torch.randn(clean.shape, generator=random)) for std in (0.02, 0.1, 0.5)]
-    blurs = [held(clean, GaussianBlur(sigma).measure(clean[None, None])[0, 0]) for sigma in (1, 2, 4)]
+    noises = [
+        effective_size(clean, clean + std * torch.randn(clean.shape, generator=random)) for std in (0.02, 0.1, 0.5)
+    ]
+    blurs = [effective_size(clean, GaussianBlur(sigma).forward(clean[None, None])[0, 0]) for sigma in (1, 2, 4)]
     assert 256 >= noises[0] > noises[1] > noises[2]
     for sigma, size in zip((1, 2, 4), blurs, strict=True):
         assert size == pytest.approx(0.37 * 256 / sigma, rel=0.15)
@@ -78,20 +83,20 @@ def test_the_truth_of_what_is_held(portrait):
 def test_cases_are_made_again_alike(portrait):
     one, two = spoil(portrait, 7), spoil(portrait, 7)
     assert torch.equal(one.picture, two.picture)
-    assert (one.held, one.noise) == (two.held, two.noise)
+    assert (one.effective_size, one.noise) == (two.effective_size, two.noise)
 
 
 def test_measuring_is_the_same_twice_and_leaves_the_picture(portrait):
     picture = downsample(portrait, size=(128, 128)).clamp(0, 1)
-    before, first = picture.clone(), measure(picture)
-    assert measure(picture) == first
+    before, first = picture.clone(), estimate_degradation(picture)
+    assert estimate_degradation(picture) == first
     assert torch.equal(picture, before)
 
 
 @pytest.mark.parametrize("side", [16, 64, 256])
 @pytest.mark.parametrize("shade", [0.0, 0.4, 1.0])
 def test_of_a_flat_picture_nothing_can_be_said(side, shade):
-    found = measure(torch.full((3, side, side), shade))
+    found = estimate_degradation(torch.full((3, side, side), shade))
     assert (found.size, found.blur, found.jpeg, found.is_grey) == (16, 0.0, None, True)
     assert found.confidence < 0.1
     assert found.noise < 0.01
@@ -101,37 +106,37 @@ def test_of_a_flat_picture_nothing_can_be_said(side, shade):
 def test_of_noise_nothing_can_be_said(std):
     random = torch.Generator().manual_seed(3)
     noise = (0.5 + std * torch.randn(3, 16, 16, generator=random)).clamp(0, 1)
-    assert measure(noise).confidence < 0.3
+    assert estimate_degradation(noise).confidence < 0.3
 
 
 def test_of_a_huge_picture_so_much_can_be_said(portrait):
     huge = enlarge(downsample(portrait, size=(64, 64)), (2048, 2048)).clamp(0, 1)
-    found = measure(huge)
+    found = estimate_degradation(huge)
     assert found.side == 2048
     assert found.size <= 128
 
 
 def test_tiny_pictures_are_measured(portrait):
-    assert measure(downsample(portrait, size=(16, 16)).clamp(0, 1)).size == 16
+    assert estimate_degradation(downsample(portrait, size=(16, 16)).clamp(0, 1)).size == 16
 
 
 def test_of_a_picture_that_is_not_square_the_middle_counts(portrait):
     picture = downsample(portrait, size=(128, 128)).clamp(0, 1)
     wide = torch.cat([torch.zeros(3, 128, 20), picture, torch.ones(3, 128, 20)], dim=2)
-    assert measure(wide) == measure(picture)
+    assert estimate_degradation(wide) == estimate_degradation(picture)
 
 
 def test_grey_as_three_equal_channels(portrait):
-    grey = Grey().measure(downsample(portrait, size=(96, 96)).clamp(0, 1)[None])[0]
-    assert measure(grey).is_grey
-    assert measure(JPEG(40).apply(grey[None], torch.Generator())[0]).is_grey
-    assert not measure((grey * torch.tensor([1.0, 0.9, 0.7])[:, None, None]).clamp(0, 1)).is_grey  # sepia
+    grey = Grey().forward(downsample(portrait, size=(96, 96)).clamp(0, 1)[None])[0]
+    assert estimate_degradation(grey).is_grey
+    assert estimate_degradation(JPEG(40).apply(grey[None], torch.Generator())[0]).is_grey
+    assert not estimate_degradation((grey * torch.tensor([1.0, 0.9, 0.7])[:, None, None]).clamp(0, 1)).is_grey  # sepia
 
 
 @pytest.mark.parametrize("shape", [(3, 15, 40), (1, 64, 64), (3, 64), (1, 3, 64, 64), (3, 0, 0)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ImageError, match="has the shape"):
-        measure(torch.zeros(shape))
+        estimate_degradation(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 200.0])
@@ -139,11 +144,11 @@ def test_what_is_no_colour_is_refused(value):
     picture = torch.full((3, 32, 32), 0.5)
     picture[1, 2, 3] = value
     with pytest.raises(ImageError):
-        measure(picture)
+        estimate_degradation(picture)
 
 
 def test_what_a_search_looks_through():
-    found = Held(32, 1.6, 0.04, None, True, 0.9, 128, (0.04, 0.02, 0.01, 0.005))
+    found = DegradationEstimate(32, 1.6, 0.04, None, True, 0.9, 128, (0.04, 0.02, 0.01, 0.005))
     seen = found.degradation(64)
     assert isinstance(seen, Chain)
     grey, blur, noise = seen.parts
@@ -156,15 +161,15 @@ def test_what_a_search_looks_through():
     assert isinstance(noise, Noise)
     assert noise.std == pytest.approx(0.01)
     assert found.noise_at(4) == pytest.approx(0.00125)
-    assert Held(128, 0.0, 0.0, None, False, 0.9, 128, (0.0, 0.0, 0.0, 0.0)).degradation(64) is None
+    assert DegradationEstimate(128, 0.0, 0.0, None, False, 0.9, 128, (0.0, 0.0, 0.0, 0.0)).degradation(64) is None
 
 
 def test_it_is_told_in_a_line():
     assert (
-        Held(32, 1.31, 0.021, 60, True, 0.9, 80).told
+        DegradationEstimate(32, 1.31, 0.021, 60, True, 0.9, 80).told
         == "holds 32 of 80 pixels, blur 1.3 px, noise 0.021, JPEG 60, grey"
     )
-    assert Held(16, 0.0, 0.0, None, False, 0.1, 16).told == "holds 16 of 16 pixels, uncertain"
+    assert DegradationEstimate(16, 0.0, 0.0, None, False, 0.1, 16).told == "holds 16 of 16 pixels, uncertain"
 
 
 def test_the_weights_are_small():

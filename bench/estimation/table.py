@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pulse_core.faces.measuring import SIZES, Held, measure
+from pulse_core.faces.estimation import SIZES, DegradationEstimate, estimate_degradation
 
 from .cases import Case, spoil
 from .training import portraits
@@ -23,23 +23,23 @@ class Judged:
 
     name: str
     case: Case
-    held: Held
+    estimate: DegradationEstimate
 
     @property
     def steps(self) -> int:
         """Of SIZES, too large (positive) or too small."""
-        return SIZES.index(self.held.size) - SIZES.index(self.case.size)
+        return SIZES.index(self.estimate.size) - SIZES.index(self.case.size)
 
     @property
     def noise_is_right(self) -> bool:
         true = self.case.noise[0]
-        return abs(self.held.noise - true) <= max(RELATIVE * true, ABSOLUTE)
+        return abs(self.estimate.noise - true) <= max(RELATIVE * true, ABSOLUTE)
 
     def noise_at_size_is_right(self) -> bool:
         """The noise that a search at the measured size would be told."""
-        size, side = self.held.size, self.held.side
-        true = Held(size, 0, self.case.noise[0], None, False, 1, side, self.case.noise).noise_at(size)
-        return abs(self.held.noise_at(size) - true) <= max(RELATIVE * true, ABSOLUTE)
+        size, side = self.estimate.size, self.estimate.side
+        true = DegradationEstimate(size, 0, self.case.noise[0], None, False, 1, side, self.case.noise).noise_at(size)
+        return abs(self.estimate.noise_at(size) - true) <= max(RELATIVE * true, ABSOLUTE)
 
 
 def judged(count: int, *, apart: bool | None = None, first: int = FIRST_SEED) -> Iterator[Judged]:
@@ -50,7 +50,7 @@ def judged(count: int, *, apart: bool | None = None, first: int = FIRST_SEED) ->
     for number in range(count):
         name = names[number % len(names)]
         case = spoil(clean[name], first + number)
-        yield Judged(name, case, measure(case.picture))
+        yield Judged(name, case, estimate_degradation(case.picture))
 
 
 def _share(flags: list[bool]) -> str:
@@ -58,8 +58,8 @@ def _share(flags: list[bool]) -> str:
 
 
 def row(name: str, found: list[Judged]) -> str:
-    relative = [abs(each.held.noise / each.case.noise[0] - 1) for each in found if each.case.noise[0] > 0.008]
-    blurred = [abs(each.held.blur / each.case.blur - 1) for each in found if each.case.blur > 0.7]
+    relative = [abs(each.estimate.noise / each.case.noise[0] - 1) for each in found if each.case.noise[0] > 0.008]
+    blurred = [abs(each.estimate.blur / each.case.blur - 1) for each in found if each.case.blur > 0.7]
     blocks = [each for each in found if each.case.jpeg is not None]
     cells = [
         name,
@@ -70,9 +70,11 @@ def row(name: str, found: list[Judged]) -> str:
         f"{100 * float(torch.tensor(relative).median()):.0f} %" if relative else "-",
         _share([each.noise_at_size_is_right() for each in found]),
         f"{100 * float(torch.tensor(blurred).median()):.0f} %" if blurred else "-",
-        _share([each.held.jpeg is not None and abs(each.held.jpeg - (each.case.jpeg or 0)) <= 6 for each in blocks]),
-        _share([each.held.is_grey == each.case.grey for each in found]),
-        f"{sum(each.held.confidence for each in found) / len(found):.2f}",
+        _share(
+            [each.estimate.jpeg is not None and abs(each.estimate.jpeg - (each.case.jpeg or 0)) <= 6 for each in blocks]
+        ),
+        _share([each.estimate.is_grey == each.case.grey for each in found]),
+        f"{sum(each.estimate.confidence for each in found) / len(found):.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
 

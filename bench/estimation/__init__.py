@@ -1,0 +1,1 @@
+"""How well `pulse_core.faces.estimation` tells what a picture holds, and the training of its weights."""
