@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pulse_core.faces.alignment import align, draw_faces, told
+from ..pulse_core.faces.alignment import align, draw_faces, face_summary
 from ..pulse_core.faces.face import POINTS, Faces
-from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, none_found
+from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, no_face_error
 from . import host, sockets
 
 _EVERYDAY, _SELDOM = ("max_faces",), ("score_threshold", "min_face_size", "rotation")
@@ -88,7 +88,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
             else:
                 faces = find_faces(frames, finding, host.masks(mask, len(image)))
             if not faces and no_face == "error":
-                raise none_found(finding, image.shape[1:3])
+                raise no_face_error(finding, image.shape[1:3])
             blank = [torch.full((3, size, size), 0.5)]  # an IMAGE cannot be empty
             aligned = host.give_images(align(host.frames(image), faces, size) if faces else blank, len(faces) or 1)
             drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.frames(image)))
@@ -102,6 +102,8 @@ def _lines(faces: Faces) -> list[str]:
         return ["no face; the images pass through"]
     several = len(faces.sources) > 1
     return [
-        f"{number}: " + (f"in image {face.picture + 1}, " if several else "") + f"{told(face)}, score {face.score:.3f}"
+        f"{number}: "
+        + (f"in image {face.picture + 1}, " if several else "")
+        + f"{face_summary(face)}, score {face.score:.3f}"
         for number, face in enumerate(faces, 1)
     ]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..pulse_core.degradations import Degradation
 from ..pulse_core.degradations.noise import Noise
-from ..pulse_core.faces.alignment import told
+from ..pulse_core.faces.alignment import face_summary
 from ..pulse_core.faces.estimation import DegradationEstimate, estimate_degradation
-from ..pulse_core.faces.sizes import AUTO, LARGEST, size_held, size_of
+from ..pulse_core.faces.sizes import AUTO, MAX_SIZE, face_target_size, picture_target_size
 from . import host, sockets
 
 
@@ -73,8 +73,8 @@ def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:
     frames = host.Progress().over(host.frames(image), len(image))
     found = [(estimate_degradation(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
     first, shape = found[0]
-    lines = [f"{number}: {estimate.told}" for number, (estimate, _) in enumerate(found, 1)]
-    return first, size_held(shape, first, LARGEST), lines
+    lines = [f"{number}: {estimate.summary}" for number, (estimate, _) in enumerate(found, 1)]
+    return first, picture_target_size(shape, first, MAX_SIZE), lines
 
 
 def _of_faces(faces: Any) -> tuple[DegradationEstimate | None, int, list[str]]:
@@ -83,8 +83,8 @@ def _of_faces(faces: Any) -> tuple[DegradationEstimate | None, int, list[str]]:
     if not known:
         return None, AUTO, ["no face"]
     largest = max(known, key=lambda face: face.side)
-    lines = [f"{number}: {told(face)}" for number, face in enumerate(known, 1)]
-    return largest.estimate, size_of(largest, LARGEST), lines
+    lines = [f"{number}: {face_summary(face)}" for number, face in enumerate(known, 1)]
+    return largest.estimate, face_target_size(largest, MAX_SIZE), lines
 
 
 def _degradation(estimate: DegradationEstimate | None, size: int) -> Degradation:

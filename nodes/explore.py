@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pulse_core.degradations import through
+from ..pulse_core.degradations import forward_operator
 from ..pulse_core.errors import SettingError
 from ..pulse_core.pictures.images import NOTICE, from_pil
 from ..pulse_core.pictures.sheets import comparison, contact_sheet
@@ -160,7 +160,7 @@ class PULSECompareNode(io.ComfyNode):
             for row, found in enumerate(results):
                 target = given[row * len(given) // len(results)]
                 sizes = [(each.shape[-2], each.shape[-1]) for each in (target, found)]
-                operator = through(degradation, *sizes)
+                operator = forward_operator(degradation, *sizes)
                 seen, shown = operator.forward(found[None])[0], operator.project(target[None])[0]
                 sheets.append(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
         return io.NodeOutput(host.give_images(sheets))

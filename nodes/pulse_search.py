@@ -18,8 +18,8 @@ from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
 from ..pulse_core.latent_search.loop import solutions
 from ..pulse_core.latent_search.solution import Solution, ranking
 from ..pulse_core.latents.gaussian import LatentGaussian, gaussian_for
-from ..pulse_core.latents.latent import Latent, latent_of
-from ..pulse_core.latents.spaces import count_seeds
+from ..pulse_core.latents.latent import Latent, latent_from_solutions
+from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
 from . import host, reports, sockets
 from .targets import Target, targets_of
@@ -122,13 +122,13 @@ class PULSESearchNode(io.ComfyNode):
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")
                 return _passed_through(image, generator, _report([], [], generator, config, degradation))
-            searches = solutions(
+            searches = iter_search(
                 generator,
                 [target.picture for target in targets],
                 _fit(gaussian, generator, class_label, progress),
                 config,
                 seed=_seeds(seed, seeds, len(targets), config.solutions),
-                degradation=[target.through for target in targets],
+                degradation=[target.degradation for target in targets],
                 init_latent=None if init_latent is None else host.take_latent(init_latent),
                 on_step=progress.step,
                 make_room=partial(host.make_room, generator),
@@ -217,7 +217,7 @@ def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> S
 def _fit(given: LatentGaussian | None, generator: Generator, label: int, progress: host.Progress) -> LatentGaussian:
     """The connected fit, or the generator's own: shipped, cached, or made now."""
     fit = given or gaussian_for(generator, class_index=host.class_of(label), on_progress=progress.count)
-    return fit.each(host.plain)
+    return fit.map_tensors(host.plain)
 
 
 def _same_size(images: list[Tensor]) -> list[Tensor]:
@@ -228,14 +228,14 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
 
 def _seeds(first: int, seeds: str, images: int, solutions: int) -> int | list[int]:
     """The first seed of each image."""
-    return first if seeds == _SEEDS[0] else count_seeds(first, images * solutions)[::solutions]
+    return first if seeds == _SEEDS[0] else seed_range(first, images * solutions)[::solutions]
 
 
 def _collect(searches: Iterable[Solution], targets: list[Target], solutions: int) -> tuple[Tensor, list[Solution]]:
     """The images as the host's IMAGE, and what is told of them; the solutions of each image by their score."""
     images, rows = host.Images(len(targets) * solutions), []
     for solution in searches:
-        images.add(targets[solution.index].coloured(solution.image))
+        images.add(targets[solution.index].match_colour_mode(solution.image))
         rows.append(replace(solution, image=torch.empty(0)).each_noise(host.store))  # one copy of an image is enough
     order = ranking(rows)
     return images.all(order), [rows[row] for row in order]
@@ -246,7 +246,7 @@ def _given(images: Tensor, found: list[Solution], generator: Generator, report: 
     small = host.give_images(_same_size([solution.downscaled for solution in found]))
     left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
     text = json.dumps(report, indent=2)
-    latent = host.give_latent(latent_of(found, generator, reports.metadata_of_each(text, len(found))))
+    latent = host.give_latent(latent_from_solutions(found, generator, reports.metadata_of_each(text, len(found))))
     return io.NodeOutput(images, small, latent, text, left)
 
 
@@ -266,7 +266,8 @@ def _summary(found: list[Solution]) -> list[str]:
 def _lines(found: list[Solution], targets: list[Target]) -> list[str]:
     """One line for each solution."""
     return [
-        f"{number}: {solution.told} ({solution.steps} steps, seed {solution.seed}, {targets[solution.index].told})"
+        f"{number}: {solution.summary} "
+        f"({solution.steps} steps, seed {solution.seed}, {targets[solution.index].summary})"
         for number, solution in enumerate(found, 1)
     ]
 

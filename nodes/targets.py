@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..pulse_core.errors import SettingError
-from ..pulse_core.faces.sizes import as_coloured, seen_through, size_of, to_lr
+from ..pulse_core.faces.sizes import face_degradation, face_target_size, match_colour_mode, resize_to_target
 from ..pulse_core.faces.targets import plain_target, size_summary
 from . import host
 
@@ -29,27 +29,27 @@ class Target:
     """
 
     picture: Tensor
-    given: float
-    through: Degradation | None
+    input_size: float
+    degradation: Degradation | None
     estimate: DegradationEstimate | None
     face: Face | None = None
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """At which size it is matched."""
         height, width = self.picture.shape[-2:]
-        return size_summary(width, self.given) or f"{width}x{height}"
+        return size_summary(width, self.input_size) or f"{width}x{height}"
 
     @property
     def metadata(self) -> dict[str, Any]:
         """For the report."""
         estimate = None if self.estimate is None else self.estimate.metadata
-        through = None if self.through is None else str(self.through)
-        return {"lr_size": self.picture.shape[-1], "estimate": estimate, "seen_through": through}
+        through = None if self.degradation is None else str(self.degradation)
+        return {"lr_size": self.picture.shape[-1], "estimate": estimate, "degradation": through}
 
-    def coloured(self, image: Tensor) -> Tensor:
+    def match_colour_mode(self, image: Tensor) -> Tensor:
         """A result [3, H, W], grey where the photograph of its face is."""
-        return image if self.face is None else as_coloured(image, self.face)
+        return image if self.face is None else match_colour_mode(image, self.face)
 
 
 def targets_of(
@@ -68,7 +68,7 @@ def targets_of(
     if faces is not None:
         return list(_of_faces(image, faces, lr_size, generator, degradation))
     plain = (plain_target(frame, lr_size, generator.size, degradation) for frame in host.frames(image))
-    return [Target(each.picture, each.given, degradation, each.estimate) for each in plain]
+    return [Target(each.picture, each.input_size, degradation, each.estimate) for each in plain]
 
 
 def _of_faces(
@@ -82,6 +82,6 @@ def _of_faces(
             "connect both outputs of the same node.",
         )
     for frame, face in zip(host.frames(image), known, strict=False):  # without any face the image is only a stand-in
-        size = lr_size or size_of(face, generator.size[1])
-        through = seen_through(face, known.sources[face.picture], size, degradation)
-        yield Target(to_lr(frame, size, generator.size), face.side, through, face.estimate, face)
+        size = lr_size or face_target_size(face, generator.size[1])
+        through = face_degradation(face, known.sources[face.picture], size, degradation)
+        yield Target(resize_to_target(frame, size, generator.size), face.side, through, face.estimate, face)

@@ -19,9 +19,9 @@ from torch import Tensor
 from .degradations import Degradation
 from .faces.alignment import align
 from .faces.face import Faces
-from .faces.finding import FindSettings, find_faces, none_found
+from .faces.finding import FindSettings, find_faces, no_face_error
 from .faces.pasting import PasteSettings, Patch, paste
-from .faces.sizes import AUTO, as_coloured, seen_through, size_of, to_lr
+from .faces.sizes import AUTO, face_degradation, face_target_size, match_colour_mode, resize_to_target
 from .fetching import catalogue
 from .generators import Generator
 from .latent_search.config import SearchConfig
@@ -75,7 +75,7 @@ def restore(
     finding = finding or FindSettings()
     faces = find_faces([picture], finding)
     if not faces:
-        raise none_found(finding, picture.shape[-2:])
+        raise no_face_error(finding, picture.shape[-2:])
     if not isinstance(generator, Generator):
         generator, gaussian = load_with_fit(generator, gaussian, device=device)
     fit = gaussian or gaussian_for(generator)
@@ -83,7 +83,7 @@ def restore(
         search(generator, target, fit, config, seed=seed, degradation=seen, on_step=on_step)[0]
         for target, seen in face_targets(picture, faces, generator, size, degradation)
     )
-    restored = [as_coloured(solution.image, face) for face, solution in zip(faces, solutions, strict=True)]
+    restored = [match_colour_mode(solution.image, face) for face, solution in zip(faces, solutions, strict=True)]
     smallest_first = [Patch(*pair) for pair in zip(faces, restored, strict=True)][::-1]
     pasted = paste(picture, faces.sources[0], smallest_first, pasting, faces)
     return Restored(pasted.picture, pasted.invented, faces, solutions)
@@ -100,5 +100,8 @@ def face_targets(
     Yields: the target [3, h, w], and its degradation, which also hides what lies beyond the photograph's border.
     """
     for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
-        width = size or size_of(face, generator.size[1])
-        yield to_lr(aligned, width, generator.size), seen_through(face, faces.sources[face.picture], width, degradation)
+        width = size or face_target_size(face, generator.size[1])
+        yield (
+            resize_to_target(aligned, width, generator.size),
+            face_degradation(face, faces.sources[face.picture], width, degradation),
+        )

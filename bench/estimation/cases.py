@@ -17,9 +17,9 @@ from pulse_core.degradations.bicubic import downsample, enlarge
 from pulse_core.degradations.blur import GaussianBlur
 from pulse_core.degradations.grey import Grey
 from pulse_core.degradations.jpeg import JPEG
-from pulse_core.faces.estimation import HALVINGS, size_of
+from pulse_core.faces.estimation import HALVINGS, floor_size
 from pulse_core.faces.features import luma_of, radii, spectrum, window
-from pulse_core.faces.warping import cut_out
+from pulse_core.faces.warping import crop_square
 
 _RINGS = 4  # of an octave of the spectrum
 _FINE, _COUNT = 32, 32 * 12  # rings of an octave that sums are kept for, and of all
@@ -49,7 +49,7 @@ class Case:
     @property
     def size(self) -> int:
         """The largest of SIZES that is held."""
-        return size_of(self.effective_size, self.picture.shape[-1])
+        return floor_size(self.effective_size, self.picture.shape[-1])
 
 
 @lru_cache(maxsize=4)
@@ -196,7 +196,7 @@ def _cut(side: int, rng: random.Random) -> tuple[Callable[[Tensor], Tensor], str
     middle = torch.tensor([0.5, 0.5], dtype=torch.float64) * side
     quad = torch.stack([middle - right - down, middle - right + down, middle + right + down, middle + right - down])
     size = max(16, round(2 * half * out))
-    return lambda x: cut_out(x, quad, size), f"turned {math.degrees(turn):.0f}, {size}"
+    return lambda x: crop_square(x, quad, size), f"turned {math.degrees(turn):.0f}, {size}"
 
 
 def spoil(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.quality.targets import APART, PORTRAITS
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.faces.estimation import HALVINGS, LEAST_BLUR, OUTPUTS, WEIGHTS, network, noise_number
-from pulse_core.faces.features import COUNT, features
+from pulse_core.faces.estimation import HALVINGS, MIN_BLUR, OUTPUTS, WEIGHTS, encode_noise, network
+from pulse_core.faces.features import NUM_FEATURES, features
 from pulse_core.files import whole_file
 from pulse_core.latents.sampling import sample
 from pulse_core.pictures.images import read_image
@@ -87,12 +87,14 @@ def targets(case: Case | None) -> Tensor:
     if case is None:
         return torch.zeros(4 + HALVINGS)
     side = case.picture.shape[-1]
-    noises = [noise_number(noise, halvings) for halvings, noise in enumerate(case.noise)]
-    return torch.tensor([1, math.log2(case.effective_size / side), math.log2(max(case.blur, LEAST_BLUR) / LEAST_BLUR), *noises])
+    noises = [encode_noise(noise, halvings) for halvings, noise in enumerate(case.noise)]
+    return torch.tensor(
+        [1, math.log2(case.effective_size / side), math.log2(max(case.blur, MIN_BLUR) / MIN_BLUR), *noises]
+    )
 
 
 def pairs(faces: list[Tensor], seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """Features [N, COUNT] and targets, one of each seed."""
+    """Features [N, NUM_FEATURES] and targets, one of each seed."""
     numbers, truths = [], []
     for seed in seeds:
         rng = random.Random(seed + 10**9)
@@ -124,7 +126,7 @@ def train(numbers: Tensor, true: Tensor, *, steps: int = 12_000, seed: int = 0) 
     """The weights, by their names in `estimation.network`: NETWORKS, each with a start and rows of its own."""
     drawn = torch.Generator().manual_seed(seed)
     weights = {"mean": numbers.mean(0), "std": numbers.std(0).clamp(min=1e-3)}
-    for name, into, out in (("hidden0", COUNT, HIDDEN), ("hidden1", HIDDEN, HIDDEN), ("out", HIDDEN, OUTPUTS)):
+    for name, into, out in (("hidden0", NUM_FEATURES, HIDDEN), ("hidden1", HIDDEN, HIDDEN), ("out", HIDDEN, OUTPUTS)):
         weights[f"{name}.weight"] = torch.randn(NETWORKS, into, out, generator=drawn) / into**0.5
         weights[f"{name}.bias"] = torch.zeros(NETWORKS, 1, out)
     learned = [tensor.requires_grad_() for name, tensor in weights.items() if "." in name]
@@ -132,7 +134,7 @@ def train(numbers: Tensor, true: Tensor, *, steps: int = 12_000, seed: int = 0) 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):
         rows = torch.randint(len(numbers), (NETWORKS, 256), generator=drawn)
-        shaken = numbers[rows] + 0.03 * weights["std"] * torch.randn(NETWORKS, 256, COUNT, generator=drawn)
+        shaken = numbers[rows] + 0.03 * weights["std"] * torch.randn(NETWORKS, 256, NUM_FEATURES, generator=drawn)
         found = network(weights, shaken)
         error = loss(found.flatten(0, 1), true[rows].flatten(0, 1))
         optimizer.zero_grad()

@@ -14,8 +14,8 @@ from torch import Tensor
 from bench.speed.floor import CountWork, seconds
 from bench.speed.plain import PlainSearch, synthesis_of
 from bench.speed.published import PublishedSearch
-from pulse_core.degradations import through
-from pulse_core.devices.optimizations import without
+from pulse_core.degradations import forward_operator
+from pulse_core.devices.optimizations import disabled
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.run import Run
@@ -47,7 +47,7 @@ class Ours:
         """Full steps of the published settings."""
         return stepping(self.run(replace(PUBLISHED, steps=steps)))
 
-    def low(self, each: int) -> tuple[Run, Step]:
+    def ll_band(self, each: int) -> tuple[Run, Step]:
         """So many steps at the first size of low-resolution evaluations, then as many at the second.
 
         The first of each size is full as well; no other is, nor is it asked whether low ones are worth it.
@@ -58,7 +58,7 @@ class Ours:
 
 def new_run(generator: Generator, target: Tensor, gaussian: LatentGaussian, config: SearchConfig) -> Run:
     """A search for a batch of targets, each from its own seed."""
-    degradation = through(None, (target.shape[-2], target.shape[-1]), generator.size)
+    degradation = forward_operator(None, (target.shape[-2], target.shape[-1]), generator.size)
     return Run(generator, target, gaussian, config, degradation, tuple(Job(i, i) for i in range(len(target))))
 
 
@@ -76,7 +76,7 @@ def stepping(run: Run) -> Step:
 def _own_picture(generator: Generator, gaussian: LatentGaussian, batch: int, side: int) -> Tensor:
     """What the generator could have drawn, [batch, C, side, side]: low-resolution evaluations are worth it there."""
     random = torch.Generator().manual_seed(1)
-    degradation = through(None, (side, side), generator.size)
+    degradation = forward_operator(None, (side, side), generator.size)
     measured = []
     for _ in range(batch):
         latent = torch.randn(1, 1, generator.w_dim, generator=random).expand(-1, generator.num_ws, -1)
@@ -148,7 +148,7 @@ class Counts(dict[str, CountWork]):
 @contextmanager
 def launched_anew() -> Iterator[None]:
     """What is replayed, or fused by hand, cannot be counted."""
-    with without("graphs", "kernels"):
+    with disabled("graphs", "kernels"):
         yield
 
 

@@ -13,7 +13,7 @@ from bench.memory import forget_peak, peak_mb
 from bench.scorers.identity import Identity
 from bench.scorers.niqe import niqe
 from bench.scorers.realism import judge
-from pulse_core.degradations import through
+from pulse_core.degradations import forward_operator
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import ImageError
 from pulse_core.generators import Generator
@@ -97,7 +97,7 @@ def worst(case: Case, image: Tensor, given: Tensor) -> float | None:
     farthest: any pixel that counts, any colour. None where the input is noisy, and should not be agreed with.
     """
     spoiled_by = degradation(case.spoiling, case.lr)
-    operator = through(spoiled_by, (case.lr, case.lr), (image.shape[-2], image.shape[-1]))
+    operator = forward_operator(spoiled_by, (case.lr, case.lr), (image.shape[-2], image.shape[-1]))
     seen = operator.project(given)
     if bool((operator.noise_variance(seen) > 0).any()):
         return None

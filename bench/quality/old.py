@@ -31,7 +31,7 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.text import parse_degradation
 from pulse_core.errors import ImageError
 from pulse_core.faces.estimation import DegradationEstimate, estimate_degradation
-from pulse_core.faces.sizes import LARGEST, lr_size
+from pulse_core.faces.sizes import MAX_SIZE, lr_size
 from pulse_core.files import whole_file
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
@@ -115,11 +115,11 @@ def made(
     """A row's picture [3, H, W] of a spoiled one."""
     if row == BICUBIC:
         return F.interpolate(picture[None], generator.size, mode="bicubic", align_corners=False).clamp(0, 1)[0]
-    size, through, config = min(lr_size(picture.shape[-1], generator.size[1]), LARGEST), None, RECOMMENDED
+    size, through, config = min(lr_size(picture.shape[-1], generator.size[1]), MAX_SIZE), None, RECOMMENDED
     if row == PUBLISHED_ROW:
         config = PUBLISHED
     if row == MEASURED and estimate.is_sure:
-        size = min(estimate.size, LARGEST)
+        size = min(estimate.size, MAX_SIZE)
         through = estimate.degradation(size)
     target = resized(picture, size)
     (found,) = search(generator, target[None], gaussian, config, degradation=through)
@@ -164,7 +164,7 @@ def main() -> None:
             save_image(image, PICTURES / f"{number}|{row}.png")
             metadata = {
                 "portrait": name,
-                "estimate": estimate.told,
+                "estimate": estimate.summary,
                 "seconds": taken,
                 **scored(image, truth, picture, identity),
             }

@@ -21,7 +21,7 @@ from torch import Tensor  # noqa: E402
 from bench.memory import forget_peak, peak_mb  # noqa: E402
 from bench.quality.targets import faces, observe  # noqa: E402
 from pulse_core.cli.memory import keep_freed_memory  # noqa: E402
-from pulse_core.degradations import through  # noqa: E402
+from pulse_core.degradations import forward_operator  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED  # noqa: E402
 from pulse_core.latent_search.loop import search  # noqa: E402
@@ -79,9 +79,9 @@ def _prepared(row: str, case: str, target: Tensor, reference: str) -> Callable[[
 
 
 def _ours(generator: Generator, target: Tensor) -> Callable[[], None]:
-    degradation = through(None, (target.shape[-2], target.shape[-1]), generator.size)
+    degradation = forward_operator(None, (target.shape[-2], target.shape[-1]), generator.size)
     jobs = tuple(Job(row, row) for row in range(len(target)))
-    gaussian = FLAT.each(lambda tensor: tensor.to(target))
+    gaussian = FLAT.map_tensors(lambda tensor: tensor.to(target))
     run = Run(generator, target, gaussian, PUBLISHED, degradation, jobs)
 
     def one_step() -> None:
@@ -159,13 +159,13 @@ def capped(case: str, gigabytes: float) -> dict[str, Any]:
     config = replace(RECOMMENDED, steps=1, full_every=1)
     tried = []
     begun = time.perf_counter()
-    keeps = generator.synthesis.recomputing
+    keeps = generator.synthesis.gradient_checkpointing
 
     def watched(on: bool) -> Any:
         tried.append(on)
         return keeps(on)
 
-    generator.synthesis.recomputing = watched
+    generator.synthesis.gradient_checkpointing = watched
     search(generator, target, FLAT, config)
     taken = time.perf_counter() - begun
     return {"seconds": taken, "recomputed": tried[-1], "peak_mb": peak_mb(torch.device("cpu"))}

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from ..degradations import Degradation
 from ..errors import PulseError
 from ..faces.face import Face, Faces
-from ..faces.finding import FindSettings, find_faces, none_found
+from ..faces.finding import FindSettings, find_faces, no_face_error
 from ..faces.pasting import PasteSettings, Patch, paste
-from ..faces.sizes import LEAST, as_coloured
+from ..faces.sizes import MIN_FACE_SIDE, match_colour_mode
 from ..generators import Generator
 from ..latent_search.config import SearchConfig
 from ..latent_search.loop import search
@@ -166,7 +166,7 @@ class _Work:
         picture = read_image(path)
         faces = self._large_enough(find_faces([picture], self.finding), path, bar)
         if not faces and not self.pass_without_face:
-            raise none_found(self.finding, picture.shape[-2:])
+            raise no_face_error(self.finding, picture.shape[-2:])
         bar.expect(path.name, len(faces))
         restored: list[tuple[Face, Path]] = []
         metadata: list[dict[str, Any]] = []
@@ -175,7 +175,7 @@ class _Work:
             file = result.parent / "faces" / f"{result.stem}-{number}.png"
             metadata.append(self._face(face, target, through, file, searched, bar))
             restored.append((face, file))
-            estimate = f"{face.estimate.told}, " if face.estimate is not None else ""
+            estimate = f"{face.estimate.summary}, " if face.estimate is not None else ""
             bar.say(f"{file}: {face.side:.0f} px, {estimate}matched at {target.shape[-1]}, {verdict(metadata[-1])}")
         smallest_first = (Patch(face, read_image(file)) for face, file in reversed(restored))
         pasted = paste(picture, faces.sources[0], smallest_first, self.pasting, faces)
@@ -190,7 +190,7 @@ class _Work:
         """Without those of which nothing can be said, unless a size is asked for."""
         kept = []
         for face in faces:
-            if self.lr_size or face.side >= LEAST:
+            if self.lr_size or face.side >= MIN_FACE_SIDE:
                 kept.append(face)
             else:
                 bar.say(f"{path}: a face of {face.side:.0f} pixels is left as it is, --lr-size searches for it")
@@ -231,7 +231,7 @@ class _Work:
             "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
             **search_metadata(found, self.config, self.generator, time.perf_counter() - started, self.degradation),
         }
-        save_image(as_coloured(found.image, face), file, metadata)
+        save_image(match_colour_mode(found.image, face), file, metadata)
         bar.done()
         return metadata
 

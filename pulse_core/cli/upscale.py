@@ -20,7 +20,7 @@ from ..generators import Generator
 from ..latent_search.config import SearchConfig
 from ..latent_search.solution import OnStep, Solution, StepState
 from ..latents.gaussian import LatentGaussian
-from ..latents.latent import LATENT_SUFFIX, Latent, latent_of
+from ..latents.latent import LATENT_SUFFIX, Latent, latent_from_solutions
 from ..pictures.images import NOTICE, prepare_target, read_image, read_metadata, save_image
 from ..pictures.sheets import side_by_side
 from ..pipeline import load_with_fit, upscale
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _matched(row: dict[str, Any]) -> str:
     """At which size, where that is less than the picture has."""
-    told = size_summary(row["lr_size"], row["given"])
+    told = size_summary(row["lr_size"], row["input_size"])
     return f"{told}, " if told else ""
 
 
@@ -167,7 +167,7 @@ class _Work:
             found = search_metadata(solution, self.config, self.generator, seconds, self.args.degradation)
             metadata = {**_size_metadata(target), **found, "recipe": recipe}
             if self.args.latents:
-                latent_of([solution], self.generator, [metadata]).save(path.with_suffix(LATENT_SUFFIX))
+                latent_from_solutions([solution], self.generator, [metadata]).save(path.with_suffix(LATENT_SUFFIX))
             save_image(solution.image, path, metadata)
             if self.args.side_by_side:
                 _compare(path, solution, read_image(item.source))
@@ -214,7 +214,7 @@ class Bar:
 def _size_metadata(target: PlainTarget) -> dict[str, Any]:
     """At which size a picture is matched, how many pixels wide it was, and what was measured."""
     estimate = None if target.estimate is None else target.estimate.metadata
-    return {"lr_size": target.picture.shape[-1], "given": target.given, "estimate": estimate}
+    return {"lr_size": target.picture.shape[-1], "input_size": target.input_size, "estimate": estimate}
 
 
 def _compare(path: Path, solution: Solution, given: Tensor) -> None:

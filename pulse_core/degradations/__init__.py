@@ -10,7 +10,7 @@ from .base import Degradation as Degradation
 from .bicubic import BicubicDownsample
 from .blur import GaussianBlur, MotionBlur
 from .chain import Chain as Chain
-from .chain import through as through
+from .chain import forward_operator as forward_operator
 from .grey import Grey
 from .jpeg import JPEG
 from .lanczos import LanczosDownsample

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from .separable import Downsample, both_axes, centred_matrix, kernel_matrix
-from .separable import mirrored as mirrored
+from .separable import reflect_index as reflect_index
 
 
 def keys_cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from .base import Argument, Degradation
-from .separable import Separable, both_axes, centred_matrix, mirrored
+from .separable import Separable, both_axes, centred_matrix, reflect_index
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +71,7 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _margin(length: int, radius: int) -> np.ndarray:
     """[length + 2 * radius, length]: mirrored borders as a matrix, whose gradient is the same on every device."""
-    return np.eye(length)[mirrored(np.arange(-radius, length + radius), length)]
+    return np.eye(length)[reflect_index(np.arange(-radius, length + radius), length)]
 
 
 class MotionBlur(Degradation):

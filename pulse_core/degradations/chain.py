@@ -72,7 +72,9 @@ class Chain(Degradation):
         return torch.stack([part.noise_variance(y) for part in self.parts]).sum(0)
 
 
-def through(degradation: Degradation | None, size: tuple[int, int], image_size: tuple[int, int]) -> Degradation:
+def forward_operator(
+    degradation: Degradation | None, size: tuple[int, int], image_size: tuple[int, int]
+) -> Degradation:
     """What the search looks through for a target of this size.
 
     Args:

@@ -26,7 +26,7 @@ from .separable import both_axes, like
 
 BLOCK = 8
 # T.81, tables K.1 and K.2, which libjpeg scales by the quality
-LUMA_STEPS = np.array(
+LUMA_TABLE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
         [12, 12, 14, 19, 26, 58, 60, 55],
@@ -38,9 +38,9 @@ LUMA_STEPS = np.array(
         [72, 92, 95, 98, 112, 100, 103, 99],
     ]
 )
-CHROMA_STEPS = np.full((BLOCK, BLOCK), 99)
-CHROMA_STEPS[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-STEPS = {"luma": LUMA_STEPS, "chroma": CHROMA_STEPS}
+CHROMA_TABLE = np.full((BLOCK, BLOCK), 99)
+CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+TABLES = {"luma": LUMA_TABLE, "chroma": CHROMA_TABLE}
 
 _red, _green, _blue = LUMA
 # chroma without its offset of 128, which the blocks' transform would take off again
@@ -61,28 +61,28 @@ _TIES = np.array([-1 / 8, 1 / 8])  # down and up in turn, as libjpeg rounds
 
 
 @lru_cache(maxsize=16)
-def steps(table: str, quality: int) -> np.ndarray:
+def quantisation_table(table: str, quality: int) -> np.ndarray:
     """A table of quantisation steps ("luma" or "chroma"), scaled by the quality as libjpeg does: [8, 8], 1..255."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((STEPS[table] * percent + 50) // 100).clip(1, 255).astype(np.float64)
+    return ((TABLES[table] * percent + 50) // 100).clip(1, 255).astype(np.float64)
 
 
 @lru_cache(maxsize=8)
-def padded(length: int, multiple: int) -> np.ndarray:
+def padding_matrix(length: int, multiple: int) -> np.ndarray:
     """[out, length]: the last pixel repeated up to a multiple."""
     out = math.ceil(length / multiple) * multiple
     return np.eye(length)[np.minimum(np.arange(out), length - 1)]
 
 
 @lru_cache(maxsize=8)
-def halved(length: int, *, across: bool) -> np.ndarray:
+def chroma_down_matrix(length: int, *, across: bool) -> np.ndarray:
     """[out, length]: means of pairs, in whole blocks, filled up across before taking the means, and down after."""
-    pairs = padded(length, 2 * BLOCK if across else 2).reshape(-1, 2, length).mean(1)
-    return padded(len(pairs), BLOCK) @ pairs
+    pairs = padding_matrix(length, 2 * BLOCK if across else 2).reshape(-1, 2, length).mean(1)
+    return padding_matrix(len(pairs), BLOCK) @ pairs
 
 
 @lru_cache(maxsize=8)
-def doubled(length: int, *, smooth: bool) -> np.ndarray:
+def chroma_up_matrix(length: int, *, smooth: bool) -> np.ndarray:
     """[length, out of halved]: 3/4 of the nearer half and 1/4 of the next ("fancy upsampling"), or repeated."""
     nearer, side = np.arange(length) // 2, np.arange(length) % 2 * 2 - 1
     following = (nearer + side).clip(0, nearer[-1]) if smooth else nearer
@@ -90,7 +90,7 @@ def doubled(length: int, *, smooth: bool) -> np.ndarray:
     return 0.75 * halves[nearer] + 0.25 * halves[following]
 
 
-def quantised(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tensor]) -> Tensor:
+def quantise(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tensor]) -> Tensor:
     """[..., H, W] of whole blocks, there and back through the DCT and the steps of a table."""
     dct, step = like(DCT, plane), like(table, plane)
     blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
@@ -98,7 +98,7 @@ def quantised(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Ten
     return (dct.mT @ kept @ dct).transpose(-3, -2).flatten(-4, -3).flatten(-2)
 
 
-def compressed(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
+def compress(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
     """What a JPEG keeps: [B, 3, H, W] in 0..1 -> the same shape, not clamped.
 
     Args:
@@ -107,14 +107,14 @@ def compressed(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
     to_whole: Callable[[Tensor], Tensor] = torch.round if rounded else torch.clone
     height, width = x.shape[-2:]
     ycc = to_whole(like(TO_YCC, x) @ (255 * x - 128).flatten(2)).unflatten(2, (height, width))
-    luma = both_axes(padded(height, BLOCK), ycc[:, :1], padded(width, BLOCK))
-    chroma = both_axes(halved(height, across=False), ycc[:, 1:], halved(width, across=True))
+    luma = both_axes(padding_matrix(height, BLOCK), ycc[:, :1], padding_matrix(width, BLOCK))
+    chroma = both_axes(chroma_down_matrix(height, across=False), ycc[:, 1:], chroma_down_matrix(width, across=True))
     ties = like(_TIES, chroma).repeat(chroma.shape[-1] // 2)
     chroma = to_whole(chroma + ties) if rounded else chroma
-    luma = quantised(luma, steps("luma", quality), to_whole)[..., :height, :width]
-    chroma = quantised(chroma, steps("chroma", quality), to_whole)
+    luma = quantise(luma, quantisation_table("luma", quality), to_whole)[..., :height, :width]
+    chroma = quantise(chroma, quantisation_table("chroma", quality), to_whole)
     wide = width > 4  # libjpeg smooths only then, whatever the height
-    chroma = both_axes(doubled(height, smooth=wide), chroma, doubled(width, smooth=wide))
+    chroma = both_axes(chroma_up_matrix(height, smooth=wide), chroma, chroma_up_matrix(width, smooth=wide))
     rgb = like(TO_RGB, x) @ torch.cat([luma, chroma], 1).flatten(2)
     return (rgb.unflatten(2, (height, width)) + 128) / 255
 
@@ -145,7 +145,7 @@ class JPEG(Degradation):
             ImageError: not RGB.
         """
         check_rgb(x, self.name)
-        return compressed(x, self.quality, rounded=False)
+        return compress(x, self.quality, rounded=False)
 
     def noise_variance(self, y: Tensor) -> Tensor:
         """[B], in (0..1)^2: what rounding adds, told by a second one on another grid (compare Nosratinia 2001).
@@ -153,7 +153,7 @@ class JPEG(Degradation):
         On faces of 16 to 128 pixels and qualities 10 to 75 that was half to nine tenths of what it had added.
         """
         moved = F.pad(y, (BLOCK // 2, 0, BLOCK // 2, 0), mode="replicate")
-        error = compressed(moved, self.quality) - compressed(moved, self.quality, rounded=False)
+        error = compress(moved, self.quality) - compress(moved, self.quality, rounded=False)
         return error.square().flatten(1).mean(1)
 
     def apply(self, x: Tensor, random: torch.Generator) -> Tensor:

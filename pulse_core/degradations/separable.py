@@ -24,7 +24,7 @@ _MOST_PLACED = 256
 _placed: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[np.ndarray, Tensor]] = OrderedDict()
 
 
-def mirrored(index: np.ndarray, length: int) -> np.ndarray:
+def reflect_index(index: np.ndarray, length: int) -> np.ndarray:
     """Indices outside 0..length-1 folded back, the edge pixel not repeated, as often as needed."""
     if length == 1:
         return np.zeros_like(index)
@@ -50,7 +50,7 @@ def kernel_matrix(
     weights = kernel((pixels - centre[:, None]) / scale).astype(precision)
     weights /= weights.sum(axis=1, keepdims=True, dtype=precision)
     matrix = np.zeros((len(first), length), np.float64)
-    np.add.at(matrix, (np.arange(len(first))[:, None], mirrored(pixels, length)), weights)
+    np.add.at(matrix, (np.arange(len(first))[:, None], reflect_index(pixels, length)), weights)
     return matrix
 
 
@@ -86,7 +86,7 @@ def like(matrix: np.ndarray, x: Tensor) -> Tensor:
     return _placed[key][1]
 
 
-def placed_matrices() -> list[Tensor]:
+def cached_matrices() -> list[Tensor]:
     """All that `like` keeps: a captured step needs them where they are."""
     return [placed for _, placed in _placed.values()]
 

@@ -9,37 +9,37 @@ from torch import Tensor
 
 from ..pictures.images import from_pil, to_pil
 from .face import Face, Faces
-from .sizes import LEAST
-from .warping import cut_out
+from .sizes import MIN_FACE_SIDE
+from .warping import crop_square
 
 _COLOUR, _SHADE = "#ffd400", "#000000"
 
 
 def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tensor]:
-    """[3, size, size] in 0..1 for each face in its order; see `warping.cut_out`.
+    """[3, size, size] in 0..1 for each face in its order; see `warping.crop_square`.
 
     Args:
         pictures: [3, H, W] each, those in which the faces were found.
     """
     for number, picture in enumerate(pictures):
         for _, face in faces.of_picture(number):
-            yield cut_out(picture, face.quad, size)
+            yield crop_square(picture, face.quad, size)
 
 
-def size_summary(face: Face) -> str:
+def face_label(face: Face) -> str:
     """How large a face is, and how much of that it holds: "80 px, holds 32"."""
     size = f"{face.side:.0f} px"
-    if face.side < LEAST:
+    if face.side < MIN_FACE_SIDE:
         return f"{size}, too little"
     return size if face.estimate is None or not face.estimate.is_sure else f"{size}, holds {face.estimate.size}"
 
 
-def told(face: Face) -> str:
-    """As `size_summary`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
-    if face.side < LEAST:
+def face_summary(face: Face) -> str:
+    """As `face_label`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
+    if face.side < MIN_FACE_SIDE:
         return f"{face.side:.0f} px, too little is left of it to say anything"
-    rest = "" if face.estimate is None else face.estimate.told.partition(", ")[2]
-    return f"{size_summary(face)}, {rest}" if rest else size_summary(face)
+    rest = "" if face.estimate is None else face.estimate.summary.partition(", ")[2]
+    return f"{face_label(face)}, {rest}" if rest else face_label(face)
 
 
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
@@ -62,7 +62,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
         for x, y in (face.landmarks * scale).tolist():
             radius = 1.5 * stroke
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)
-        label, (left, top) = f"{number + 1}: {size_summary(face)}", corners[0]
+        label, (left, top) = f"{number + 1}: {face_label(face)}", corners[0]
         box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
         draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
         draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)

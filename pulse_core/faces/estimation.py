@@ -32,7 +32,7 @@ SIZES = (16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 1024)
 HALVINGS = 3  # noise is told at the picture's own pixels, and after so many halvings
 # octaves of size, their spread; octaves of blur, their spread; noise at each halving; whether it is a picture
 OUTPUTS = 4 + HALVINGS + 1 + 1
-LEAST_BLUR = 0.25  # sigma in pixels that the network counts octaves from
+MIN_BLUR = 0.25  # sigma in pixels that the network counts octaves from
 _LEAST_NOISE = 1 / 255  # deviation that is as good as none: a result is exact to a step of 8 bits
 _NOISE = 0.01  # deviation from which on the network counts in logarithms
 _MATTERS = 0.4  # sigma in pixels of the searched size that is more than the size itself explains
@@ -107,10 +107,10 @@ class DegradationEstimate:
     @property
     def metadata(self) -> dict[str, Any]:
         """For reports: all of it, and the line."""
-        return {"told": self.told, **asdict(self)}
+        return {"summary": self.summary, **asdict(self)}
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """One line: "holds 32 of 80 pixels, blur 1.3 px, noise 0.02, grey"."""
         said = [f"holds {self.size} of {self.side} pixels"]
         if self.blur:
@@ -147,12 +147,12 @@ def estimate_degradation(picture: Tensor) -> DegradationEstimate:
         return DegradationEstimate(SIZES[0], 0.0, noises[0], None, grey, 0.0, side, noises)
     numbers = network(_weights(), features(square)[None]).mean(0)[0].tolist()
     octaves, spread, softened, picture_like = numbers[0], math.exp(numbers[1]), numbers[2], numbers[5 + HALVINGS]
-    blur = LEAST_BLUR * 2**softened
-    noises = tuple(told_noise(number, halved) for halved, number in enumerate(numbers[4 : 5 + HALVINGS]))
+    blur = MIN_BLUR * 2**softened
+    noises = tuple(decode_noise(number, halved) for halved, number in enumerate(numbers[4 : 5 + HALVINGS]))
     noises = noises[:1] * halvings + noises
     fit, quality, _ = jpeg_blocks(luma)
     return DegradationEstimate(
-        size=size_of(square.shape[-1] * 2 ** min(octaves, 0.0), side),
+        size=floor_size(square.shape[-1] * 2 ** min(octaves, 0.0), side),
         blur=round(blur * 2**halvings, 3) if blur > _NO_BLUR else 0.0,
         noise=noises[0],
         jpeg=quality if fit > _FITS else None,
@@ -163,17 +163,17 @@ def estimate_degradation(picture: Tensor) -> DegradationEstimate:
     )
 
 
-def told_noise(number: float, halvings: int) -> float:
+def decode_noise(number: float, halvings: int) -> float:
     """A standard deviation from what the network says of it: a logarithm, but for small ones, which matter little."""
     return min(max(_NOISE / 2**halvings * math.sinh(number), 0.0), 1.0)
 
 
-def noise_number(noise: float, halvings: int) -> float:
-    """The inverse of `told_noise`."""
+def encode_noise(noise: float, halvings: int) -> float:
+    """The inverse of `decode_noise`."""
     return math.asinh(noise * 2**halvings / _NOISE)
 
 
-def size_of(estimate: float, side: int) -> int:
+def floor_size(estimate: float, side: int) -> int:
     """The largest of SIZES, at most `side`, that is estimate where so many pixels are; a twentieth may be missing."""
     return max((size for size in SIZES if size <= min(1.05 * estimate, side)), default=SIZES[0])
 
@@ -188,7 +188,7 @@ def is_grey(picture: Tensor) -> bool:
 
 
 def network(weights: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
-    """[B, COUNT] -> [N, B, OUTPUTS] of N networks with two hidden layers each, whose mean counts; see OUTPUTS."""
+    """[B, NUM_FEATURES] -> [N, B, OUTPUTS]: an ensemble of N MLPs with two hidden layers, to be averaged."""
     x = ((numbers - weights["mean"]) / weights["std"]).clamp(-5, 5).expand(len(weights["out.bias"]), -1, -1)
     for name in ("hidden0", "hidden1"):
         x = F.silu(torch.baddbmm(weights[f"{name}.bias"], x, weights[f"{name}.weight"]))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations.grey import LUMA
-from ..degradations.jpeg import BLOCK, DCT, steps
+from ..degradations.jpeg import BLOCK, DCT, quantisation_table
 from ..degradations.separable import like
 
 CENTRE, AXES = (0.5, 0.53), (0.48, 0.47)  # of the ellipse that is looked at, in sides: x, y
@@ -27,7 +27,7 @@ _QUALITIES = (*range(5, 90, 3), *range(90, 99))  # enough for the network
 ALL_QUALITIES = tuple(range(5, 99))
 _LOW = 4  # the frequencies of a block, across and down together, that quality is told from
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of R, G, B (JFIF)
-COUNT = _BANDS + 1 + _LEVELS * (2 * len(_SHARES) + 4) + len(_REACHES) + 8 + 3 + len(_HARMONICS) + 2 + 5
+NUM_FEATURES = _BANDS + 1 + _LEVELS * (2 * len(_SHARES) + 4) + len(_REACHES) + 8 + 3 + len(_HARMONICS) + 2 + 5
 
 
 @lru_cache(maxsize=8)
@@ -187,7 +187,9 @@ def _lattice(luma: Tensor) -> list[float]:
 @lru_cache(maxsize=2)
 def _steps(qualities: tuple[int, ...]) -> Tensor:
     """[qualities, frequencies]: the steps of the low frequencies."""
-    return torch.stack([torch.from_numpy(steps("luma", quality)) for quality in qualities])[:, _low()].float()
+    return torch.stack([torch.from_numpy(quantisation_table("luma", quality)) for quality in qualities])[
+        :, _low()
+    ].float()
 
 
 @lru_cache(maxsize=1)
@@ -236,7 +238,7 @@ def jpeg_blocks(luma: Tensor, qualities: tuple[int, ...] = ALL_QUALITIES) -> tup
 
 
 def features(picture: Tensor) -> Tensor:
-    """[3, S, S] float32 in 0..1 -> [COUNT]."""
+    """[3, S, S] float32 in 0..1 -> [NUM_FEATURES]."""
     side = picture.shape[-1]
     luma, colours = luma_of(picture), chroma(picture)
     found = _powers(luma)

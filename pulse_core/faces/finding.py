@@ -15,7 +15,7 @@ from ..settings import Settings, option
 from .detection import detect
 from .estimation import SIZES, DegradationEstimate, estimate_degradation
 from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of
-from .warping import cut_out
+from .warping import crop_square
 
 # upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
 # any: each face in a turn of its own.
@@ -80,17 +80,17 @@ def _gathered(pictures: Iterable[Tensor], look: Callable[[Tensor], list[tuple[Te
     for number, picture in enumerate(pictures):
         found = (Face(number, points, score) for points, score in look(picture))
         largest = sorted(found, key=lambda face: -face.side)[: most or None]
-        faces += [replace(face, estimate=held_by(picture, face)) for face in largest]
+        faces += [replace(face, estimate=estimate_face(picture, face)) for face in largest]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
 
-def held_by(picture: Tensor, face: Face) -> DegradationEstimate:
+def estimate_face(picture: Tensor, face: Face) -> DegradationEstimate:
     """What the face's pixels hold: cut out at about the size that it has in the picture [3, H, W], and measured."""
-    return estimate_degradation(cut_out(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
+    return estimate_degradation(crop_square(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
 
 
-def none_found(settings: FindSettings, size: Sequence[int]) -> ImageError:
+def no_face_error(settings: FindSettings, size: Sequence[int]) -> ImageError:
     """What to tell the user where there is none; size is (height, width)."""
     return ImageError(
         f"No face was found in the picture ({size[1]}x{size[0]}) with a score of {settings.score_threshold:g} or more.",

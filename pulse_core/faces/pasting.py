@@ -13,7 +13,7 @@ from ..errors import ImageError, SettingError
 from ..settings import Settings, option
 from .estimation import DegradationEstimate
 from .face import CENTRE, RADII, Face, Source, side_of
-from .warping import Bounds, bounds_of, cut_out, lay_in, resize, square_coordinates
+from .warping import Bounds, bounds_of, crop_square, paste_square, resize, square_coordinates
 
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
 _LONGEST = 16384  # pixels a side of an enlarged photograph
@@ -150,7 +150,7 @@ def _lay(
     alpha = (alpha.to(result.dtype).to(result.device) * settings.blend).clamp(0, 1)
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
-    laid = lay_in(patch.image.to(result), quad, bounds)
+    laid = paste_square(patch.image.to(result), quad, bounds)
     estimate, strength = patch.face.estimate, settings.grain if settings.enlarge == 1 else 0.0
     if estimate is not None and estimate.is_sure and strength:
         laid = _as_photographed(laid, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
@@ -221,7 +221,7 @@ def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tens
     height, width = result.shape[-2:]
     same_shape = abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:])
     if mask.shape == (side, side) and mask.shape != (height, width):
-        alpha = lay_in(mask[None].to(result), quad, bounds)[0]
+        alpha = paste_square(mask[None].to(result), quad, bounds)[0]
     elif same_shape:
         whole = mask if mask.shape == (height, width) else resize(mask[None].to(result), height, width)[0]
         alpha = whole[bounds[1] : bounds[3], bounds[0] : bounds[2]]
@@ -240,7 +240,7 @@ def _matched(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> T
     They are compared at the photograph's own resolution: detail that it cannot have is no contrast.
     """
     size = max(1, min(_STATISTICS, round(side_of(quad))))
-    theirs = cut_out(picture, quad, size).to(image)
+    theirs = crop_square(picture, quad, size).to(image)
     ours = resize(image, size, size) if image.shape[-1] > size else image
     (mean, deviation), (wanted, spread) = _statistics(ours), _statistics(theirs)
     contrast = (spread / deviation.clamp(min=1e-4)).clamp(_LEAST_CONTRAST, _MOST_CONTRAST)

@@ -19,8 +19,8 @@ from .warping import resize, share_inside
 AUTO = 0  # the size that a caller leaves to us
 _MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside of its photograph
 _SMALLEST = 16  # fewer pixels leave nearly everything open
-LARGEST = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
-LEAST = 12  # pixels of a face below which nothing can be said of it
+MAX_SIZE = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
+MIN_FACE_SIDE = 12  # pixels of a face below which nothing can be said of it
 _ENLARGED_FROM = 96  # pixels a side, from which a picture may have been enlarged before
 _NEARLY = 0.75  # of its own size is as good as all of it
 
@@ -42,15 +42,15 @@ def lr_size(side: float, resolution: int) -> int:
     return min(useful_sizes(resolution), key=lambda size: abs(math.log(size / max(side, 1e-6))))
 
 
-def size_of(face: Face, resolution: int) -> int:
+def face_target_size(face: Face, resolution: int) -> int:
     """The size that a face is matched at: what its pixels hold, or what it has in its file where that is not known."""
     estimate = face.estimate
     if estimate is None or not estimate.is_sure:
-        return min(lr_size(face.side, resolution), LARGEST)
-    return min(estimate.size, LARGEST, resolution)
+        return min(lr_size(face.side, resolution), MAX_SIZE)
+    return min(estimate.size, MAX_SIZE, resolution)
 
 
-def size_held(shape: tuple[int, int], estimate: DegradationEstimate | None, resolution: int) -> int:
+def picture_target_size(shape: tuple[int, int], estimate: DegradationEstimate | None, resolution: int) -> int:
     """The width that a picture of a face is matched at: its own, or what it holds where that is clearly less.
 
     A picture that was enlarged before says no more than it did; a tiny one is taken as it is.
@@ -61,11 +61,13 @@ def size_held(shape: tuple[int, int], estimate: DegradationEstimate | None, reso
     width = shape[1]
     if estimate is None or min(shape) < _ENLARGED_FROM:
         return width
-    size = min(estimate.size if estimate.is_sure else LARGEST, LARGEST, resolution)
+    size = min(estimate.size if estimate.is_sure else MAX_SIZE, MAX_SIZE, resolution)
     return width if size >= _NEARLY * width else size
 
 
-def seen_through(face: Face, source: Source, size: int, degradation: Degradation | None = None) -> Degradation | None:
+def face_degradation(
+    face: Face, source: Source, size: int, degradation: Degradation | None = None
+) -> Degradation | None:
     """What a search for a face at this size looks through: what was measured, or the degradation that is given.
 
     Args:
@@ -74,15 +76,15 @@ def seen_through(face: Face, source: Source, size: int, degradation: Degradation
     estimate = face.estimate
     if degradation is None and estimate is not None and estimate.is_sure:
         degradation = estimate.degradation(size)
-    return with_border(face, source, degradation)
+    return add_border_mask(face, source, degradation)
 
 
-def as_coloured(image: Tensor, face: Face) -> Tensor:
+def match_colour_mode(image: Tensor, face: Face) -> Tensor:
     """A restored face [3, H, W], grey where its photograph is."""
     return Grey().forward(image[None])[0] if face.estimate is not None and face.estimate.is_grey else image
 
 
-def with_border(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:
+def add_border_mask(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:
     """The degradation, and behind it a mask of what the alignment invented beyond the photograph's border.
 
     Args:
@@ -95,7 +97,7 @@ def with_border(face: Face, source: Source, degradation: Degradation | None = No
     return border if degradation is None else Chain([degradation, border])
 
 
-def to_lr(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:
+def resize_to_target(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:
     """An aligned face [3, H, W] of any size -> [3, h, width], antialiased bicubic as the search looks at it.
 
     Args:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..degradations import Degradation
 from .estimation import SIZES, DegradationEstimate, estimate_degradation
-from .sizes import AUTO, size_held, to_lr
+from .sizes import AUTO, picture_target_size, resize_to_target
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class PlainTarget:
     """
 
     picture: Tensor
-    given: int
+    input_size: int
     estimate: DegradationEstimate | None
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """See `size_summary`."""
-        return size_summary(self.picture.shape[-1], self.given)
+        return size_summary(self.picture.shape[-1], self.input_size)
 
 
 def plain_target(
@@ -46,12 +46,16 @@ def plain_target(
     if lr_size == AUTO:
         height = picture.shape[-2]
         same_shape = height * resolution[1] == width * resolution[0]
-        lr_size = size_held((height, width), estimate, resolution[1]) if same_shape and degradation is None else width
+        lr_size = (
+            picture_target_size((height, width), estimate, resolution[1])
+            if same_shape and degradation is None
+            else width
+        )
         if lr_size == width:
             return PlainTarget(picture, width, estimate)
-    return PlainTarget(to_lr(picture, lr_size, resolution), width, estimate)
+    return PlainTarget(resize_to_target(picture, lr_size, resolution), width, estimate)
 
 
-def size_summary(size: int, given: float) -> str:
+def size_summary(size: int, input_size: float) -> str:
     """As in "matched at 24 of 256 pixels"; nothing where all pixels are matched."""
-    return f"matched at {size} of {given:.0f} pixels" if size < round(given) else ""
+    return f"matched at {size} of {input_size:.0f} pixels" if size < round(input_size) else ""

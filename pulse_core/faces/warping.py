@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..degradations.bicubic import downsample, mirrored
+from ..degradations.bicubic import downsample, reflect_index
 from .face import side_of
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom: whole pixels of a picture
@@ -30,7 +30,7 @@ def bounds_of(quad: Tensor, margin: int = 0) -> Bounds:
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def cut_out(picture: Tensor, quad: Tensor, size: int) -> Tensor:
+def crop_square(picture: Tensor, quad: Tensor, size: int) -> Tensor:
     """The square `quad` [4, 2] of a picture [C, H, W] in 0..1 as [C, size, size].
 
     Outside of the picture lies its mirror image, which fades into a blur and then into the median colour, as
@@ -54,7 +54,7 @@ def _within(quad: Tensor, bounds: Bounds) -> Tensor:
     return quad - quad.new_tensor(bounds[:2])
 
 
-def lay_in(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
+def paste_square(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
     """An image of the square, [C, S, S] in 0..1, as the pixels in `bounds` show it: [C, bottom - top, right - left].
 
     Where that is smaller, it is refined by iterative back-projection (Irani and Peleg 1991) until cutting it
@@ -128,7 +128,9 @@ def _with_surroundings(picture: Tensor, bounds: Bounds, side: float) -> Tensor:
     left, top, right, bottom = bounds
     height, width = picture.shape[-2:]
     rows, columns = np.arange(top, bottom), np.arange(left, right)
-    part = picture[:, torch.from_numpy(mirrored(rows, height))][:, :, torch.from_numpy(mirrored(columns, width))]
+    part = picture[:, torch.from_numpy(reflect_index(rows, height))][
+        :, :, torch.from_numpy(reflect_index(columns, width))
+    ]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return part
     beyond_y, beyond_x = _beyond(rows, height), _beyond(columns, width)

@@ -17,9 +17,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from ..degradations.separable import placed_matrices
+from ..degradations.separable import cached_matrices
 from ..devices.device import is_out_of_memory
-from ..devices.optimizations import uses
+from ..devices.optimizations import is_enabled
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class CudaGraph:
 
 def recorders(device: torch.device) -> Callable[[], Recorder] | None:
     """Makes recorders that share their memory; None where nothing is captured."""
-    if device.type != "cuda" or not uses("graphs", device):
+    if device.type != "cuda" or not is_enabled("graphs", device):
         return None
     pool = torch.cuda.graph_pool_handle()
     return lambda: CudaGraph(pool)
@@ -113,4 +113,4 @@ class Captured(Generic[T]):
                 _told.add(reason)
                 _log.warning("PULSE: a step cannot be captured on %s, and is launched anew (%s).", self._device, reason)
             return
-        self._recorder, self._kept = recorder, placed_matrices()
+        self._recorder, self._kept = recorder, cached_matrices()

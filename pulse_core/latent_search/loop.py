@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..degradations import Degradation, through
+from ..degradations import Degradation, forward_operator
 from ..devices.check import check_device
-from ..devices.device import exact_convolutions, free_cache
+from ..devices.device import empty_cache, exact_float32
 from ..errors import ImageError, SettingError
 from ..generators import Generator
 from ..latents.gaussian import LatentGaussian
@@ -62,7 +62,7 @@ def search(
             generator, or settings that lead to no finite image.
     """
     found = list(
-        solutions(
+        iter_search(
             generator,
             target,
             gaussian,
@@ -76,7 +76,7 @@ def search(
     return [found[row] for row in ranking(found)]
 
 
-def solutions(
+def iter_search(
     generator: Generator,
     target: Tensor | Sequence[Tensor],
     gaussian: LatentGaussian,
@@ -86,7 +86,7 @@ def solutions(
     degradation: Degradation | Sequence[Degradation | None] | None = None,
     init_latent: Latent | None = None,
     on_step: OnStep | None = None,
-    make_room: Callable[[], None] = free_cache,
+    make_room: Callable[[], None] = empty_cache,
 ) -> Iterator[Solution]:
     """As `search`, one by one as they are found and in the order of the seeds: not all need be held at the same time.
 
@@ -102,29 +102,29 @@ def solutions(
         )
     check_device(generator)
     like = next(generator.synthesis.parameters())
-    gaussian = gaussian.each(lambda tensor: tensor.to(like))
+    gaussian = gaussian.map_tensors(lambda tensor: tensor.to(like))
     images = _images(target)
     degradations = _for_each(degradation, len(images))
     targets = [_prepared(image, generator, each).to(like) for image, each in zip(images, degradations, strict=True)]
     if init_latent is not None:
         init_latent.check(generator)
-        init_latent = init_latent.each(lambda tensor: tensor.to(like))
+        init_latent = init_latent.map_tensors(lambda tensor: tensor.to(like))
     jobs = jobs_of(len(targets), seed, config.solutions)
     rows, done = rows_of(init_latent, jobs, len(targets)), 0
     runs: dict[tuple[Any, ...], Run] = {}  # at most one, whose captured steps serve the next batch of its kind
 
     def find(batch: tuple[Job, ...], *, short: bool) -> list[Solution]:
         goal = torch.stack([targets[job.index] for job in batch])
-        operator = through(degradations[batch[0].index], (goal.shape[-2], goal.shape[-1]), generator.size)
+        operator = forward_operator(degradations[batch[0].index], (goal.shape[-2], goal.shape[-1]), generator.size)
         common = (generator, operator.project(goal), gaussian, config, operator, batch)
         begin = None if init_latent is None else init_latent.take([rows[job] for job in batch])
         loop = _Loop(config, on_step, done, len(jobs))
-        recompute = config.recompute == "always" or (short and config.recompute == "auto")
+        recompute = config.gradient_checkpointing == "always" or (short and config.gradient_checkpointing == "auto")
         candidates = range(config.candidates)
         kind = (kinds[batch[0].index], len(batch), recompute)
         before = runs.get(kind)
         runs.clear()  # also where memory ends
-        with exact_convolutions():
+        with exact_float32():
             run = loop.best_of([Run(*common, candidate, begin, recompute=recompute) for candidate in candidates])
             if before is not None:
                 before.take_over(run)
@@ -184,12 +184,12 @@ class _Loop:
         The better one is that of the smaller objective, in which the prior counts: the closest is not the best face.
         """
         for run in runs:
-            run.captures = len(runs) == 1  # many captured runs would take too much memory, for a few steps each
+            run.evaluator.captures = len(runs) == 1  # many captured runs would take too much memory, for a few steps each
         while len(runs) > 1:
             for run in runs:
                 self.advance(run, self.config.trial_steps)
-            runs = sorted(runs, key=lambda run: run.objective)[: len(runs) // 2]
-        runs[0].captures = True
+            runs = sorted(runs, key=lambda run: run.mean_objective)[: len(runs) // 2]
+        runs[0].evaluator.captures = True
         return runs[0]
 
     def advance(self, run: Run, steps: int | None = None) -> None:
@@ -220,11 +220,11 @@ class _Loop:
             loss=seen.objective,
             l2=seen.l2,
             best_l2=run.best.l2,
-            tolerance=run.tolerance,
-            image=seen.shown,
+            tolerance=run.termination.tolerance,
+            image=seen.image,
             is_full=seen.is_full,
-            latent=run.walk.variables[0].value.detach(),
-            noise=tuple(noise.detach() for noise in run.noise),
+            latent=run.variables.prior.variables[0].value.detach(),
+            noise=tuple(noise.detach() for noise in run.variables.noise),
         )
 
 

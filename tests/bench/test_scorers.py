@@ -21,7 +21,7 @@ from bench.scorers.identity import ASSETS, BLOCKS, COMMAND, MANIFEST, WEIGHTS, I
 from bench.scorers.niqe import niqe
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, ImageError
-from pulse_core.faces.warping import cut_out
+from pulse_core.faces.warping import crop_square
 from pulse_core.pictures.images import from_pil, read_image, to_pil
 
 # What BasicSR 1.4.2 says of these pictures.
@@ -212,7 +212,7 @@ def test_the_true_weights_are_the_packages(net, monkeypatch):
 
 def test_one_person_is_near_and_another_is_far(net):
     collins, hopper = (
-        cut_out(sample(name), torch.tensor(quad, dtype=torch.float64), 512) for name, quad in QUADS.items()
+        crop_square(sample(name), torch.tensor(quad, dtype=torch.float64), 512) for name, quad in QUADS.items()
     )
     saved = io.BytesIO()
     to_pil(collins).save(saved, "JPEG", quality=50)

@@ -12,7 +12,7 @@ from bench.speed.one import MEASURES
 from bench.speed.plain import PlainSearch, downscale_kernel, synthesis_of
 from bench.speed.shapes import stylegan1_tensors, stylegan2_tensors
 from bench.speed.table import write_results
-from pulse_core.degradations import through
+from pulse_core.degradations import forward_operator
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.generators import build_generator
 from pulse_core.latent_search.config import PUBLISHED
@@ -45,7 +45,9 @@ def test_the_plain_search_takes_the_steps_of_parity_mode(tiny, tiny_fit):
     )
     noise = tuple(each.detach().clone() for each in plain.noise)
     start = Latent(tiny_fit.to_ws(plain.latent.detach()), noise, generator="tiny", generator_hash=tiny.content_hash)
-    run = Run(tiny, target, tiny_fit, PUBLISHED, through(None, (8, 8), tiny.size), (Job(0, 0),), init_latent=start)
+    run = Run(
+        tiny, target, tiny_fit, PUBLISHED, forward_operator(None, (8, 8), tiny.size), (Job(0, 0),), init_latent=start
+    )
     for _ in range(20):
         seen = run.evaluate(gradient=True)
         theirs = plain.step()

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pulse_core.degradations import parse_degradation, through
+from pulse_core.degradations import forward_operator, parse_degradation
 from pulse_core.errors import SettingError
 from pulse_core.faces.alignment import align
 from pulse_core.faces.face import Face, Faces, Source
-from pulse_core.faces.sizes import with_border
+from pulse_core.faces.sizes import add_border_mask
 from pulse_core.faces.warping import share_inside
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
@@ -39,15 +39,15 @@ def test_the_share_is_that_of_the_square():
 
 def test_a_face_inside_keeps_its_degradation():
     noise = parse_degradation("noise(0.1)")
-    assert with_border(at(80, 60), source()) is None
-    assert with_border(at(80, 60), source(), noise) is noise
+    assert add_border_mask(at(80, 60), source()) is None
+    assert add_border_mask(at(80, 60), source(), noise) is noise
 
 
 def test_beyond_the_border_nothing_is_trusted():
     face = at(0, 60)
     left = float(face.quad[:, 0].min())
     assert left < 0
-    seen = through(with_border(face, source(), parse_degradation("noise(0.1)")), (16, 16), (64, 64))
+    seen = forward_operator(add_border_mask(face, source(), parse_degradation("noise(0.1)")), (16, 16), (64, 64))
     trust = seen.weight_map(torch.zeros(1, 3, 16, 16))
     assert float(trust.mean()) == pytest.approx(1 + left / face.side, abs=0.02)
     assert float(seen.noise_variance(torch.zeros(1, 3, 16, 16))) == pytest.approx(0.01)
@@ -64,7 +64,7 @@ def test_the_invented_border_changes_no_result(tiny, tiny_fit):
     assert bool(hidden.any())
     config = replace(RECOMMENDED, steps=6)
     ws = [
-        search(tiny, each, tiny_fit, replace(config, init="random"), degradation=with_border(face, source()))[0].ws
+        search(tiny, each, tiny_fit, replace(config, init="random"), degradation=add_border_mask(face, source()))[0].ws
         for each in (target, other)
     ]
     torch.testing.assert_close(*ws, atol=1e-4, rtol=0)

@@ -10,9 +10,9 @@ from tape import Tape
 from zoo import ZOO
 
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.degradations import through
+from pulse_core.degradations import forward_operator
 from pulse_core.degradations.text import parse_degradation
-from pulse_core.latent_search import captured, low_resolution, run
+from pulse_core.latent_search import captured, low_resolution
 from pulse_core.latent_search.captured import Captured
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
@@ -44,7 +44,7 @@ def tapes(monkeypatch):
         made.append(Tape())
         return made[-1]
 
-    monkeypatch.setattr(run, "recorders", lambda device: new)
+    monkeypatch.setattr(evaluation, "recorders", lambda device: new)
     return made
 
 
@@ -59,12 +59,12 @@ def trail(generator, gaussian, config, images, degradation=None):
     height, width = (max(2, side // 8) for side in generator.size)
     random = torch.Generator().manual_seed(5)
     target = torch.rand(images, 3, height, width, generator=random)
-    operator = through(degradation, (height, width), generator.size)
+    operator = forward_operator(degradation, (height, width), generator.size)
     going = Run(generator, target, gaussian, config, operator, tuple(Job(row, row) for row in range(images)))
     seen = []
     while not going.finished:
         found = going.evaluate(gradient=True)
-        seen += [found.objective.clone(), found.l2.clone(), found.shown.clone()]
+        seen += [found.objective.clone(), found.l2.clone(), found.image.clone()]
         going.move()
         seen += [each.detach().clone() for each in going.optimizer.values]
     last = going.evaluate(gradient=False)
@@ -79,7 +79,7 @@ def test_replayed_steps_are_the_ordinary_ones_to_the_bit(name, settings, images,
     replayed = trail(generator, gaussian, CONFIGS[settings], images)
     assert tapes
     assert all(tape.operations for tape in tapes)
-    monkeypatch.setattr(run, "recorders", lambda device: None)
+    monkeypatch.setattr(evaluation, "recorders", lambda device: None)
     for one, other in zip(replayed, trail(generator, gaussian, CONFIGS[settings], images), strict=True):
         assert torch.equal(one, other)
 
@@ -89,7 +89,7 @@ def test_every_degradation_can_be_replayed(text, monkeypatch, tapes):
     generator, gaussian = generator_of("stylegan2 skip")
     replayed = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
     assert tapes
-    monkeypatch.setattr(run, "recorders", lambda device: None)
+    monkeypatch.setattr(evaluation, "recorders", lambda device: None)
     plain = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
     assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
 
@@ -111,7 +111,7 @@ def test_a_batch_after_another_takes_over_what_was_captured(tiny, tiny_fit, tape
     made = len(tapes)
     alone = search(tiny, targets[:1], tiny_fit, CONFIGS["recommended"], seed=4)
     assert len(tapes) == 2 * made  # as many for three images as for one
-    monkeypatch.setattr(run, "recorders", lambda device: None)
+    monkeypatch.setattr(evaluation, "recorders", lambda device: None)
     plain = search(tiny, targets, tiny_fit, CONFIGS["recommended"], seed=[4, 5, 6])
     for one, other in zip([*found, *alone], [*plain, plain[0]], strict=True):
         assert torch.equal(one.image, other.image)
@@ -131,7 +131,7 @@ def test_what_cannot_be_captured_is_launched_and_said_once(caplog, monkeypatch):
 
 
 def test_recomputed_layers_are_not_captured(tiny, tiny_fit, tapes):
-    search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], recompute="always"))
+    search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], gradient_checkpointing="always"))
     assert not tapes
 
 

@@ -122,8 +122,8 @@ def test_an_enlarged_picture_is_matched_at_what_it_holds_or_at_a_chosen_size(tin
 
     found = row()
     assert found["lr_size"] in (20, 24, 32)  # estimation.SIZES around it
-    assert (found["given"], found["estimate"]["size"]) == (256, found["lr_size"])
-    assert found["estimate"]["told"].startswith(f"holds {found['lr_size']} of 256 pixels")
+    assert (found["input_size"], found["estimate"]["size"]) == (256, found["lr_size"])
+    assert found["estimate"]["summary"].startswith(f"holds {found['lr_size']} of 256 pixels")
     assert f"large.png: matched at {found['lr_size']} of 256 pixels, L2 " in capsys.readouterr().out
     assert row() == found, "there already"
     chosen = row("--lr-size", 12)
@@ -134,7 +134,7 @@ def test_an_enlarged_picture_is_matched_at_what_it_holds_or_at_a_chosen_size(tin
 def test_a_tiny_picture_is_matched_as_it_is(tiny_file, faces, tmp_path, capsys):
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--report", tmp_path / "r.json") == 0
     (row,) = json.loads((tmp_path / "r.json").read_text())["images"]
-    assert (row["lr_size"], row["given"], row["estimate"]) == (8, 8, None)
+    assert (row["lr_size"], row["input_size"], row["estimate"]) == (8, 8, None)
     assert "matched at" not in capsys.readouterr().out
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pulse_core.degradations import DEGRADATIONS, Chain, Degradation, through
+from pulse_core.degradations import DEGRADATIONS, Chain, Degradation, forward_operator
 from pulse_core.degradations.area import AreaDownsample, area_matrix
 from pulse_core.degradations.bicubic import BicubicDownsample
 from pulse_core.degradations.blur import GaussianBlur, MotionBlur, line_kernel
 from pulse_core.degradations.grey import Grey
-from pulse_core.degradations.jpeg import JPEG, compressed, steps
+from pulse_core.degradations.jpeg import JPEG, compress, quantisation_table
 from pulse_core.degradations.lanczos import LanczosDownsample
 from pulse_core.degradations.mask import Mask
 from pulse_core.degradations.noise import Noise, SaltAndPepper
@@ -264,7 +264,7 @@ def smooth(*size: int) -> torch.Tensor:
 def test_jpeg_is_that_of_pillow(size, quality):
     x = smooth(*size)
     real = JPEG(quality).apply(x, seeded())
-    error = (compressed(x, quality).clamp(0, 1) - real).abs()
+    error = (compress(x, quality).clamp(0, 1) - real).abs()
     assert error.mean() < 1.5 / 255
     assert error.median() < 1 / 255
     assert (x - real).abs().mean() > 2 * error.mean()
@@ -274,8 +274,8 @@ def test_jpeg_is_that_of_pillow(size, quality):
 def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", quality=quality)
     tables = Image.open(tmp_path / "x.jpg").quantization
-    assert tables[0] == steps("luma", quality).flatten().tolist()
-    assert tables[1] == steps("chroma", quality).flatten().tolist()
+    assert tables[0] == quantisation_table("luma", quality).flatten().tolist()
+    assert tables[1] == quantisation_table("chroma", quality).flatten().tolist()
 
 
 @pytest.mark.parametrize("quality", [10, 30, 75])
@@ -366,19 +366,19 @@ def test_a_chain_is_its_parts_in_order():
 
 
 def test_through():
-    plain = through(None, (4, 6), (8, 12))
+    plain = forward_operator(None, (4, 6), (8, 12))
     assert isinstance(plain, BicubicDownsample)
     assert plain.output_size(8, 12) == (4, 6)
     own = Chain([GaussianBlur(1), AreaDownsample(factor=2)])
-    assert through(own, (4, 6), (8, 12)) is own
+    assert forward_operator(own, (4, 6), (8, 12)) is own
     blur = GaussianBlur(1)
-    assert through(blur, (8, 12), (8, 12)) is blur
-    after, x = through(blur, (4, 6), (8, 12)), picture(1, 3, 8, 12)
+    assert forward_operator(blur, (8, 12), (8, 12)) is blur
+    after, x = forward_operator(blur, (4, 6), (8, 12)), picture(1, 3, 8, 12)
     torch.testing.assert_close(after.forward(x), blur.forward(plain.forward(x)))
     with pytest.raises(ImageError, match="The target is 6x5; the degradation makes 6x4 of the generator's 12x8"):
-        through(own, (5, 6), (8, 12))
+        forward_operator(own, (5, 6), (8, 12))
     with pytest.raises(ImageError, match="The target is 4x4; the degradation makes 6x6 of the generator's 8x8"):
-        through(AreaDownsample(size=(6, 6)), (4, 4), (8, 8))
+        forward_operator(AreaDownsample(size=(6, 6)), (4, 4), (8, 8))
     for degradation in (None, blur):
         with pytest.raises(ImageError, match="The image is 8x8, too small to be downscaled by size 9x9"):
-            through(degradation, (9, 9), (8, 8))
+            forward_operator(degradation, (9, 9), (8, 8))

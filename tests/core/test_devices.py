@@ -14,9 +14,9 @@ from zoo import ZOO
 
 from pulse_core import cli
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.degradations import parse_degradation, through
+from pulse_core.degradations import forward_operator, parse_degradation
 from pulse_core.devices import device as devices
-from pulse_core.devices.device import best_device, exact_convolutions, free_memory, is_out_of_memory, named_device
+from pulse_core.devices.device import best_device, exact_float32, free_memory, is_out_of_memory, named_device
 from pulse_core.errors import SettingError
 from pulse_core.latent_search.best import Best
 from pulse_core.latent_search.config import PRESETS
@@ -57,16 +57,16 @@ def keeps_nothing(monkeypatch):
 def test_steps_of_a_search(name, preset):
     generator, gaussian = loaded(name)
     axes = tuple(each.to("meta") for each in gaussian.axes)
-    generator, gaussian = generator.to("meta"), gaussian.each(lambda tensor: tensor.to("meta"))
+    generator, gaussian = generator.to("meta"), gaussian.map_tensors(lambda tensor: tensor.to("meta"))
     gaussian.__dict__["axes"] = axes  # cached; worked out once for a search, on the CPU, where there is float64
     target = torch.empty(2, 3, generator.size[0] // 8, generator.size[1] // 8, device="meta")
-    degradation = through(None, target.shape[-2:], generator.size)
+    degradation = forward_operator(None, target.shape[-2:], generator.size)
     with OneDevice():
         run = Run(generator, target, gaussian, PRESETS[preset], degradation, JOBS)
         for _ in range(3):
             seen = run.evaluate(gradient=True)
             assert seen.l2.is_meta
-            assert seen.shown.is_meta
+            assert seen.image.is_meta
             run.move()
     assert all(value.is_meta for value in run.optimizer.values)
 
@@ -189,13 +189,13 @@ def test_tf32_is_off_inside_and_as_it_was_behind(matmul, cudnn, monkeypatch):
         torch.backends.cudnn.allow_tf32 = cudnn
         torch.set_float32_matmul_precision(matmul)
         given = precisions()
-        with exact_convolutions():
+        with exact_float32():
             assert precisions() == (False, False, "highest")
-            with pytest.raises(KeyError), exact_convolutions():
+            with pytest.raises(KeyError), exact_float32():
                 raise KeyError
             assert precisions() == (False, False, "highest")
         assert precisions() == given
-        with pytest.raises(KeyError), exact_convolutions():
+        with pytest.raises(KeyError), exact_float32():
             raise KeyError
         assert precisions() == given
     finally:
@@ -209,7 +209,7 @@ def test_precisions_set_the_new_way_are_kept_too():
     before = conv.fp32_precision, matmul.fp32_precision
     try:
         conv.fp32_precision, matmul.fp32_precision = "ieee", "tf32"  # now the old settings cannot be read
-        with exact_convolutions():
+        with exact_float32():
             assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
         assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "tf32")
     finally:

@@ -166,10 +166,10 @@ def test_what_a_search_looks_through():
 
 def test_it_is_told_in_a_line():
     assert (
-        DegradationEstimate(32, 1.31, 0.021, 60, True, 0.9, 80).told
+        DegradationEstimate(32, 1.31, 0.021, 60, True, 0.9, 80).summary
         == "holds 32 of 80 pixels, blur 1.3 px, noise 0.021, JPEG 60, grey"
     )
-    assert DegradationEstimate(16, 0.0, 0.0, None, False, 0.1, 16).told == "holds 16 of 16 pixels, uncertain"
+    assert DegradationEstimate(16, 0.0, 0.0, None, False, 0.1, 16).summary == "holds 16 of 16 pixels, uncertain"
 
 
 def test_the_weights_are_small():

@@ -17,8 +17,16 @@ from pulse_core.faces.estimation import SIZES, DegradationEstimate, estimate_deg
 from pulse_core.faces.face import Face, Source, ffhq_quad
 from pulse_core.faces.finding import find_faces
 from pulse_core.faces.pasting import PasteSettings, Patch, paste
-from pulse_core.faces.sizes import as_coloured, lr_size, seen_through, size_held, size_of, to_lr, useful_sizes
-from pulse_core.faces.warping import bounds_of, cut_out, lay_in, resize, square_coordinates
+from pulse_core.faces.sizes import (
+    face_degradation,
+    face_target_size,
+    lr_size,
+    match_colour_mode,
+    picture_target_size,
+    resize_to_target,
+    useful_sizes,
+)
+from pulse_core.faces.warping import bounds_of, crop_square, paste_square, resize, square_coordinates
 from pulse_core.pictures.images import read_image
 
 
@@ -73,7 +81,7 @@ def test_shrinking_does_not_alias():
     middle = ((where > 0.1) & (where < 0.9)).all(-1)
     assert float((pasted.picture - 0.5).abs()[:, middle].max()) < 0.01
     fine = (torch.arange(800) % 2).float().expand(3, 800, 800)
-    cut = cut_out(fine, a_face(centre=(400.0, 400.0), side=500.0).quad, 64)
+    cut = crop_square(fine, a_face(centre=(400.0, 400.0), side=500.0).quad, 64)
     assert float((cut - 0.5).abs().max()) < 0.01
 
 
@@ -81,7 +89,7 @@ def test_shrinking_does_not_alias():
 def test_a_smooth_picture_survives_the_way_there_and_back(size):
     picture, face = smooth(180, 200), a_face()
     bounds = bounds_of(face.quad)
-    laid = lay_in(cut_out(picture, face.quad, size), face.quad, bounds)
+    laid = paste_square(crop_square(picture, face.quad, size), face.quad, bounds)
     where = square_coordinates(face.quad, bounds)
     inside = ((where > 0.1) & (where < 0.9)).all(-1)
     expected = picture[:, bounds[1] : bounds[3], bounds[0] : bounds[2]]
@@ -94,20 +102,20 @@ def test_the_squares_corners_are_the_images():
     for corner, value in zip(face.quad.tolist(), (0.2, 0.4, 0.6, 0.8), strict=True):
         x, y = (round(part) for part in corner)
         picture[:, y - 8 : y + 8, x - 8 : x + 8] = value
-    cut = cut_out(picture, face.quad, 60)
+    cut = crop_square(picture, face.quad, 60)
     found = [float(cut[0, row, column]) for row, column in ((2, 2), (57, 2), (57, 57), (2, 57))]
     assert found == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.02)
 
 
 def test_beyond_the_picture_lies_its_mirror_image_and_then_its_median():
     picture = smooth(120, 120)
-    cut = cut_out(picture, a_face(centre=(5.0, 60.0), side=80.0, turn=0.0).quad, 160)
+    cut = crop_square(picture, a_face(centre=(5.0, 60.0), side=80.0, turn=0.0).quad, 160)
     edge = 70  # there the picture begins, two pixels for one
     inside = cut[:, 40:120, edge + 2 : 150]
     assert float((inside - resize(picture, 240, 240)[:, 80:160, 2:80]).abs().mean()) < 1 / 255
     mirrored = cut[:, 40:120, edge : edge + 4].flip(-1)
     assert float((cut[:, 40:120, edge - 4 : edge] - mirrored).abs().mean()) < 0.04
-    far = cut_out(picture, a_face(centre=(-60.0, 60.0), side=80.0, turn=0.0).quad, 16)
+    far = crop_square(picture, a_face(centre=(-60.0, 60.0), side=80.0, turn=0.0).quad, 16)
     median = picture.flatten(1).median(1).values
     assert float((far[:, :, 0] - median[:, None]).abs().max()) < 0.03
 
@@ -158,7 +166,7 @@ def test_an_enlarged_photograph_has_the_faces_in_full(factor):
     settings = PasteSettings(enlarge=factor, feather=0.0)
     pasted = paste(picture, Source.of(picture), [Patch(face, detailed)], settings)
     assert pasted.picture.shape == (3, round(180 * factor), round(200 * factor))
-    back = cut_out(pasted.picture, face.quad * factor, 256)
+    back = crop_square(pasted.picture, face.quad * factor, 256)
     error = float((back - detailed)[:, 32:-32, 32:-32].abs().mean())
     assert error < (0.02 if factor == 4.0 else 0.2)
     untouched = pasted.invented == 0
@@ -178,7 +186,7 @@ def test_a_photograph_that_was_enlarged_before_is_the_same_photograph():
 def test_colours_are_matched_as_far_as_asked():
     picture = (smooth(180, 200) * 0.3 + 0.2).clamp(0, 1)
     face = a_face()
-    ours = cut_out(picture, face.quad, 128) * 0.5 + 0.45  # the same face, brighter and flatter
+    ours = crop_square(picture, face.quad, 128) * 0.5 + 0.45  # the same face, brighter and flatter
     errors = []
     for strength in (0.0, 0.5, 1.0):
         settings = PasteSettings(color_match=strength, feather=0.0)
@@ -214,8 +222,8 @@ def test_a_picture_is_not_enlarged_beyond_all_estimate_degradation():
 
 def test_a_square_larger_than_its_picture():
     picture, face = smooth(300, 300), a_face(centre=(150.0, 150.0), side=1100.0)
-    cut = cut_out(picture, face.quad, 64)
-    seen = cut_out(cut, a_face(centre=(32.0, 32.0), side=64 * 64 / 1100, turn=-0.3).quad, 17)
+    cut = crop_square(picture, face.quad, 64)
+    seen = crop_square(cut, a_face(centre=(32.0, 32.0), side=64 * 64 / 1100, turn=-0.3).quad, 17)
     middle = resize(picture, 64, 64)
     assert cut.shape == (3, 64, 64)
     assert float((cut[:, 32, 32] - middle[:, 32, 32]).abs().max()) < 0.05
@@ -263,17 +271,17 @@ def test_useful_sizes_end_at_the_generators():
 @pytest.mark.parametrize("width", [1, 16, 20, 64, 100])
 def test_a_face_in_any_size(width):
     face = smooth(64, 64)
-    low = to_lr(face, width, (128, 128))
+    low = resize_to_target(face, width, (128, 128))
     assert low.shape == (3, width, width)
     assert float((low.mean((1, 2)) - face.mean((1, 2))).abs().max()) < 0.02
-    assert to_lr(smooth(64, 32), 16, (128, 64)).shape == (3, 32, 16)
+    assert resize_to_target(smooth(64, 32), 16, (128, 64)).shape == (3, 32, 16)
 
 
 def test_sizes_that_no_face_can_have():
     with pytest.raises(ImageError, match=r"wanted 200 pixels wide; the generator makes 128x128"):
-        to_lr(smooth(64, 64), 200, (128, 128))
+        resize_to_target(smooth(64, 64), 200, (128, 128))
     with pytest.raises(ImageError, match=r"The face is 32x64"):
-        to_lr(smooth(64, 32), 16, (128, 128))
+        resize_to_target(smooth(64, 32), 16, (128, 128))
 
 
 def estimate(**changed):
@@ -328,26 +336,26 @@ def test_overlapping_faces_keep_their_own_middle():
 )
 def test_a_face_is_matched_at_what_it_holds(changed, side, size):
     face = marked(150.0, 100.0, side, **changed)
-    assert size_of(face, 1024) == size
-    assert size_of(face, 16) == 16
+    assert face_target_size(face, 1024) == size
+    assert face_target_size(face, 16) == 16
 
 
 def test_a_search_looks_through_what_was_measured_or_through_what_is_given():
     source = Source(200, 300, torch.zeros(16, 16))
     face = marked(150.0, 100.0, 80, is_grey=True, noise=0.1)
-    assert "grey" in str(seen_through(face, source, 32))
-    assert "noise" in str(seen_through(face, source, 32))
+    assert "grey" in str(face_degradation(face, source, 32))
+    assert "noise" in str(face_degradation(face, source, 32))
     given = parse_degradation("blur(2)")
-    assert seen_through(face, source, 32, given) is given
-    assert seen_through(marked(150.0, 100.0, 80, confidence=0.0), source, 32) is None
+    assert face_degradation(face, source, 32, given) is given
+    assert face_degradation(marked(150.0, 100.0, 80, confidence=0.0), source, 32) is None
 
 
 def test_a_grey_photograph_gives_grey_faces():
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    grey = as_coloured(image, marked(1.0, 1.0, 80, is_grey=True))
+    grey = match_colour_mode(image, marked(1.0, 1.0, 80, is_grey=True))
     assert torch.equal(grey[0], grey[1])
     assert torch.equal(grey[0], grey[2])
-    assert as_coloured(image, marked(1.0, 1.0, 80)) is image
+    assert match_colour_mode(image, marked(1.0, 1.0, 80)) is image
 
 
 def test_a_picture_that_was_enlarged_is_matched_at_what_it_held(grace):
@@ -356,6 +364,7 @@ def test_a_picture_that_was_enlarged_is_matched_at_what_it_held(grace):
     enlarged = resize(small, 256, 256).clamp(0, 1)
     steps = [size for size in SIZES if size <= 48]
     assert (
-        size_held((256, 256), estimate_degradation(enlarged), 1024) in steps[steps.index(24) - 1 : steps.index(24) + 2]
+        picture_target_size((256, 256), estimate_degradation(enlarged), 1024)
+        in steps[steps.index(24) - 1 : steps.index(24) + 2]
     )
-    assert size_held((24, 24), estimate_degradation(small), 1024) == 24
+    assert picture_target_size((24, 24), estimate_degradation(small), 1024) == 24

@@ -10,7 +10,7 @@ from accelerator import DEVICE, Waits, moved
 from zoo import ZOO
 
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.degradations import through
+from pulse_core.degradations import forward_operator
 from pulse_core.degradations.text import parse_degradation
 from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
@@ -37,8 +37,8 @@ def waits_of(name, config, degradation=None):
     steps = []
     with Waits() as waits:
         target = torch.rand(2, 3, height, width).to(DEVICE)
-        gaussian = gaussian.each(lambda tensor: tensor.to(DEVICE))
-        operator = through(degradation, (height, width), generator.size)
+        gaussian = gaussian.map_tensors(lambda tensor: tensor.to(DEVICE))
+        operator = forward_operator(degradation, (height, width), generator.size)
         going = Run(moved(generator), target, gaussian, config, operator, (Job(0, 1), Job(1, 2)))
         for _ in range(STEPS):
             waits.found.clear()

@@ -109,7 +109,7 @@ def test_every_face_is_matched_at_its_own_size(pack, photograph, search):
     sizes = [row["lr_size"] for row in report["images"]]
     assert sizes == [min(face.estimate.size, 32) for face in faces]
     assert sizes[1] < sizes[0] == 32
-    assert [row["estimate"]["told"] for row in report["images"]] == [face.estimate.told for face in faces]
+    assert [row["estimate"]["summary"] for row in report["images"]] == [face.estimate.summary for face in faces]
     assert [row["image"] for row in report["images"]] == [0, 1]
     assert small.shape == (2, 32, 32, 3)
     assert len(latent) == len(result) == len(residual) == 2
@@ -134,23 +134,23 @@ def test_what_the_alignment_adds_beyond_a_photographs_border_is_hidden_from_the_
     (grey,) = pack.run("PULSEDegradation", kind="grey")
     aligned, border, _ = pack.run("PULSEAlignFaces", image=photograph, landmarks="10,95 40,96 25,115 15,130 38,131")
     (measured,), (chosen,) = targets(aligned, border), targets(aligned, border, grey)
-    mask = getattr(measured.through, "parts", [measured.through])[-1]
+    mask = getattr(measured.degradation, "parts", [measured.degradation])[-1]
     assert (mask.name, 0 < float(mask.weight_map(torch.zeros(1, 3, 16, 16)).mean()) < 1) == ("mask", True)
-    assert [part.name for part in chosen.through.parts] == ["grey", "mask"]
+    assert [part.name for part in chosen.degradation.parts] == ["grey", "mask"]
 
 
 def test_a_connected_degradation_replaces_the_measured_one(pack, photograph, targets):
     grain = 0.1 * torch.randn(photograph.shape[:3], generator=torch.Generator().manual_seed(1))[..., None]
     aligned, faces, _ = pack.run("PULSEAlignFaces", image=(photograph + grain).clamp(0, 1), size=64)
     (measured,) = targets(aligned, faces)
-    assert str(measured.through) == str(faces[0].estimate.degradation(measured.picture.shape[-1]))
-    assert "noise" in str(measured.through)
+    assert str(measured.degradation) == str(faces[0].estimate.degradation(measured.picture.shape[-1]))
+    assert "noise" in str(measured.degradation)
     (blur,) = pack.run("PULSEDegradation", kind="blur")
     (chosen,) = targets(aligned, faces, blur)
-    assert chosen.through is blur
+    assert chosen.degradation is blur
     (overridden,) = targets(aligned, faces, lr_size=20)
     assert overridden.picture.shape == (3, 20, 20)
-    assert str(overridden.through) == str(faces[0].estimate.degradation(20)), "at the size that is matched"
+    assert str(overridden.degradation) == str(faces[0].estimate.degradation(20)), "at the size that is matched"
 
 
 @pytest.mark.parametrize("connected", [None, "noise"])
@@ -162,7 +162,7 @@ def test_a_grey_photograph_gives_grey_faces(pack, photograph, search, connected)
     result, _, _, report, _ = search(image=aligned, faces=faces, solutions=2, **given)
     assert float((result.amax(-1) - result.amin(-1)).max()) == 0
     assert report["images"][0]["estimate"]["is_grey"]
-    assert ("grey" in (report["images"][0]["seen_through"] or "")) is (connected is None)
+    assert ("grey" in (report["images"][0]["degradation"] or "")) is (connected is None)
     pasted, _ = pack.run("PULSEPasteFaces", image=grey, restored=result[:1], faces=faces)
     assert float((pasted.amax(-1) - pasted.amin(-1)).max()) == 0
 
@@ -180,7 +180,7 @@ def test_an_enlarged_image_is_matched_at_what_it_holds(photograph, search, host)
     (row,) = report["images"]
     assert row["lr_size"] in NEAR_24
     assert row["estimate"]["size"] == row["lr_size"] == small.shape[1]
-    assert row["estimate"]["told"].startswith(f"holds {row['lr_size']} of 256 pixels")
+    assert row["estimate"]["summary"].startswith(f"holds {row['lr_size']} of 256 pixels")
     assert f"matched at {row['lr_size']} of 256 pixels)" in host.texts[-1][1]
 
 
@@ -197,12 +197,12 @@ def test_a_tiny_image_is_matched_as_it_is(photograph, search, targets, host, siz
 def test_a_chosen_size_and_a_degradation_of_the_images_own_pixels_override(pack, photograph, targets):
     image = enlarged(photograph, 24, 256)
     (chosen,) = targets(image, lr_size=12)
-    assert (chosen.picture.shape, chosen.told) == ((3, 12, 12), "matched at 12 of 256 pixels")
+    assert (chosen.picture.shape, chosen.summary) == ((3, 12, 12), "matched at 12 of 256 pixels")
     (blur,) = pack.run("PULSEDegradation", kind="blur")
     (own,) = targets(image, degradation=blur)
-    assert (own.picture.shape[-1], own.through) == (256, blur)
+    assert (own.picture.shape[-1], own.degradation) == (256, blur)
     (both,) = targets(image, degradation=blur, lr_size=24)
-    assert (both.picture.shape[-1], both.through) == (24, blur)
+    assert (both.picture.shape[-1], both.degradation) == (24, blur)
 
 
 def test_each_image_of_a_batch_has_its_own_size(photograph, targets):

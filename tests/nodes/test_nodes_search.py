@@ -80,10 +80,10 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_resi
     assert latent.shape == (1, 6, 16)
     assert (report["generator"], report["generator_hash"]) == ("tiny", generator.content_hash)
     (row,) = report["images"]
-    errors = {"l2", "search_l2", "eps", "converged", "worst_pixel", "worst_pixel_at", "residual_face", "residual_all"}
-    warnings = {"distance", "far_from_the_generator", "much_residual_in_the_face"}
-    size = {"lr_size", "estimate", "seen_through"}
-    assert set(row) == {"image", "seed", "steps", "search_score", "told", *size, *errors, *warnings}
+    errors = {"l2", "search_l2", "eps", "converged", "max_error", "max_error_at", "residual_face", "residual_all"}
+    warnings = {"distance", "is_far", "large_residual_face"}
+    size = {"lr_size", "estimate", "degradation"}
+    assert set(row) == {"image", "seed", "steps", "search_score", "summary", *size, *errors, *warnings}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
 

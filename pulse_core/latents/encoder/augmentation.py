@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...degradations.bicubic import downsample
 from ...degradations.grey import LUMA
-from ...degradations.jpeg import compressed
+from ...degradations.jpeg import compress
 from .network import to_canonical
 
 _PARTS = 4  # of a batch, each with its own size
@@ -113,7 +113,7 @@ def _degraded(pictures: Tensor, random: torch.Generator) -> Tensor:
     strength = torch.where(_sometimes(random, count, 0.25), _between(random, count, 0, 0.2), 0.0)
     small = small + strength * torch.randn(small.shape, generator=random)
     if float(torch.rand((), generator=random)) < 0.15:
-        small = compressed(small.clamp(0, 1), int(torch.randint(5, 96, (), generator=random)))
+        small = compress(small.clamp(0, 1), int(torch.randint(5, 96, (), generator=random)))
     hidden = _rectangles(count, (small.shape[-2], small.shape[-1]), random) & _sometimes(random, count, 0.1)
     small = torch.where(hidden, 0.5, small)
     return to_canonical(rounded(small), full)
