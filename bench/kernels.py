@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pulse_core.generators.kernels.launch import NAMES, SOURCE, TYPES, body
+from pulse_core.generators.kernels.launch import KERNEL_NAMES, SOURCE, TYPES, template_of
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 _USED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers", re.DOTALL)
@@ -27,11 +27,12 @@ def known() -> list[int]:
 def used(kind: int, architectures: list[int]) -> dict[tuple[str, int], tuple[int, int]]:
     """Registers and bytes spilled, by kernel and architecture."""
     codes = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures]
-    first, *others = NAMES
+    first, *others = KERNEL_NAMES
     kernels = [
-        f'extern "C" __global__ void __launch_bounds__(THREADS) {n}(const Work w) {{ {body(n)}(w); }}' for n in others
+        f'extern "C" __global__ void __launch_bounds__(THREADS) {n}(const KernelArgs w) {{ {template_of(n)}(w); }}'
+        for n in others
     ]
-    chosen = f"#define TYPE {kind}\n#define NAME {first}\n#define BODY {body(first)}\n"
+    chosen = f"#define TYPE {kind}\n#define NAME {first}\n#define BODY {template_of(first)}\n"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernels.cu"
         source.write_text("\n".join([chosen, SOURCE.read_text(encoding="utf-8"), *kernels]), encoding="utf-8")
@@ -56,7 +57,7 @@ def main() -> None:
     print("| kernel | type | " + " | ".join(f"sm_{each}" for each in architectures) + " |")
     print("| --- | --- |" + " ---: |" * len(architectures))
     found = {dtype: used(kind, architectures) for dtype, kind in TYPES.items()}
-    for name in NAMES:
+    for name in KERNEL_NAMES:
         for dtype in TYPES:
             cells = [found[dtype][name, each] for each in architectures]
             texts = [f"{registers}" + (f" (spills {spilled})" if spilled else "") for registers, spilled in cells]

@@ -20,7 +20,7 @@ import torch
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..pulse_core.devices.working_memory import drawing_memory, search_memory
+from ..pulse_core.devices.working_memory import render_memory, search_memory
 from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.face import Faces
 from ..pulse_core.generators import Generator
@@ -106,7 +106,7 @@ def on_device(stylegan: Any, searched: int = 0) -> Generator:
     if generator.host_handle is None:
         load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
         generator.host_handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
-    memory = search_memory(generator, searched) if searched else drawing_memory(generator)
+    memory = search_memory(generator, searched) if searched else render_memory(generator)
     comfy.model_management.load_models_gpu(
         [generator.host_handle.patcher], memory_required=memory, force_full_load=True
     )
@@ -235,7 +235,7 @@ def take_latent(value: Any) -> Latent:
         )
     whole = getattr(value, _WHOLE, None)
     kept = whole if isinstance(whole, Latent) else Latent(ws)
-    return replace(kept, ws=ws).each(plain)
+    return replace(kept, ws=ws).map_tensors(plain)
 
 
 def class_of(label: int) -> int | None:

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..pulse_core.latents.blending import blend
 from ..pulse_core.latents.latent import LATENT_SUFFIX, Latent
-from ..pulse_core.latents.sampling import NOISE_OF_LATENTS, synthesize
+from ..pulse_core.latents.sampling import LATENT_NOISE_MODES, synthesize
 from ..pulse_core.pictures.images import NOTICE
 from . import folders, host, sockets
 from .choices import chosen
@@ -131,7 +131,7 @@ class PULSESynthesizeNode(io.ComfyNode):
                 sockets.StyleGANLatent.Input("latent", tooltip="From PULSE Search, Load Latent, Blend Latents, ..."),
                 io.Combo.Input(
                     "noise",
-                    options=list(NOISE_OF_LATENTS),
+                    options=list(LATENT_NOISE_MODES),
                     default="kept",
                     tooltip="kept: the noise that the search found, so that the generator draws the same face again; "
                     "where a latent has none, and for const, the generator's own; none: no noise, smoother skin "

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..pulse_core.latents.latent import Latent
 from ..pulse_core.latents.sampling import sample
-from ..pulse_core.latents.spaces import count_seeds
+from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
 from . import host, sockets
 
@@ -51,7 +51,7 @@ class PULSESampleFaceNode(io.ComfyNode):
     def execute(
         cls, stylegan: Generator, seed: int, count: int, truncation: float, class_label: int = -1
     ) -> io.NodeOutput:
-        seeds, images, styles = count_seeds(seed, count), [], []
+        seeds, images, styles = seed_range(seed, count), [], []
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress()
             for image, ws in sample(generator, seeds, truncation, host.class_of(class_label)):

@@ -41,11 +41,11 @@ static unsigned short float_to_half(float x) {
 #endif
 #include FEATURES
 
-static void (*kernel)(const Work &);
-static Work work;
+static void (*kernel)(const KernelArgs &);
+static KernelArgs args;
 
 static void fibre() {
-    kernel(work);
+    kernel(args);
     done[current] = true;
     swapcontext(&fibres[current], &scheduler);
 }
@@ -76,7 +76,7 @@ static void run_block() {
 
 struct Named {
     const char *name;
-    void (*kernel)(const Work &);
+    void (*kernel)(const KernelArgs &);
 };
 #define LAYOUTS(name) \
     {#name "_last_wide", name<true, WIDE>}, {#name "_last", name<true, 1>}, {#name "_one", name<false, 1>}
@@ -88,13 +88,13 @@ static const Named KERNELS[] = {
     {"depthwise_4_wide", depthwise<4, 4>}, {"depthwise_4_one", depthwise<4, 1>},
 };
 
-extern "C" int size_of_work() { return sizeof(Work); }
-extern "C" int run(const char *name, const unsigned *grid, const unsigned *block, const Work *given) {
+extern "C" int size_of_args() { return sizeof(KernelArgs); }
+extern "C" int run(const char *name, const unsigned *grid, const unsigned *block, const KernelArgs *given) {
     kernel = nullptr;
     for (const Named &each : KERNELS)
         if (!strcmp(each.name, name)) kernel = each.kernel;
     if (!kernel) return 1;
-    work = *given;
+    args = *given;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], 1};
     for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pulse_core.generators.kernels import Kernels
-from pulse_core.generators.kernels.launch import SOURCE, TYPES, Grid, Work
+from pulse_core.generators.kernels.launch import SOURCE, TYPES, Grid, KernelArgs
 
 HERE = Path(__file__).resolve().parent
 COMPILER = shutil.which("g++")
@@ -35,7 +35,7 @@ def library(dtype: torch.dtype, folder: Path) -> Any:
     defined = [f"-DTYPE={TYPES[dtype]}", f'-DFEATURES="{SOURCE}"']
     subprocess.run([str(COMPILER), *options, *defined, "-o", str(path), str(HERE / "emulated.cpp")], check=True)
     loaded = ctypes.CDLL(str(path))
-    assert loaded.size_of_work() == ctypes.sizeof(Work)
+    assert loaded.size_of_args() == ctypes.sizeof(KernelArgs)
     return loaded
 
 
@@ -46,11 +46,11 @@ def emulated(dtype: torch.dtype, folder: Path, processors: int = 2) -> Kernels:
     """
     run = library(dtype, folder).run
 
-    def launch(name: str, grid: Grid, block: tuple[int, int], work: Work) -> None:
+    def launch(name: str, grid: Grid, block: tuple[int, int], args: KernelArgs) -> None:
         assert block[0] * block[1] <= 256
         assert all(1 <= count < 2**16 for count in grid[1:])
         launched.append(name)
-        if run(name.encode(), (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 2)(*block), ctypes.byref(work)):
+        if run(name.encode(), (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 2)(*block), ctypes.byref(args)):
             raise KeyError(name)
 
     launched: list[str] = []

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from pulse_core.devices.device import free_cache
-from pulse_core.devices.optimizations import OPTIMIZATIONS, uses
+from pulse_core.devices.device import empty_cache
+from pulse_core.devices.optimizations import OPTIMIZATIONS, is_enabled
 from pulse_core.files import whole_file
 
 Row = dict[str, Any]
@@ -61,8 +61,8 @@ class Notebook:
                 row["failed"] = f"{type(error).__name__}: {str(error).strip()[:200]}"
         # outside of the except block: the error holds the frames, and those the tensors
         gc.collect()
-        free_cache()
-        distrusted = [each for each in OPTIMIZATIONS if uses(each) and not uses(each, self.device)]
+        empty_cache()
+        distrusted = [each for each in OPTIMIZATIONS if is_enabled(each) and not is_enabled(each, self.device)]
         row |= {"not used": distrusted} if distrusted else {}
         self.rows.append(row)
         self.save()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.devices.optimizations import without
+from pulse_core.devices.optimizations import disabled
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.run import Run
@@ -75,7 +75,7 @@ def _compare(zoo: Any, family: str, name: str, exact: Callable[[SearchConfig], _
     generator = _built(zoo, family, torch.float32)
     if kind.config.full_every > 1 and not generator.synthesis.has_low_resolution:
         return {"note": "no low-resolution picture"}
-    with tf32(kind.tf32), without(*kind.left_out):
+    with tf32(kind.tf32), disabled(*kind.left_out):
         return _apart(exact(kind.config), generator, torch.device("cpu") if kind.on_cpu else device)
 
 
@@ -115,7 +115,7 @@ def _walk(generator: Generator, gaussian: LatentGaussian, config: SearchConfig) 
     side = (generator.size[0] // SHRUNK, generator.size[1] // SHRUNK)
     random = torch.Generator().manual_seed(1)
     target = torch.rand(2, 3, *side, generator=random).double()
-    seen = _Walk(config, target, gaussian.each(lambda tensor: tensor.double()))
+    seen = _Walk(config, target, gaussian.map_tensors(lambda tensor: tensor.double()))
     run = new_run(generator, target, seen.gaussian, config)
     for _ in range(STEPS):
         seen.places.append([value.detach().clone() for value in run.optimizer.values])
@@ -138,7 +138,7 @@ def _apart(known: _Walk, generator: Generator, device: torch.device) -> Row:
         generator: in float32, on the CPU.
     """
     target = known.target.float().to(device)
-    own = _Walk(known.config, target, known.gaussian.each(lambda tensor: tensor.float().to(device)))
+    own = _Walk(known.config, target, known.gaussian.map_tensors(lambda tensor: tensor.float().to(device)))
     run = new_run(generator.to(device), target, own.gaussian, known.config)
     for place in known.places:
         with torch.no_grad():

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.speed.shapes import CASES, tensors_of
-from pulse_core.devices.check import lay_out
-from pulse_core.devices.device import exact_convolutions
+from pulse_core.devices.check import apply_memory_format
+from pulse_core.devices.device import exact_float32
 from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
 from pulse_core.latents.gaussian import LatentGaussian
@@ -41,7 +41,7 @@ class Case:
     def build(self, device: torch.device) -> Generator:
         """On a device, in the memory format that is on now, as a search lays it out."""
         generator = build_generator(self.tensors(), name=self.name).to(device)
-        lay_out(generator)
+        apply_memory_format(generator)
         return generator
 
 
@@ -108,7 +108,7 @@ def tf32(on: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = True
         yield
         return
-    with exact_convolutions():
+    with exact_float32():
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pulse_core.devices.optimizations import without
+from pulse_core.devices.optimizations import disabled
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.solution import Solution
@@ -40,7 +40,7 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
             loaded.append((load or _default)(plan.device))
         generator, gaussian, targets = loaded[0]
         given = [target[0] for target in list(targets.values())[: plan.searches]]
-        with without(*ROWS[name]):
+        with disabled(*ROWS[name]):
             kept[name] = [
                 found
                 for seed in SEEDS
@@ -58,7 +58,7 @@ def _facts(found: list[Solution], wanted: list[Solution]) -> Row:
         "searches": len(found),
         "found": sum(each.converged for each in found),
         "l2s": [each.search_l2 for each in found],
-        "worst": max(each.worst for each in found),
+        "worst": max(each.max_error for each in found),
         "distance": sum(each.distance for each in found) / len(found),
         "apart": [float((one.image - other.image).square().mean().sqrt()) for one, other in pairs],
     }

@@ -64,7 +64,7 @@ def _facts(name: str, solution: Solution) -> Row:
         "target": name,
         "converged": solution.converged,
         "search_l2": solution.search_l2,
-        "worst": solution.worst,
+        "worst": solution.max_error,
         "distance": solution.distance,
     }
 

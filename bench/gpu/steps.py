@@ -12,7 +12,7 @@ import torch
 
 from bench.memory import forget_peak, peak_mb
 from bench.speed.floor import copy_peak, product_peak
-from pulse_core.devices.optimizations import without
+from pulse_core.devices.optimizations import disabled
 
 from .loops import Ours, Step, counted, low_milliseconds, milliseconds, plain, published, search_milliseconds
 from .notebook import Notebook, Row
@@ -60,7 +60,7 @@ def _peaks(plan: Plan) -> Row:
 
 def _ours(case: Case, batch: int, plan: Plan, left_out: tuple[str, ...], on: bool, peaks: Row) -> Row:
     """With TF32 or without."""
-    with tf32(on), without(*left_out):
+    with tf32(on), disabled(*left_out):
         forget_peak(plan.device)
         ours = Ours(case.build(plan.device), batch, plan.target, plan.device)
         metadata: Row = {"full_ms": milliseconds(ours.full(_LIMIT), plan), "full_mb": peak_mb(plan.device)}

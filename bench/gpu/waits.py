@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from pulse_core.devices.optimizations import without
+from pulse_core.devices.optimizations import disabled
 from pulse_core.fetching import catalogue
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
@@ -38,7 +38,7 @@ def measure(plan: Plan, notes: Notebook) -> None:
 
 
 def _count(work: Callable[[Plan], Row], plan: Plan, graphs: bool) -> Row:
-    with without(*() if graphs else ("graphs",)):
+    with disabled(*() if graphs else ("graphs",)):
         found = work(plan)
     return found if plan.is_cuda else {"note": NOT_HERE}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from ..devices.optimizations import uses
+from ..devices.optimizations import is_enabled
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     unmaps every large block, and the kernel zeroes each page anew: on two CPU cores that is more than
     half of a step's time.
     """
-    if not sys.platform.startswith("linux") or not uses("memory"):
+    if not sys.platform.startswith("linux") or not is_enabled("memory"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..checkpoints.loading import load_generator
 from ..errors import SettingError
 from ..latents.sampling import sample
-from ..latents.spaces import count_seeds
+from ..latents.spaces import seed_range
 from ..pictures.images import NOTICE, save_image
 from .options import add_class, add_generator, add_seed, chosen_device
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             "correct the option.",
         )
     generator = load_generator(args.generator, args.mapping, device=chosen_device(args))
-    seeds = count_seeds(args.seed, args.count)
+    seeds = seed_range(args.seed, args.count)
     drawn = tqdm(sample(generator, seeds, args.truncation, args.class_index), total=args.count)
     for seed, (image, _) in zip(seeds, drawn, strict=True):
         metadata = {"seed": seed, "truncation": args.truncation, **generator.identity}

@@ -25,16 +25,16 @@ from .. import __version__
 from ..errors import SettingError
 from ..files import whole_file
 from ..generators import Generator
-from .check_cases import CASES, Case, Draw
-from .device import exact_convolutions, is_out_of_memory
-from .optimizations import distrust, memory_format, uses, without
+from .check_cases import CASES, Case, RandomInputs
+from .device import exact_float32, is_out_of_memory
+from .optimizations import disable, disabled, is_enabled, memory_format
 
-DOUBTED = ("kernels", "channels_last", "layers")  # optimizations that may be what is wrong, the likeliest first
+SUSPECTS = ("kernels", "channels_last", "layers")  # optimizations that may be what is wrong, the likeliest first
 TOLERANCE = 1e-3  # of the largest number of a result; float32 has 1e-5, TF32 1e-3, what is wrong 1
 SIZES = ((1, 32, 16), (3, 7, 5))  # images, channels in and out: batches and odd numbers have kernels of their own
 
 log = logging.getLogger(__name__)
-_known: dict[str, tuple[str, ...]] = {}  # by identity: what is distrusted
+_results: dict[str, tuple[str, ...]] = {}  # by identity: what is distrusted
 
 
 def check_device(generator: Generator, *, forced: bool = False) -> None:
@@ -53,17 +53,17 @@ def check_device(generator: Generator, *, forced: bool = False) -> None:
         return
     cases = [case for case in CASES if not case.families or generator.family in case.families]
     identity = _identity(device, generator.family)
-    wrong = _remembered(identity)
+    wrong = _cached_result(identity)
     if wrong is None:
-        wrong = _found_wrong(device, cases)
+        wrong = _find_faulty(device, cases)
         if wrong is not None:
-            _remember(identity, wrong)
+            _store_result(identity, wrong)
     for name in wrong or ():
-        distrust(name, device)
-    lay_out(generator)
+        disable(name, device)
+    apply_memory_format(generator)
 
 
-def lay_out(generator: Generator) -> None:
+def apply_memory_format(generator: Generator) -> None:
     """Lays out the weights anew, in place, as their device wants them; they were built on the CPU."""
     with torch.inference_mode(False):
         for tensor in (*generator.parameters(), *generator.buffers()):
@@ -71,18 +71,19 @@ def lay_out(generator: Generator) -> None:
                 tensor.data = tensor.data.contiguous(memory_format=memory_format(tensor))
 
 
-def _found_wrong(device: torch.device, cases: Sequence[Case]) -> tuple[str, ...] | None:
+def _find_faulty(device: torch.device, cases: Sequence[Case]) -> tuple[str, ...] | None:
     """The fewest optimizations without which all cases are right; None where the memory did not suffice to tell."""
-    with torch.inference_mode(False), torch.enable_grad(), exact_convolutions():
-        with without(*DOUBTED):
+    with torch.inference_mode(False), torch.enable_grad(), exact_float32():
+        with disabled(*SUSPECTS):
             expected = {
-                (case, size): case.step(Draw(torch.device("cpu"), torch.float64), *size) for case, size in _all(cases)
+                (case, size): case.step(RandomInputs(torch.device("cpu"), torch.float64), *size)
+                for case, size in _all_cases(cases)
             }
         faults: list[str] = []
         try:
-            for names in _subsets([name for name in DOUBTED if uses(name, device)]):
-                with without(*names):
-                    found = _faults(device, expected)
+            for names in _subsets([name for name in SUSPECTS if is_enabled(name, device)]):
+                with disabled(*names):
+                    found = _find_failures(device, expected)
                 if not found:
                     if names:
                         _warn(device, names, faults)
@@ -99,7 +100,7 @@ def _found_wrong(device: torch.device, cases: Sequence[Case]) -> tuple[str, ...]
     )
 
 
-def _all(cases: Sequence[Case]) -> Iterator[tuple[Case, tuple[int, int, int]]]:
+def _all_cases(cases: Sequence[Case]) -> Iterator[tuple[Case, tuple[int, int, int]]]:
     return ((case, size) for case in cases for size in SIZES)
 
 
@@ -109,7 +110,7 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(names, count)
 
 
-def _faults(device: torch.device, expected: dict[tuple[Case, tuple[int, int, int]], list[Tensor]]) -> list[str]:
+def _find_failures(device: torch.device, expected: dict[tuple[Case, tuple[int, int, int]], list[Tensor]]) -> list[str]:
     """What is wrong with the cases, in words; nothing if they are right.
 
     Raises:
@@ -118,7 +119,7 @@ def _faults(device: torch.device, expected: dict[tuple[Case, tuple[int, int, int
     faults: dict[str, str] = {}
     for (case, size), results in expected.items():
         try:
-            mine = case.step(Draw(device, torch.float32), *size)
+            mine = case.step(RandomInputs(device, torch.float32), *size)
             off = max(_distance(one, other) for one, other in zip(mine, results, strict=True))
         except (RuntimeError, TypeError) as error:  # TypeError: MPS, of types that it does not know
             if is_out_of_memory(error):
@@ -157,9 +158,9 @@ def _name(device: torch.device) -> str:
 
 
 def _identity(device: torch.device, family: str) -> str:
-    """What the outcome depends on: the device, its driver and system, torch, this pack, and which of DOUBTED is on."""
+    """What the outcome depends on: the device, its driver and system, torch, this pack, and which of SUSPECTS is on."""
     parts: list[Any] = [device.type, _name(device), platform.platform(), torch.__version__, __version__, family]
-    parts += [name for name in DOUBTED if uses(name)]
+    parts += [name for name in SUSPECTS if is_enabled(name)]
     if device.type == "cuda":
         driver = getattr(torch._C, "_cuda_getDriverVersion", None)
         parts += [torch.version.cuda, torch.version.hip, torch.backends.cudnn.version(), driver and driver()]
@@ -180,20 +181,20 @@ def cache_file() -> Path:
     return folder / "comfyui-pulse" / "devices.json"
 
 
-def _remembered(identity: str) -> tuple[str, ...] | None:
+def _cached_result(identity: str) -> tuple[str, ...] | None:
     """What is distrusted, from this process or the file; None where that is not known."""
-    if identity not in _known:
-        names = _outcomes().get(identity)
-        if not isinstance(names, list) or not all(name in DOUBTED for name in names):
+    if identity not in _results:
+        names = _read_cache().get(identity)
+        if not isinstance(names, list) or not all(name in SUSPECTS for name in names):
             return None
-        _known[identity] = tuple(names)
-    return _known[identity]
+        _results[identity] = tuple(names)
+    return _results[identity]
 
 
-def _remember(identity: str, wrong: tuple[str, ...]) -> None:
+def _store_result(identity: str, wrong: tuple[str, ...]) -> None:
     """A file that cannot be written is not needed: the next process asks again."""
-    _known[identity] = wrong
-    text = json.dumps({**_outcomes(), identity: list(wrong)}, indent=1)
+    _results[identity] = wrong
+    text = json.dumps({**_read_cache(), identity: list(wrong)}, indent=1)
     try:
         with whole_file(cache_file()) as path:
             path.write_text(text, encoding="utf-8")
@@ -201,7 +202,7 @@ def _remember(identity: str, wrong: tuple[str, ...]) -> None:
         log.debug("%s cannot be written", cache_file())
 
 
-def _outcomes() -> dict[str, Any]:
+def _read_cache() -> dict[str, Any]:
     """All that the file says; nothing where it cannot be read."""
     try:
         outcomes = json.loads(_read(cache_file()))

@@ -13,20 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations.bicubic import BicubicDownsample
-from ..generators.base import as_read
-from ..generators.frozen import Filter, Layer
+from ..generators.base import safe_layout
+from ..generators.frozen import Convolution, FrozenLayer
 from ..generators.mapping import SLOPE
 from ..generators.mobilestylegan import inverse_haar
 from ..generators.resampling import firdown, upfir
-from ..generators.stylegan1 import normalised
+from ..generators.stylegan1 import adain
 from .optimizations import memory_format
 
-SIDES = (6, 10)  # height and width of the features
+SIZE = (6, 10)  # height and width of the features
 LIMIT = 1.5
 _NEAR = 1e-3  # of a kink: there a gradient hangs on rounding
 
 
-class Draw:
+class RandomInputs:
     """Random tensors on a device, the same numbers on all of them.
 
     inputs: those drawn so far whose gradients count.
@@ -36,7 +36,7 @@ class Draw:
         self.device, self.dtype, self.inputs = device, dtype, list[Tensor]()
         self._random = torch.Generator().manual_seed(0)
 
-    def fixed(self, *shape: int, scale: float = 1.0) -> Tensor:
+    def constant(self, *shape: int, scale: float = 1.0) -> Tensor:
         """A tensor without gradient; [B, C, H, W] as weights lie in memory."""
         drawn = (torch.randn(shape, generator=self._random, dtype=torch.float64) * scale).to(self.dtype)
         if drawn.ndim == 4:
@@ -45,116 +45,136 @@ class Draw:
 
     def weight(self, *shape: int) -> Tensor:
         """Of a convolution, [out, in, h, w], so that its result is about as large as what goes in."""
-        return self.fixed(*shape, scale=float(torch.Size(shape[1:]).numel()) ** -0.5)
+        return self.constant(*shape, scale=float(torch.Size(shape[1:]).numel()) ** -0.5)
 
-    def moving(self, *shape: int) -> Tensor:
+    def variable(self, *shape: int) -> Tensor:
         """An input whose gradient counts."""
-        drawn = self.fixed(*shape).requires_grad_()
+        drawn = self.constant(*shape).requires_grad_()
         self.inputs.append(drawn)
         return drawn
 
     def positive(self, *shape: int) -> Tensor:
         """One above 0, as a demodulation is."""
-        drawn = (self.fixed(*shape).abs() + 0.5).requires_grad_()
+        drawn = (self.constant(*shape).abs() + 0.5).requires_grad_()
         self.inputs.append(drawn)
         return drawn
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of layer. families: that have it; none stands for all. make(draw, images, channels in, channels out)."""
+    """A kind of layer. families: that have it; none stands for all. make(random, images, channels in, channels out)."""
 
     name: str
     families: tuple[str, ...]
-    make: Callable[[Draw, int, int, int], Tensor]
+    make: Callable[[RandomInputs, int, int, int], Tensor]
 
-    def step(self, draw: Draw, images: int, before: int, behind: int) -> list[Tensor]:
+    def step(self, random: RandomInputs, images: int, in_channels: int, out_channels: int) -> list[Tensor]:
         """What it computes, and the gradients of its inputs for a random one of that, which lies contiguously."""
-        result = self.make(draw, images, before, behind)
-        towards = draw.fixed(*result.shape).contiguous()
-        towards = towards * (result.detach().abs() > _NEAR)
-        return [result.detach(), *torch.autograd.grad(result, draw.inputs, towards)]
+        result = self.make(random, images, in_channels, out_channels)
+        cotangent = random.constant(*result.shape).contiguous()
+        cotangent = cotangent * (result.detach().abs() > _NEAR)
+        return [result.detach(), *torch.autograd.grad(result, random.inputs, cotangent)]
 
 
-def _features(draw: Draw, images: int, channels: int) -> Tensor:
-    return draw.moving(images, channels, *SIDES)
+def _features(random: RandomInputs, images: int, channels: int) -> Tensor:
+    return random.variable(images, channels, *SIZE)
 
 
-def _plain(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    filters = (Filter(draw.weight(behind, before, 3, 3), (1, 1)),)
-    layer = Layer(filters, draw.fixed(behind), draw.fixed(1, behind, 1, 1), SLOPE, overwrites=True)
-    return layer(_features(draw, images, before), draw.moving(1, 1, *SIDES))
+def _plain(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    filters = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
+    layer = FrozenLayer(
+        filters, random.constant(out_channels), random.constant(1, out_channels, 1, 1), SLOPE, overwrites=True
+    )
+    return layer(_features(random, images, in_channels), random.variable(1, 1, *SIZE))
 
 
-def _modulated(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    filters = (Filter(draw.weight(behind, before, 3, 3), (1, 1)),)
-    return _styled(draw, filters, images, before, behind, SIDES)
+def _modulated(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    filters = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
+    return _styled(random, filters, images, in_channels, out_channels, SIZE)
 
 
-def _modulated_up(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    blur = Filter(draw.weight(behind, 1, 4, 4), (1, 1), depthwise=True)
-    filters = (Filter(draw.weight(before, behind, 3, 3), up=True), blur)
-    return _styled(draw, filters, images, before, behind, (2 * SIDES[0], 2 * SIDES[1]))
+def _modulated_up(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    blur = Convolution(random.weight(out_channels, 1, 4, 4), (1, 1), depthwise=True)
+    filters = (Convolution(random.weight(in_channels, out_channels, 3, 3), up=True), blur)
+    return _styled(random, filters, images, in_channels, out_channels, (2 * SIZE[0], 2 * SIZE[1]))
 
 
 def _styled(
-    draw: Draw, filters: Sequence[Filter], images: int, before: int, behind: int, sides: tuple[int, int]
+    random: RandomInputs,
+    filters: Sequence[Convolution],
+    images: int,
+    in_channels: int,
+    out_channels: int,
+    size: tuple[int, int],
 ) -> Tensor:
     """With all that a layer may have, the clamp included, and then the same on averages."""
-    layer = Layer(filters, draw.fixed(behind), draw.fixed(), SLOPE, LIMIT, overwrites=True)
-    x, noise = _features(draw, images, before), draw.moving(images, 1, *sides)
-    style, demod = draw.moving(images, before, 1, 1), draw.positive(images, behind, 1, 1)
-    whole, flat = layer(x, noise, style, demod), layer.flat()(x, None, style, demod)
+    layer = FrozenLayer(filters, random.constant(out_channels), random.constant(), SLOPE, LIMIT, overwrites=True)
+    x, noise = _features(random, images, in_channels), random.variable(images, 1, *size)
+    style, demod = random.variable(images, in_channels, 1, 1), random.positive(images, out_channels, 1, 1)
+    whole, flat = layer(x, noise, style, demod), layer.pooled()(x, None, style, demod)
     return torch.cat([whole.flatten(1), flat.flatten(1)], 1)
 
 
-def _up_blurred(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    blur = Filter(draw.weight(behind, 1, 3, 3), (1, 1), depthwise=True)
-    filters = (Filter(draw.weight(before, behind, 4, 4), (1, 1), up=True), blur)
-    return Layer(filters, draw.fixed(behind), None, SLOPE, overwrites=True)(_features(draw, images, before))
+def _up_blurred(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    blur = Convolution(random.weight(out_channels, 1, 3, 3), (1, 1), depthwise=True)
+    filters = (Convolution(random.weight(in_channels, out_channels, 4, 4), (1, 1), up=True), blur)
+    return FrozenLayer(filters, random.constant(out_channels), None, SLOPE, overwrites=True)(
+        _features(random, images, in_channels)
+    )
 
 
-def _separable(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    depthwise = Filter(draw.weight(before, 1, 3, 3), (1, 1), depthwise=True)
-    layer = Layer((depthwise, Filter(draw.weight(behind, before, 1, 1))), draw.fixed(behind), None, SLOPE)
-    return layer(_features(draw, images, before), style=draw.moving(images, before, 1, 1))
+def _separable(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    depthwise = Convolution(random.weight(in_channels, 1, 3, 3), (1, 1), depthwise=True)
+    layer = FrozenLayer(
+        (depthwise, Convolution(random.weight(out_channels, in_channels, 1, 1))),
+        random.constant(out_channels),
+        None,
+        SLOPE,
+    )
+    return layer(_features(random, images, in_channels), style=random.variable(images, in_channels, 1, 1))
 
 
-def _colours(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    layer = Layer((Filter(draw.weight(3, before, 1, 1)),), draw.fixed(3))
-    return layer(_features(draw, images, before), style=draw.moving(images, before, 1, 1)).contiguous()
+def _colours(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    layer = FrozenLayer((Convolution(random.weight(3, in_channels, 1, 1)),), random.constant(3))
+    return layer(_features(random, images, in_channels), style=random.variable(images, in_channels, 1, 1)).contiguous()
 
 
-def _haar(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    return inverse_haar(_features(draw, images, 4 * before), draw.moving(images, 4 * before, 1, 1))
+def _haar(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    return inverse_haar(_features(random, images, 4 * in_channels), random.variable(images, 4 * in_channels, 1, 1))
 
 
-def _norm(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    scale, shift = draw.moving(images, before), draw.moving(images, before)
-    return normalised(_features(draw, images, before) + 0.5, scale, shift, 1e-5)
+def _norm(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    scale, shift = random.variable(images, in_channels), random.variable(images, in_channels)
+    return adain(_features(random, images, in_channels) + 0.5, scale, shift, 1e-5)
 
 
-def _resampled(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    x, row, square = _features(draw, images, 4 - before % 2), draw.fixed(5), draw.fixed(4, 4)  # few: they take long
+def _resampled(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    x, row, square = (
+        _features(random, images, 4 - in_channels % 2),
+        random.constant(5),
+        random.constant(4, 4),
+    )  # few: they take long
     up, down = upfir(x, row, 2, (2, 2, 2, 2)), firdown(x, square, 2, (1, 2, 1, 1))
     radial = firdown(upfir(x, square, 2, (2, 1, 2, 1)), row)
     return torch.cat([part.flatten(1) for part in (up, down, radial)], 1)
 
 
-def _alias_free(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    style, factor = draw.moving(images, before, 1, 1), draw.positive(images, behind, 1, 1)
-    x = _features(draw, images, before) * style
-    x = F.conv2d(x, as_read(draw.weight(behind, before, 3, 3)), padding=2)
-    return F.leaky_relu(torch.addcmul(draw.fixed(behind)[:, None, None], x, factor), SLOPE)
+def _alias_free(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    style, factor = random.variable(images, in_channels, 1, 1), random.positive(images, out_channels, 1, 1)
+    x = _features(random, images, in_channels) * style
+    x = F.conv2d(x, safe_layout(random.weight(out_channels, in_channels, 3, 3)), padding=2)
+    return F.leaky_relu(torch.addcmul(random.constant(out_channels)[:, None, None], x, factor), SLOPE)
 
 
-def _dense(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    x = F.linear(draw.moving(images, before), draw.fixed(behind, before), draw.fixed(behind))
+def _dense(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    x = F.linear(
+        random.variable(images, in_channels), random.constant(out_channels, in_channels), random.constant(out_channels)
+    )
     return F.leaky_relu(x, SLOPE)
 
 
-def _downsampled(draw: Draw, images: int, before: int, behind: int) -> Tensor:
-    return BicubicDownsample(size=(3, 5)).forward(draw.moving(images, 3, 4 * SIDES[0], 3 * SIDES[1]).contiguous())
+def _downsampled(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
+    return BicubicDownsample(size=(3, 5)).forward(random.variable(images, 3, 4 * SIZE[0], 3 * SIZE[1]).contiguous())
 
 
 CASES: tuple[Case, ...] = (

@@ -100,7 +100,7 @@ def _no_device(found: str) -> SettingError:
     )
 
 
-def free_cache() -> None:
+def empty_cache() -> None:
     """Gives back what torch keeps of the devices' memory for later."""
     for kind in available():
         _module(kind).empty_cache()
@@ -127,7 +127,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
+def exact_float32() -> Iterator[None]:
     """While entered, convolutions and matrix products of float32 are computed in float32, and not in TF32 or bfloat16.
 
     A host may have allowed those for speed; a search follows gradients that their 10 bits lose. Restored after.

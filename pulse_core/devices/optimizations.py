@@ -10,7 +10,7 @@ It is read once. Everything is on otherwise:
     kernels         fused elementwise kernels, on CUDA (kernels/); else one kernel an operation
     half            low-resolution evaluations in 16-bit features, on CUDA (latent_search/precision.py); else float32
 
-Optimizations that change more than rounding are settings of the search: full_every, init, recompute.
+Optimizations that change more than rounding are settings of the search: full_every, init, gradient_checkpointing.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ OPTIMIZATIONS = (*ON_CPU, "graphs", "kernels", "half")
 # MPS ignores the strides of a convolution's weight from macOS 15 on, and its batch_norm those of a gradient.
 _UNSUITED = {"mps": ("channels_last",)}
 
-_left_out = frozenset(filter(None, os.environ.get("PULSE_WITHOUT", "").split(",")))
-_distrusted: dict[str, set[str]] = {}  # by device: what computed something wrong there
+_excluded = frozenset(filter(None, os.environ.get("PULSE_WITHOUT", "").split(",")))
+_disabled: dict[str, set[str]] = {}  # by device: what computed something wrong there
 
 
-def uses(optimization: str, device: torch.device | None = None) -> bool:
+def is_enabled(optimization: str, device: torch.device | None = None) -> bool:
     """Whether one of OPTIMIZATIONS is on, and neither unsuited to this device nor found to be wrong on it."""
-    if optimization in _left_out:
+    if optimization in _excluded:
         return False
     if device is None:
         return True
-    return optimization not in _UNSUITED.get(device.type, ()) and optimization not in _distrusted.get(str(device), ())
+    return optimization not in _UNSUITED.get(device.type, ()) and optimization not in _disabled.get(str(device), ())
 
 
-def distrust(optimization: str, device: torch.device) -> None:
+def disable(optimization: str, device: torch.device) -> None:
     """Leaves it out on this device from now on."""
-    _distrusted.setdefault(str(device), set()).add(optimization)
+    _disabled.setdefault(str(device), set()).add(optimization)
 
 
 def memory_format(like: torch.Tensor) -> torch.memory_format:
@@ -53,15 +53,15 @@ def memory_format(like: torch.Tensor) -> torch.memory_format:
     """
     if like.device.type == "cuda" and like.dtype.itemsize > 2:
         return torch.contiguous_format
-    return torch.channels_last if uses("channels_last", like.device) else torch.contiguous_format
+    return torch.channels_last if is_enabled("channels_last", like.device) else torch.contiguous_format
 
 
 @contextmanager
-def without(*optimizations: str) -> Iterator[None]:
+def disabled(*optimizations: str) -> Iterator[None]:
     """Leaves them out while entered. What was built before keeps its memory format."""
-    global _left_out
-    before, _left_out = _left_out, _left_out | set(optimizations)
+    global _excluded
+    before, _excluded = _excluded, _excluded | set(optimizations)
     try:
         yield
     finally:
-        _left_out = before
+        _excluded = before

@@ -34,15 +34,15 @@ _estimates: WeakKeyDictionary[Generator, dict[tuple[int, int], int]] = WeakKeyDi
 
 def search_memory(generator: Generator, images: int) -> int:
     """Bytes besides the weights that a step takes at its most: the whole image of each, forward and gradient."""
-    return _known(generator, images, _step, _IN_STEP)
+    return _results(generator, images, _step, _IN_STEP)
 
 
-def drawing_memory(generator: Generator) -> int:
+def render_memory(generator: Generator) -> int:
     """Bytes besides the weights that drawing one image takes at its most, without a gradient."""
-    return _known(generator, 1, _drawing, _IN_DRAWING)
+    return _results(generator, 1, _drawing, _IN_DRAWING)
 
 
-def _known(generator: Generator, images: int, work: Work, pictures: int) -> int:
+def _results(generator: Generator, images: int, work: Work, pictures: int) -> int:
     estimates = _estimates.setdefault(generator, {})
     if (images, pictures) not in estimates:
         estimates[images, pictures] = _estimate(generator, images, work, pictures)
@@ -53,14 +53,14 @@ def _estimate(generator: Generator, images: int, work: Work, pictures: int) -> i
     height, width = generator.size
     if generator.family == "foreign":
         return images * height * width * _PER_PIXEL
-    network = _without_numbers(generator.synthesis)
-    with torch.inference_mode(False), torch.enable_grad(), Alive() as alive:
+    network = _to_meta(generator.synthesis)
+    with torch.inference_mode(False), torch.enable_grad(), PeakMemory() as alive:
         work(network, images)
     besides = pictures * images * generator.img_channels * height * width * 4
-    return round(_SLACK * (alive.most + besides))
+    return round(_SLACK * (alive.peak + besides))
 
 
-def _without_numbers(network: SynthesisNetwork) -> SynthesisNetwork:
+def _to_meta(network: SynthesisNetwork) -> SynthesisNetwork:
     """A copy that takes no memory."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
@@ -86,7 +86,7 @@ def _drawing(network: SynthesisNetwork, images: int) -> None:
         network(torch.empty(images, network.num_ws, network.w_dim, device="meta", dtype=like.dtype))
 
 
-class Alive(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):
     """Counts the bytes of all storages that operations make while it is entered, as long as they live.
 
     now: bytes at present; most: at their most.
@@ -94,25 +94,25 @@ class Alive(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.current = self.peak = 0
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and tensor.is_meta:
-                self._meet(tensor.untyped_storage())
-        self.most = max(self.most, self.now)
+                self._track(tensor.untyped_storage())
+        self.peak = max(self.peak, self.current)
         return result
 
-    def _meet(self, storage: Any) -> None:
+    def _track(self, storage: Any) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._seen:
             return
 
         def forget(_: Any) -> None:
-            self.now -= size
+            self.current -= size
             del self._seen[key]
 
         self._seen[key] = weakref.ref(storage, forget)
-        self.now += size
+        self.current += size

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
-from ..devices.optimizations import memory_format, uses
+from ..devices.optimizations import is_enabled, memory_format
 from ..errors import SettingError
 from .mapping import MappingNetwork, MissingMapping
 from .tensors import TensorBag
@@ -25,7 +25,7 @@ from .tensors import TensorBag
 T = TypeVar("T")
 
 # What NVlabs' synthesis networks take besides: choices between kernels, which there are none of here.
-_NVLABS_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
+_IGNORED_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
 
 
 class SynthesisNetwork(nn.Module):
@@ -100,10 +100,10 @@ class SynthesisNetwork(nn.Module):
 
         Returns: [B, C, H, W], about -1..1, not clamped.
         """
-        if unknown := nvlabs_options.keys() - _NVLABS_OPTIONS:
+        if unknown := nvlabs_options.keys() - _IGNORED_OPTIONS:
             raise TypeError(f"synthesis has no argument {sorted(unknown)[0]!r}")
         ws = ws.to(next(self.parameters()))
-        fallback = self._noise_of_mode(noise_mode, ws, generator)
+        fallback = self._default_noise(noise_mode, ws, generator)
         if noise is None:
             return self.render(ws, fallback)
         if len(noise) != len(self.noise_shapes):
@@ -116,7 +116,7 @@ class SynthesisNetwork(nn.Module):
             ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)]
         )
 
-    def in_features_of(self, dtype: torch.dtype) -> SynthesisNetwork:
+    def with_feature_dtype(self, dtype: torch.dtype) -> SynthesisNetwork:
         """A copy whose features are of another type: the constant and the weights of convolutions, not the styles."""
         other = copy.deepcopy(self)
         for part in other.modules():
@@ -142,7 +142,7 @@ class SynthesisNetwork(nn.Module):
         finally:
             self.recomputes = before
 
-    def part(self, block: Callable[..., T], *inputs: Any) -> T:
+    def run_block(self, block: Callable[..., T], *inputs: Any) -> T:
         """block(*inputs); recomputed for its gradient, if that was asked for."""
         if self.recomputes and torch.is_grad_enabled():
             result: T = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
@@ -153,7 +153,7 @@ class SynthesisNetwork(nn.Module):
         """The stored maps, [1, 1, H, W] a layer."""
         return tuple(getattr(self, f"noise_const_{i}")[None, None] for i in range(len(self.noise_shapes)))
 
-    def _noise_of_mode(self, mode: str, ws: Tensor, generator: torch.Generator | None) -> list[Tensor | None]:
+    def _default_noise(self, mode: str, ws: Tensor, generator: torch.Generator | None) -> list[Tensor | None]:
         if mode == "none":
             return [None] * len(self.noise_shapes)
         if mode == "const":
@@ -244,8 +244,8 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=memory_format(tensor))
 
 
-def as_read(weight: Tensor) -> Tensor:
+def safe_layout(weight: Tensor) -> Tensor:
     """For a convolution: without strides of its own where channels_last is left out, as there are devices (MPS) that
     ignore those of a weight, be it laid out, transposed or expanded.
     """
-    return weight if uses("channels_last", weight.device) else weight.contiguous()
+    return weight if is_enabled("channels_last", weight.device) else weight.contiguous()

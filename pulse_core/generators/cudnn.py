@@ -14,15 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LARGE, LARGE_UP = 64, 256  # pixels of the shorter side: of a gradient, and of what a transposed convolution takes
+SLOW_GRAD_SIDE, SLOW_UP_SIDE = (
+    64,
+    256,
+)  # pixels of the shorter side: of a gradient, and of what a transposed convolution takes
 
 
-def cudnn_is_slow(x: Tensor, side: int) -> bool:
+def is_slow_in_cudnn(x: Tensor, side: int) -> bool:
     """Whether features [B, C, H, W] are of a kind and size that it is slow with."""
     return x.device.type == "cuda" and x.dtype == torch.float32 and min(x.shape[-2:]) >= side
 
 
-def shuffled_up(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+def subpixel_conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
     """conv_transpose2d of stride 2 as a convolution to four times the channels, one for each pixel of a square.
 
     Args:

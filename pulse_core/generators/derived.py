@@ -14,7 +14,7 @@ T = TypeVar("T")
 _kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # by the first weight, as long as it lives
 
 
-def once(name: str, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
+def cached(name: str, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
     """compute(), or what it gave before for the same weights, if nothing has moved or changed them since.
 
     Args:

@@ -18,18 +18,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..devices.optimizations import memory_format, uses
+from ..devices.optimizations import is_enabled, memory_format
 from . import fused
-from .base import as_read, channels_last
-from .cudnn import LARGE, LARGE_UP, cudnn_is_slow, shuffled_up
-from .derived import once
+from .base import channels_last, safe_layout
+from .cudnn import SLOW_GRAD_SIDE, SLOW_UP_SIDE, is_slow_in_cudnn, subpixel_conv_transpose2d
+from .derived import cached
 
 Size = tuple[int, int]
 _SLAB = 2**20  # numbers
 
 
 @dataclass(frozen=True)
-class Filter:
+class Convolution:
     """A convolution that knows its adjoint.
 
     weight: [out, in, kh, kw]; depthwise [C, 1, kh, kw]; up [in, out, kh, kw]. padding: (vertical, horizontal).
@@ -43,9 +43,9 @@ class Filter:
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
-        weight = as_read(self.weight)
-        if self.up and cudnn_is_slow(x, LARGE_UP):
-            return shuffled_up(x, weight, bias, self.padding)
+        weight = safe_layout(self.weight)
+        if self.up and is_slow_in_cudnn(x, SLOW_UP_SIDE):
+            return subpixel_conv_transpose2d(x, weight, bias, self.padding)
         if self.up:
             return F.conv_transpose2d(x, weight, bias, 2, self.padding)
         return F.conv2d(x, weight, bias, 1, self.padding, groups=len(weight) if self.depthwise else 1)
@@ -53,18 +53,18 @@ class Filter:
     def adjoint(self, grad: Tensor, size: Size) -> Tensor:
         """[B, out, H', W'] -> [B, in, *size]: the gradient of an input of that size."""
         if self.up:
-            return F.conv2d(grad, as_read(self.weight), None, 2, self.padding)
+            return F.conv2d(grad, safe_layout(self.weight), None, 2, self.padding)
         height, width = self.weight.shape[-2:]
         if self.depthwise:  # turned round: the general way takes a CPU up to eight times as long,
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
-            turned = once("turned", [self.weight], lambda: self.weight.flip(2, 3))
-            return F.conv2d(grad, as_read(turned), None, 1, around, groups=len(self.weight))
+            turned = cached("turned", [self.weight], lambda: self.weight.flip(2, 3))
+            return F.conv2d(grad, safe_layout(turned), None, 1, around, groups=len(self.weight))
         if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
-            turned = as_read(self.weight.transpose(0, 1))
+            turned = safe_layout(self.weight.transpose(0, 1))
             if grad.device.type != "cpu":  # which would copy it at each step
-                turned = once("transposed", [self.weight], turned.contiguous)
+                turned = cached("transposed", [self.weight], turned.contiguous)
             return F.conv2d(grad, turned)
-        if cudnn_is_slow(grad, LARGE):
+        if is_slow_in_cudnn(grad, SLOW_GRAD_SIDE):
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
             return F.conv2d(grad, self.weight.flip(2, 3).transpose(0, 1).contiguous(), None, 1, around)
         shape = (len(grad), self.weight.shape[1], *size)
@@ -76,11 +76,11 @@ class Filter:
         )
         mask, ones = [True, False, False], [1, 1]
         gradient: Tensor = torch.ops.aten.convolution_backward(
-            grad, like, as_read(self.weight), None, ones, list(self.padding), ones, False, [0, 0], 1, mask
+            grad, like, safe_layout(self.weight), None, ones, list(self.padding), ones, False, [0, 0], 1, mask
         )[0]
         return gradient
 
-    def scaled(self, before: Tensor | None, behind: Tensor | None) -> Filter:
+    def scaled(self, before: Tensor | None, behind: Tensor | None) -> Convolution:
         """With factors [1, C, 1, 1] on the channels that go in and that come out."""
         weight = self.weight
         if before is not None:
@@ -89,14 +89,14 @@ class Filter:
             weight = weight * (behind if self.up else behind.view(-1, 1, 1, 1))
         return replace(self, weight=weight)
 
-    def flat(self) -> Filter:
+    def pooled(self) -> Convolution:
         """What it does to features that are alike over squares, on one number a square: a 1x1 convolution."""
         weight = self.weight.sum((2, 3), keepdim=True)
-        return Filter(weight.transpose(0, 1) / 4) if self.up else Filter(weight, depthwise=self.depthwise)
+        return Convolution(weight.transpose(0, 1) / 4) if self.up else Convolution(weight, depthwise=self.depthwise)
 
 
 @dataclass(frozen=True)
-class Layer:
+class FrozenLayer:
     """What is constant in a layer; see the module's formula.
 
     filters: L, the first one first. Where there is a demodulation, those behind the first treat all channels alike.
@@ -106,7 +106,7 @@ class Layer:
         hands the other summand the same tensor.
     """
 
-    filters: Sequence[Filter]
+    filters: Sequence[Convolution]
     bias: Tensor | None = None
     strength: Tensor | None = None
     slope: float = 1.0
@@ -124,15 +124,15 @@ class Layer:
         if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.filters):
             raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
         noise = None if self.strength is None else noise
-        if not uses("layers", x.device):
+        if not is_enabled("layers", x.device):
             return self._by_torch(x, noise, style, demod)
-        y: Tensor = _Applied.apply(x, noise, style, demod, self)
+        y: Tensor = _FrozenLayerFunction.apply(x, noise, style, demod, self)
         return y
 
     def _by_torch(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
         """The formula, one operation after the other."""
         if x.dtype.itemsize == 2:
-            layer, noise, style, demod = self._alike(x.dtype, noise, style, demod)
+            layer, noise, style, demod = self._cast_to(x.dtype, noise, style, demod)
             return layer._formula(x, noise, style, demod)
         return self._formula(x, noise, style, demod)
 
@@ -146,12 +146,12 @@ class Layer:
         x = F.leaky_relu(x, self.slope)
         return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
-    def _alike(self, dtype: torch.dtype, *inputs: Tensor | None) -> tuple[Any, ...]:
+    def _cast_to(self, dtype: torch.dtype, *inputs: Tensor | None) -> tuple[Any, ...]:
         """With its bias and strength, and the inputs, in the type of 16-bit features: torch's own kernels mix none."""
         small = [None if each is None else each.to(dtype) for each in (self.bias, self.strength, *inputs)]
         return replace(self, bias=small[0], strength=small[1]), *small[2:]
 
-    def flat(self) -> Layer:
+    def pooled(self) -> FrozenLayer:
         """Its work on the averages of squares; without noise, whose average is nothing.
 
         There a depthwise filter is one factor a channel, and goes into the weights of its neighbour.
@@ -159,13 +159,13 @@ class Layer:
         if not self.filters:
             return replace(self, strength=None)
         name = f"flat {[(each.up, each.depthwise) for each in self.filters]}"
-        filters = once(name, [each.weight for each in self.filters], self._flat_filters)
+        filters = cached(name, [each.weight for each in self.filters], self._pooled_filters)
         return replace(self, filters=filters, strength=None)
 
-    def _flat_filters(self) -> list[Filter]:
-        filters: list[Filter] = []
+    def _pooled_filters(self) -> list[Convolution]:
+        filters: list[Convolution] = []
         factors: Tensor | None = None
-        for each in (one.flat() for one in self.filters):
+        for each in (one.pooled() for one in self.filters):
             if not each.depthwise:
                 filters.append(each.scaled(factors, None))
                 factors = None
@@ -175,10 +175,10 @@ class Layer:
                 own = each.weight.view(1, -1, 1, 1)
                 factors = own if factors is None else own * factors
         if factors is not None:  # there was no neighbour
-            filters.append(Filter(factors.view(-1, 1, 1, 1), depthwise=True))
+            filters.append(Convolution(factors.view(-1, 1, 1, 1), depthwise=True))
         return filters
 
-    def low(self) -> Layer:
+    def ll_band(self) -> FrozenLayer:
         """Only the first quarter of its output channels: the averages of an inverse Haar's squares."""
         count = self.filters[-1].weight.shape[0] // 4
         last = replace(self.filters[-1], weight=channels_last(self.filters[-1].weight[:count]))
@@ -214,18 +214,18 @@ class Layer:
         return first.adjoint(grad if demod is None else grad * demod, sizes[0])
 
 
-class _Applied(torch.autograd.Function):
+class _FrozenLayerFunction(torch.autograd.Function):
     """A layer, with its gradients written out."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None, layer: Layer
+        ctx: Any, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None, layer: FrozenLayer
     ) -> Tensor:
-        kernels, x = fused.chosen(x, style)
+        kernels, x = fused.select_kernels(x, style)
         if kernels is not None:
             return fused.forward(kernels, ctx, x, noise, style, demod, layer)
         if x.dtype.itemsize == 2:
-            layer, noise, style, demod = layer._alike(x.dtype, noise, style, demod)
+            layer, noise, style, demod = layer._cast_to(x.dtype, noise, style, demod)
         y, ctx.sizes = layer.convolve(x, style, demod)
         if noise is not None and layer.strength is not None:
             if layer.strength.ndim == 4:
@@ -246,32 +246,32 @@ class _Applied(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.kernels is not None:
             return fused.backward(ctx, grad)
-        layer: Layer = ctx.layer
+        layer: FrozenLayer = ctx.layer
         x, y, noise, style, demod = ctx.saved_tensors
-        wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
+        needs_x, needs_noise, needs_style, needs_demod, _ = ctx.needs_input_grad
         given, grad = grad, channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
         if layer.limit is not None:
             grad = grad.masked_fill(y.abs() >= layer.limit, 0)
-        is_ours = layer.overwrites or grad is not given  # else it may be somebody else's, too
-        with_y = _dot(grad, y) if wants_demod else None
+        may_overwrite = layer.overwrites or grad is not given  # else it may be somebody else's, too
+        with_y = _dot(grad, y) if needs_demod else None
         if layer.slope != 1:
-            grad, is_ours = _behind_leaky(grad, y, layer.slope, in_place=is_ours), True
-        for_noise = for_style = for_demod = None
-        if wants_noise and layer.strength is not None:
-            for_noise = (grad * layer.strength).sum(1, keepdim=True)
-            for_noise = for_noise if len(noise) == len(grad) else for_noise.sum(0, keepdim=True)
+            grad, may_overwrite = _leaky_relu_backward(grad, y, layer.slope, in_place=may_overwrite), True
+        grad_noise = grad_style = grad_demod = None
+        if needs_noise and layer.strength is not None:
+            grad_noise = (grad * layer.strength).sum(1, keepdim=True)
+            grad_noise = grad_noise if len(noise) == len(grad) else grad_noise.sum(0, keepdim=True)
         if with_y is not None:
-            for_demod = _for_demod(with_y, grad, noise, layer) / demod
-        if (wants_x or wants_style) and layer.filters:
-            grad, is_ours = layer.adjoint(grad, demod, ctx.sizes), True
-        if wants_style:
-            for_style = _dot(grad, x)
-        if wants_x and style is not None:
-            grad = grad.mul_(style) if is_ours else grad * style
-        return (grad if wants_x else None), for_noise, for_style, for_demod, None
+            grad_demod = _demod_grad(with_y, grad, noise, layer) / demod
+        if (needs_x or needs_style) and layer.filters:
+            grad, may_overwrite = layer.adjoint(grad, demod, ctx.sizes), True
+        if needs_style:
+            grad_style = _dot(grad, x)
+        if needs_x and style is not None:
+            grad = grad.mul_(style) if may_overwrite else grad * style
+        return (grad if needs_x else None), grad_noise, grad_style, grad_demod, None
 
 
-def _behind_leaky(grad: Tensor, y: Tensor, slope: float, *, in_place: bool) -> Tensor:
+def _leaky_relu_backward(grad: Tensor, y: Tensor, slope: float, *, in_place: bool) -> Tensor:
     """The gradient of what was rectified; y, the result, has its sign."""
     backward = torch.ops.aten.leaky_relu_backward
     if in_place:
@@ -281,7 +281,7 @@ def _behind_leaky(grad: Tensor, y: Tensor, slope: float, *, in_place: bool) -> T
     return result
 
 
-def _for_demod(with_y: Tensor, grad: Tensor, noise: Tensor | None, layer: Layer) -> Tensor:
+def _demod_grad(with_y: Tensor, grad: Tensor, noise: Tensor | None, layer: FrozenLayer) -> Tensor:
     """[B, C, 1, 1]: sum(grad * u) for u = demod * L(x * style), which is not kept.
 
     As leaky'(v) v = leaky(v) = y, the sum over grad * v, v = u + noise * strength + bias, is with_y: that over y

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from . import kernels as fused
 from .base import channels_last
-from .kernels import Epilogue, Kernels, like
+from .kernels import Epilogue, Kernels, to_layout_of
 
 if TYPE_CHECKING:
-    from .frozen import Filter, Layer
+    from .frozen import Convolution, FrozenLayer
 
 
-def chosen(x: Tensor, style: Tensor | None) -> tuple[Kernels | None, Tensor]:
+def select_kernels(x: Tensor, style: Tensor | None) -> tuple[Kernels | None, Tensor]:
     """The kernels for these features, or None; and the features, of as many images as there are styles."""
     images = len(x) if style is None else len(style)
     is_one = images > 1 and (len(x) == 1 or x.stride(0) == 0)  # for all of them, as a constant is
-    kernels = fused.of(x[:1] if is_one else x)
+    kernels = fused.kernels_for(x[:1] if is_one else x)
     if kernels is not None and is_one:
         x = channels_last(x.expand(images, -1, -1, -1))
     return kernels, x
@@ -36,22 +36,22 @@ def forward(
     noise: Tensor | None,
     style: Tensor | None,
     demod: Tensor | None,
-    layer: Layer,
+    layer: FrozenLayer,
 ) -> Tensor:
-    """See Layer; the filters behind the first treat all channels alike, so demod may come last."""
+    """See FrozenLayer; the filters behind the first treat all channels alike, so demod may come last."""
     behind = Epilogue(demod, noise, layer.strength, layer.bias, layer.slope, layer.limit)
     if not layer.filters:
         y, ctx.sizes = kernels.epilogue(x, behind._replace(factor=style)), []
     else:
-        y, ctx.sizes = _filtered(kernels, x, style, layer, behind)
+        y, ctx.sizes = _convolve(kernels, x, style, layer, behind)
     ctx.layer, ctx.kernels = layer, kernels
     needs_y = layer.slope != 1 or layer.limit is not None or demod is not None
     ctx.save_for_backward(None if style is None else x, y if needs_y else None, noise, style, demod)
     return y
 
 
-def _filtered(
-    kernels: Kernels, x: Tensor, style: Tensor | None, layer: Layer, behind: Epilogue
+def _convolve(
+    kernels: Kernels, x: Tensor, style: Tensor | None, layer: FrozenLayer, behind: Epilogue
 ) -> tuple[Tensor, list[tuple[int, int]]]:
     """The formula for a layer with filters, and the size of what went into each."""
     sizes = []
@@ -59,7 +59,7 @@ def _filtered(
         sizes.append((x.shape[2], x.shape[3]))
         own = style if index == 0 else None
         is_last = index + 1 == len(layer.filters)
-        if each.depthwise and kernels.filters(x, each.weight) and (own is None or not is_last):
+        if each.depthwise and kernels.supports_depthwise(x, each.weight) and (own is None or not is_last):
             now = behind if is_last else Epilogue(own)
             behind = Epilogue() if is_last else behind
             filtered, _ = kernels.depthwise(x, each.weight, each.padding, now)
@@ -67,55 +67,57 @@ def _filtered(
             x = filtered
             continue
         if own is not None and len(x) == 1 and each.weight.numel() <= x.numel():
-            each = _scaled(each, own)  # spares a pass over the features
+            each = _modulate_weight(each, own)  # spares a pass over the features
         elif own is not None:
             x = kernels.epilogue(x, Epilogue(own))
         x = each(x)
-    return (kernels.epilogue(x, behind, in_place=True) if behind.is_there else x), sizes
+    return (kernels.epilogue(x, behind, in_place=True) if behind.has_effect else x), sizes
 
 
-def _scaled(first: Filter, style: Tensor) -> Filter:
+def _modulate_weight(first: Convolution, style: Tensor) -> Convolution:
     """Its weights times the style of one image, of their own type."""
     factors = style.view(-1, 1, 1, 1) if first.up or first.depthwise else style
     return replace(first, weight=torch.mul(first.weight, factors, out=torch.empty_like(first.weight)))
 
 
 def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """See frozen._Applied."""
+    """See frozen._FrozenLayer."""
     layer, kernels = ctx.layer, ctx.kernels
     x, y, noise, style, demod = ctx.saved_tensors
-    wants_x, wants_noise, wants_style, wants_demod, _ = ctx.needs_input_grad
-    for_noise = for_style = for_demod = None
+    needs_x, needs_noise, needs_style, needs_demod, _ = ctx.needs_input_grad
+    grad_noise = grad_style = grad_demod = None
     behind = Epilogue(demod, noise, layer.strength, layer.bias, layer.slope, layer.limit)
     given, alike = grad, y if y is not None else x
-    grad = channels_last(grad) if alike is None else like(grad, alike)  # that of an image comes otherwise
-    is_ours = layer.overwrites or grad is not given  # else it may be somebody else's, too
+    grad = channels_last(grad) if alike is None else to_layout_of(grad, alike)  # that of an image comes otherwise
+    may_overwrite = layer.overwrites or grad is not given  # else it may be somebody else's, too
     if y is not None:
-        grad, for_demod = kernels.epilogue_back(grad, y, behind, wants_factor=wants_demod, in_place=is_ours)
-        is_ours = True
-    if wants_noise and layer.strength is not None:
-        for_noise = kernels.noise_back(grad, behind)
-    wants_any = wants_x or wants_style
-    for index in reversed(range(len(layer.filters) if wants_any else 0)):
-        each, size, is_ours = layer.filters[index], ctx.sizes[index], True
-        if each.depthwise and kernels.filters(grad, each.weight):
+        grad, grad_demod = kernels.epilogue_back(grad, y, behind, needs_factor=needs_demod, in_place=may_overwrite)
+        may_overwrite = True
+    if needs_noise and layer.strength is not None:
+        grad_noise = kernels.noise_back(grad, behind)
+    needs_any = needs_x or needs_style
+    for index in reversed(range(len(layer.filters) if needs_any else 0)):
+        each, size, may_overwrite = layer.filters[index], ctx.sizes[index], True
+        if each.depthwise and kernels.supports_depthwise(grad, each.weight):
             around = (each.weight.shape[2] - 1 - each.padding[0], each.weight.shape[3] - 1 - each.padding[1])
             own = style if index == 0 else None
-            grad, for_style = kernels.depthwise(
+            grad, grad_style = kernels.depthwise(
                 grad,
                 each.weight,
                 around,
                 Epilogue(own),
-                turned=True,
+                flipped=True,
                 before=None if own is None else x,
-                wants_out=wants_x or index > 0,
+                needs_out=needs_x or index > 0,
             )
         else:
             grad = each.adjoint(grad, size)
-    if style is not None and wants_any and for_style is None:
-        given, grad = grad, like(grad, x)
-        grad, for_style = kernels.style_back(grad, x, style, wants_x=wants_x, in_place=is_ours or grad is not given)
-    return (grad if wants_x else None), for_noise, for_style, for_demod, None
+    if style is not None and needs_any and grad_style is None:
+        given, grad = grad, to_layout_of(grad, x)
+        grad, grad_style = kernels.style_back(
+            grad, x, style, needs_x=needs_x, in_place=may_overwrite or grad is not given
+        )
+    return (grad if needs_x else None), grad_noise, grad_style, grad_demod, None
 
 
 class Haar(torch.autograd.Function):
@@ -135,9 +137,9 @@ class Haar(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         bands, style = ctx.saved_tensors
-        wants_bands = ctx.needs_input_grad[0]
+        needs_bands = ctx.needs_input_grad[0]
         if bands is None:  # where to put its gradient
             layout = torch.channels_last if ctx.is_last else torch.contiguous_format
             bands = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
-        for_bands, for_style = ctx.kernels.haar_back(grad, bands, style)
-        return (for_bands if wants_bands else None), for_style, None
+        grad_bands, grad_style = ctx.kernels.haar_back(grad, bands, style)
+        return (grad_bands if needs_bands else None), grad_style, None

@@ -84,7 +84,7 @@ class MissingMapping(MappingNetwork):
 
 
 class ConcatLabel(nn.Module):
-    """StyleGAN1's labels: a linear map of the class, put beside z before both are normalised.
+    """StyleGAN1's labels: a linear map of the class, put beside z before both are adain.
 
     Args:
         weight: [c_dim, latent].
@@ -105,7 +105,7 @@ class ConcatLabel(nn.Module):
 
 
 class EmbedLabel(nn.Module):
-    """NVlabs' later labels: z and the embedded class are normalised each by itself, then put side by side.
+    """NVlabs' later labels: z and the embedded class are adain each by itself, then put side by side.
 
     Args:
         weight: [embed, c_dim] with its run-time factor folded in; bias: [embed].
@@ -141,7 +141,7 @@ class DenseMapping(MappingNetwork):
     ):
         z_dim = layers[0][0].shape[1] - (label.width if label is not None else 0)
         if z_dim < 1:
-            raise _no_mapping("has no room for a latent beside the class", "a first layer wider than the label")
+            raise _mapping_error("has no room for a latent beside the class", "a first layer wider than the label")
         super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
         self.weights = nn.ParameterList([weight * gain for weight, _ in layers])  # positive: it may as well come first
         self.biases = nn.ParameterList([bias * gain for _, bias in layers])
@@ -151,12 +151,12 @@ class DenseMapping(MappingNetwork):
         if self.label is None:
             x = normalise_2nd_moment(z)
         else:
-            x = self.label(z, self._checked(c, z))
+            x = self.label(z, self._check_label(c, z))
         for weight, bias in zip(self.weights, self.biases, strict=True):
             x = F.leaky_relu_(F.linear(x, weight, bias), SLOPE)
         return x
 
-    def _checked(self, c: Tensor | None, z: Tensor) -> Tensor:
+    def _check_label(self, c: Tensor | None, z: Tensor) -> Tensor:
         if c is None or c.shape != (z.shape[0], self.c_dim):
             raise SettingError(
                 f"This generator is conditional and was given {'no class' if c is None else list(c.shape)}.",
@@ -180,11 +180,11 @@ def take_layers(bag: TensorBag, prefix: str, w_dim: int) -> list[tuple[Tensor, T
         width = weight.shape[0]
         layers.append((weight, bag.take(f"{name}.bias", width)))
     if width != w_dim:
-        raise _no_mapping(f"makes {width} numbers of a latent", f"{w_dim}, as many as its synthesis network takes")
+        raise _mapping_error(f"makes {width} numbers of a latent", f"{w_dim}, as many as its synthesis network takes")
     return layers
 
 
-def _no_mapping(found: str, accepted: str) -> CheckpointError:
+def _mapping_error(found: str, accepted: str) -> CheckpointError:
     return CheckpointError(
         f"The mapping network of the checkpoint {found}.", f"{accepted}.", "check that both networks belong together."
     )

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from ..devices.optimizations import memory_format, uses
+from ..devices.optimizations import is_enabled, memory_format
 from . import fused
 from .base import Generator, SynthesisNetwork, channels_last
-from .frozen import Filter, Layer
+from .frozen import Convolution, FrozenLayer
 from .mapping import SLOPE, DenseMapping, MappingNetwork, take_layers
-from .styles import Map, styles
+from .styles import AffineMap, styles
 from .tensors import TensorBag
 
 MAPPING_GAIN = 2**0.5
@@ -27,11 +27,11 @@ MAPPING_GAIN = 2**0.5
 
 def inverse_haar(bands: Tensor, style: Tensor | None = None) -> Tensor:
     """[B, 4C, H, W] in bands (ll, lh, hl, hh), times style [B, 4C, 1, 1] -> [B, C, 2H, 2W], without the factor 1/2."""
-    kernels, bands = fused.chosen(bands, style) if uses("layers", bands.device) else (None, bands)
+    kernels, bands = fused.select_kernels(bands, style) if is_enabled("layers", bands.device) else (None, bands)
     if kernels is not None:
         image: Tensor = fused.Haar.apply(bands, style, kernels)
     else:
-        image = InverseHaar.apply(bands if style is None else Layer((), overwrites=True)(bands, style=style))
+        image = InverseHaar.apply(bands if style is None else FrozenLayer((), overwrites=True)(bands, style=style))
     return image
 
 
@@ -98,9 +98,9 @@ class Affine(nn.Module):
         order = band_order(self.bias.numel() // 4)
         self.weight, self.bias = nn.Parameter(self.weight[order] / 2), nn.Parameter(self.bias[order] / 2)
 
-    def of(self, latent: int, count: int | None = None) -> Map:
+    def of(self, latent: int, count: int | None = None) -> AffineMap:
         """The style of a latent; of the first channels alone, if that is asked for."""
-        return Map(self.weight, self.bias, latent, len(self.bias) if count is None else count)
+        return AffineMap(self.weight, self.bias, latent, len(self.bias) if count is None else count)
 
 
 class StyledConv(nn.Module):
@@ -120,24 +120,26 @@ class StyledConv(nn.Module):
         self.affine = Affine(bag, prefix, in_channels, w_dim)
 
     @property
-    def filters(self) -> tuple[Filter, ...]:
+    def filters(self) -> tuple[Convolution, ...]:
         """The convolution, and before it the depthwise one if there is one."""
         around = self.weight.shape[-1] // 2
-        convolution = Filter(self.weight, padding=(around, around))
+        convolution = Convolution(self.weight, padding=(around, around))
         if self.depthwise is None:
             return (convolution,)
-        return Filter(self.depthwise, padding=(1, 1), depthwise=True), convolution
+        return Convolution(self.depthwise, padding=(1, 1), depthwise=True), convolution
 
     def to_bands(self) -> None:
         """Puts the output channels into the order that the following inverse Haar reads."""
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, flat: bool = False, low: bool = False) -> Tensor:
-        """flat: on averages. low: only the channels that a flat block reads, the averages of its inverse Haar."""
-        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
-        layer = layer.flat() if flat else layer
-        return (layer.low() if low else layer)(x, noise, style[:, :, None, None])
+    def forward(
+        self, x: Tensor, style: Tensor, noise: Tensor | None, pooled: bool = False, ll_only: bool = False
+    ) -> Tensor:
+        """pooled: on averages. ll_only: only the channels that a pooled block reads, the averages of its inverse Haar."""
+        layer = FrozenLayer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
+        layer = layer.pooled() if pooled else layer
+        return (layer.ll_band() if ll_only else layer)(x, noise, style[:, :, None, None])
 
 
 class Block(nn.Module):
@@ -151,9 +153,9 @@ class Block(nn.Module):
         self.conv0 = StyledConv(bag, f"{prefix}.conv0", in_channels // 4, inner, w_dim)
         self.conv1 = StyledConv(bag, f"{prefix}.conv1", inner, out_channels, w_dim)
 
-    def maps(self, first: int, flat: bool) -> tuple[Map, ...]:
+    def maps(self, first: int, pooled: bool) -> tuple[AffineMap, ...]:
         """Its styles, of the latents `first` and the next one."""
-        up = self.up.of(first, self.conv0.in_channels if flat else None)
+        up = self.up.of(first, self.conv0.in_channels if pooled else None)
         return up, self.conv0.affine.of(first), self.conv1.affine.of(first + 1)
 
     def forward(
@@ -161,17 +163,21 @@ class Block(nn.Module):
         x: Tensor,
         styles: Sequence[Tensor],
         noise: Sequence[Tensor | None],
-        flat: bool = False,
-        low: bool = False,
+        pooled: bool = False,
+        ll_only: bool = False,
     ) -> Tensor:
-        """flat: on averages, at the same size; see SynthesisNetwork.render_low_resolution. low: the next block is flat.
+        """pooled: on averages, at the same size; see SynthesisNetwork.render_low_resolution. ll_only: the next block is pooled.
 
-        x: a flat block takes all bands, or those alone that it reads.
+        x: a pooled block takes all bands, or those alone that it reads.
         """
         up = styles[0][:, :, None, None]
-        x = Layer((), overwrites=True)(x[:, : self.conv0.in_channels], style=up) if flat else inverse_haar(x, up)
-        x = self.conv0(x, styles[1], noise[0], flat)
-        return self.conv1(x, styles[2], noise[1], flat, low)
+        x = (
+            FrozenLayer((), overwrites=True)(x[:, : self.conv0.in_channels], style=up)
+            if pooled
+            else inverse_haar(x, up)
+        )
+        x = self.conv0(x, styles[1], noise[0], pooled)
+        return self.conv1(x, styles[2], noise[1], pooled, ll_only)
 
 
 class MobileSynthesis(SynthesisNetwork):
@@ -211,18 +217,21 @@ class MobileSynthesis(SynthesisNetwork):
 
     def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
-        flat = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
+        pooled = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
         maps = [self.conv.affine.of(0)]
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            maps += block.maps(2 * index + 1, flat[index])
+            maps += block.maps(2 * index + 1, pooled[index])
         first, *between, last = styles([*maps, self.to_image_affine.of(self.num_ws - 1)], ws)
         x = self.conv(self.const, first, noise[0])
         for index, block in enumerate(self.blocks):
             own = between[3 * index : 3 * index + 3], noise[2 * index + 1 : 2 * index + 3]
-            x = self.part(block, x, *own, flat[index], index + 1 < len(self.blocks) and flat[index + 1])
-        layer, is_full = Layer((Filter(self.to_image_weight),), self.to_image_bias), self.img_resolution <= side
-        bands = (layer if is_full else layer.low())(x, style=last[:, :, None, None])
+            x = self.run_block(block, x, *own, pooled[index], index + 1 < len(self.blocks) and pooled[index + 1])
+        layer, is_full = (
+            FrozenLayer((Convolution(self.to_image_weight),), self.to_image_bias),
+            self.img_resolution <= side,
+        )
+        bands = (layer if is_full else layer.ll_band())(x, style=last[:, :, None, None])
         image: Tensor = inverse_haar(bands) if is_full else bands
         return image.contiguous()
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import as_read
+from .base import safe_layout
 
 Padding = tuple[int, int, int, int]
 
@@ -44,7 +44,7 @@ def firdown(x: Tensor, kernel: Tensor, down: int = 1, padding: Padding = (0, 0, 
 def _up(x: Tensor, kernel: Tensor, up: tuple[int, int], padding: Padding) -> Tensor:
     """A transposed convolution is the whole convolution of the image with its zeros; its edges are cut to measure."""
     channels, (kh, kw), (uh, uw), (left, right, top, bottom) = x.shape[1], kernel.shape, up, padding
-    weight = as_read(kernel.expand(channels, 1, -1, -1))
+    weight = safe_layout(kernel.expand(channels, 1, -1, -1))
     whole = F.conv_transpose2d(x, weight, stride=up, groups=channels)
     edges = (left - kw + 1, right - kw + uw, top - kh + 1, bottom - kh + uh)
     return F.pad(whole, edges) if any(edges) else whole
@@ -57,7 +57,7 @@ def _down(x: Tensor, kernel: Tensor, down: tuple[int, int], padding: Padding) ->
         inner = (top, left)
     else:
         x = F.pad(x, padding)
-    weight = as_read(kernel.flip(0, 1).expand(x.shape[1], 1, -1, -1))
+    weight = safe_layout(kernel.flip(0, 1).expand(x.shape[1], 1, -1, -1))
     return F.conv2d(x, weight, stride=down, padding=inner, groups=x.shape[1])
 
 

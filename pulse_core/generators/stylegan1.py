@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from .base import Generator, SynthesisNetwork, as_read, channels_last
-from .frozen import Filter, Layer
+from .base import Generator, SynthesisNetwork, channels_last, safe_layout
+from .frozen import Convolution, FrozenLayer
 from .mapping import SLOPE, ConcatLabel, DenseMapping, MappingNetwork, MissingMapping, take_layers
 from .tensors import TensorBag
 
@@ -34,7 +34,7 @@ def equalised(weight: Tensor, gain: float) -> Tensor:
     return weight * (gain * weight[0].numel() ** -0.5)
 
 
-def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+def adain(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Instance norm with a style (AdaIN, eq. 1 of the paper): x [B, C, H, W], scale and shift [B, C].
 
     Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations, and
@@ -42,19 +42,19 @@ def normalised(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     a batch one after the other (3 to 5 times as fast). CUDA's kernels for large contiguous features are slow: there
     the formula is used.
     """
-    x = as_read(x)  # MPS gives wrong gradients of a channels_last one
+    x = safe_layout(x)  # MPS gives wrong gradients of a channels_last one
     is_large = x.device.type == "cuda" and x.shape[2] * x.shape[3] >= _LARGE
     one_by_one = x.dtype.itemsize == 2 or x.device.type == "cpu"
     if len(x) == 1 and not is_large:
         return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True, eps=eps)
     if one_by_one:
         images = zip(x.split(1), scale.split(1), shift.split(1), strict=True)
-        return torch.cat([normalised(image, factor, offset, eps) for image, factor, offset in images])
-    y: Tensor = _Normalised.apply(x, scale[..., None, None], shift[..., None, None], eps)
+        return torch.cat([adain(image, factor, offset, eps) for image, factor, offset in images])
+    y: Tensor = _BatchedAdaIN.apply(x, scale[..., None, None], shift[..., None, None], eps)
     return y
 
 
-class _Normalised(torch.autograd.Function):
+class _BatchedAdaIN(torch.autograd.Function):
     """A batch, with the gradients written out: each operation is one kernel, however many images there are."""
 
     @staticmethod
@@ -71,11 +71,11 @@ class _Normalised(torch.autograd.Function):
         x, mean, sharpness, factor = ctx.saved_tensors
         grad = channels_last(grad)
         total = grad.sum((2, 3), keepdim=True)
-        for_scale = ((grad * x).sum((2, 3), keepdim=True) - mean * total) * sharpness  # grad times the normalised x
+        grad_scale = ((grad * x).sum((2, 3), keepdim=True) - mean * total) * sharpness  # grad times the adain x
         pixels = x.shape[2] * x.shape[3]
-        along = factor * sharpness * for_scale / -pixels
-        for_x = torch.addcmul(factor * total / -pixels - along * mean, grad, factor).addcmul_(x, along)
-        return for_x, for_scale, total, None
+        along = factor * sharpness * grad_scale / -pixels
+        grad_x = torch.addcmul(factor * total / -pixels - along * mean, grad, factor).addcmul_(x, along)
+        return grad_x, grad_scale, total, None
 
 
 class Epilogue(nn.Module):
@@ -88,11 +88,11 @@ class Epilogue(nn.Module):
         self.style_weight = nn.Parameter(equalised(bag.take(f"{prefix}.style_mod.lin.weight", 2 * channels, w_dim), 1))
         self.style_bias = nn.Parameter(bag.take(f"{prefix}.style_mod.lin.bias", 2 * channels))
 
-    def forward(self, x: Tensor, convolution: Layer, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
+    def forward(self, x: Tensor, convolution: FrozenLayer, w: Tensor, noise: Tensor | None, pooled: bool) -> Tensor:
         layer = replace(convolution, strength=self.noise_weight, slope=SLOPE, overwrites=True)
-        x = (layer.flat() if flat else layer)(x, noise)
+        x = (layer.pooled() if pooled else layer)(x, noise)
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, dim=1)
-        return normalised(x, scale + 1, shift, self.norm_eps)
+        return adain(x, scale + 1, shift, self.norm_eps)
 
 
 class UpConv(nn.Module):
@@ -117,10 +117,10 @@ class UpConv(nn.Module):
         self.register_buffer("blur", channels_last(blur.repeat(self.out_channels, 1, 1, 1)))
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> FrozenLayer:
         """What it does."""
-        up = Filter(self.weight, padding=(1, 1), up=True)
-        return Layer((up, Filter(self.blur, padding=(1, 1), depthwise=True)), self.bias)
+        up = Convolution(self.weight, padding=(1, 1), up=True)
+        return FrozenLayer((up, Convolution(self.blur, padding=(1, 1), depthwise=True)), self.bias)
 
 
 class Conv(nn.Module):
@@ -133,9 +133,9 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> FrozenLayer:
         """What it does."""
-        return Layer((Filter(self.weight, padding=(1, 1)),), self.bias)
+        return FrozenLayer((Convolution(self.weight, padding=(1, 1)),), self.bias)
 
 
 class Block(nn.Module):
@@ -151,10 +151,10 @@ class Block(nn.Module):
         self.epi1 = Epilogue(bag, f"{prefix}.epi1", channels, w_dim, norm_eps)
         self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim, norm_eps)
 
-    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], flat: bool = False) -> Tensor:
-        """flat: on averages, without getting larger; see SynthesisNetwork.render_low_resolution."""
-        x = self.epi1(x, self.up.layer if self.up is not None else Layer(()), ws[0], noise[0], flat)
-        return self.epi2(x, self.conv.layer, ws[1], noise[1], flat)
+    def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], pooled: bool = False) -> Tensor:
+        """pooled: on averages, without getting larger; see SynthesisNetwork.render_low_resolution."""
+        x = self.epi1(x, self.up.layer if self.up is not None else FrozenLayer(()), ws[0], noise[0], pooled)
+        return self.epi2(x, self.conv.layer, ws[1], noise[1], pooled)
 
 
 class StyleGAN1Synthesis(SynthesisNetwork):
@@ -171,7 +171,7 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         sizes = [(const.shape[2] * side // FIRST_SIDE, const.shape[3] * side // FIRST_SIDE) for side in sides]
         size = (bag.check_side(sizes[-1][0]), bag.check_side(sizes[-1][1]))
         shapes = [each for each in sizes for _ in range(2)]
-        consts = [bag.take_if_there(f"synthesis.noise_const_{i}", *shape) for i, shape in enumerate(shapes)]
+        consts = [bag.take_optional(f"synthesis.noise_const_{i}", *shape) for i, shape in enumerate(shapes)]
         channels = bag.shape("synthesis.torgb.weight", 4)[0]
         super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts, [max(shape) for shape in shapes])
         self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
@@ -191,8 +191,8 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         x = channels_last(self.const.repeat(ws.shape[0], 1, 1, 1))
         for index, block in enumerate(self.blocks):
             pair = slice(2 * index, 2 * index + 2)
-            x = self.part(block, x, styles[pair], noise[pair], self.style_sides[2 * index] > side)
-        return Layer((Filter(self.torgb_weight),), self.torgb_bias)(x).contiguous()
+            x = self.run_block(block, x, styles[pair], noise[pair], self.style_sides[2 * index] > side)
+        return FrozenLayer((Convolution(self.torgb_weight),), self.torgb_bias)(x).contiguous()
 
 
 class StyleGAN1(Generator):
@@ -215,8 +215,8 @@ class StyleGAN1(Generator):
         synthesis = StyleGAN1Synthesis(bag, w_dim)
         if "mapping.dense0.weight" not in bag:
             return MissingMapping(w_dim, 0, w_dim, synthesis.num_ws), synthesis
-        label = bag.take_if_there("mapping.label_concat.weight", -1, -1)
+        label = bag.take_optional("mapping.label_concat.weight", -1, -1)
         layers = take_layers(bag, "mapping.dense", w_dim)
         layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
-        w_avg = bag.take_if_there("mapping.w_avg", w_dim)
+        w_avg = bag.take_optional("mapping.w_avg", w_dim)
         return DenseMapping(layers, synthesis.num_ws, w_avg=w_avg, label=ConcatLabel.of(label)), synthesis

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
-from .base import Generator, SynthesisNetwork, as_read, channels_last
-from .frozen import Filter, Layer
+from .base import Generator, SynthesisNetwork, channels_last, safe_layout
+from .frozen import Convolution, FrozenLayer
 from .mapping import SLOPE, DenseMapping, EmbedLabel, MappingNetwork, take_layers
 from .resampling import default_filter, upfir
 from .tensors import TensorBag
@@ -82,26 +82,28 @@ class StyledConv(nn.Module):
         self.gain, self.limit = ACT_GAIN * gain, clamp * gain if clamp is not None else None
         self.affine = Affine(bag, prefix, in_channels, w_dim)
         self.register_buffer("wsq", squared_norms(weight))
-        blur = None if kernel is None else _behind_up_conv(kernel).repeat(out_channels, 1, 1, 1)
+        blur = None if kernel is None else _smoothing_filter(kernel).repeat(out_channels, 1, 1, 1)
         self.register_buffer("blur", None if blur is None else channels_last(blur))
         self.weight = nn.Parameter(channels_last(weight.transpose(0, 1) if kernel is not None else weight))
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", out_channels) * self.gain)
-        strength = bag.take_if_there(f"{prefix}.noise_strength")
+        strength = bag.take_optional(f"{prefix}.noise_strength")
         self.noise_strength = nn.Parameter(strength * self.gain) if strength is not None else None
 
     @property
-    def filters(self) -> tuple[Filter, ...]:
+    def filters(self) -> tuple[Convolution, ...]:
         """The convolution; upsampling, a transposed one of stride 2 and what smooths it."""
         if self.blur is None:
-            return (Filter(self.weight, padding=(1, 1)),)
+            return (Convolution(self.weight, padding=(1, 1)),)
         around = (self.blur.shape[-2] // 2 - 1, self.blur.shape[-1] // 2 - 1)
-        return Filter(self.weight, up=True), Filter(self.blur, around, depthwise=True)
+        return Convolution(self.weight, up=True), Convolution(self.blur, around, depthwise=True)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, flat: bool) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, pooled: bool) -> Tensor:
         style = self.affine(w)
         demod = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
-        layer = Layer(self.filters, self.bias, self.noise_strength, SLOPE, self.limit, overwrites=not self.is_added)
-        return (layer.flat() if flat else layer)(x, noise, style[:, :, None, None], demod[:, :, None, None])
+        layer = FrozenLayer(
+            self.filters, self.bias, self.noise_strength, SLOPE, self.limit, overwrites=not self.is_added
+        )
+        return (layer.pooled() if pooled else layer)(x, noise, style[:, :, None, None], demod[:, :, None, None])
 
 
 class ToRGB(nn.Module):
@@ -116,7 +118,9 @@ class ToRGB(nn.Module):
         self.limit = clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return Layer((Filter(self.weight),), self.bias, limit=self.limit)(x, style=self.affine(w)[:, :, None, None])
+        return FrozenLayer((Convolution(self.weight),), self.bias, limit=self.limit)(
+            x, style=self.affine(w)[:, :, None, None]
+        )
 
 
 class Block(nn.Module):
@@ -131,7 +135,7 @@ class Block(nn.Module):
         prefix = f"synthesis.b{side}"
         self.out_channels = bag.shape(f"{prefix}.conv1.weight", 4)[0]
         self.register_buffer("kernel", kernel)
-        shortcut = bag.take_if_there(f"{prefix}.skip.weight", self.out_channels, in_channels, 1, 1)
+        shortcut = bag.take_optional(f"{prefix}.skip.weight", self.out_channels, in_channels, 1, 1)
         half = 0.5**0.5 if shortcut is not None else 1.0
         self.skip = None
         if shortcut is not None:
@@ -150,23 +154,23 @@ class Block(nn.Module):
         image: Tensor | None,
         ws: Sequence[Tensor],
         noise: Sequence[Tensor | None],
-        flat: bool = False,
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1.
 
-        flat: on averages, without getting larger; see SynthesisNetwork.render_low_resolution.
+        pooled: on averages, without getting larger; see SynthesisNetwork.render_low_resolution.
         """
         shortcut = None
         if self.skip is not None:
-            shortcut = F.conv2d(x, as_read(self.skip))
-            shortcut = shortcut if flat else _twice(shortcut, self.kernel)
+            shortcut = F.conv2d(x, safe_layout(self.skip))
+            shortcut = shortcut if pooled else _upsample2d(shortcut, self.kernel)
         if self.conv0 is not None:
-            x = self.conv0(x, ws[0], noise[0], flat)
-        x = self.conv1(x, ws[-2], noise[-1], flat)
+            x = self.conv0(x, ws[0], noise[0], pooled)
+        x = self.conv1(x, ws[-2], noise[-1], pooled)
         if shortcut is not None:
             x = shortcut.add_(x)
-        if image is not None and not flat:
-            image = _twice(image, self.kernel)
+        if image is not None and not pooled:
+            image = _upsample2d(image, self.kernel)
         if self.torgb is not None:
             colours = self.torgb(x, ws[-1])
             image = colours if image is None else image.add_(colours)
@@ -187,13 +191,13 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         names = ["b4.conv1", *(f"b{side}.{conv}" for side in sides[1:] for conv in ("conv0", "conv1"))]
         shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
         noisy = [i for i, name in enumerate(names) if f"synthesis.{name}.noise_strength" in bag]
-        consts = [bag.take_if_there(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
+        consts = [bag.take_optional(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
         colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
         _check_architecture(bag, sides)
         style_sides = [max(shape) for shape in (*shapes, sizes[-1])]
         super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts, style_sides)
         self._noisy_layers = noisy
-        kernel = bag.take_if_there(_FILTER, -1, -1)
+        kernel = bag.take_optional(_FILTER, -1, -1)
         kernel = kernel if kernel is not None else default_filter()
         clamp = bag.clamp(None)
         self.const = nn.Parameter(channels_last(const[None]))
@@ -214,7 +218,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         for index, block in enumerate(self.blocks):
             first = max(2 * index - 1, 0)
             own = styles[first : 2 * index + 2], layers[first : 2 * index + 1]
-            x, image = self.part(block, x, image, *own, self.style_sides[first] > side)
+            x, image = self.run_block(block, x, image, *own, self.style_sides[first] > side)
         assert image is not None  # the last block has a torgb, or its weight would have been missed above
         return image.contiguous()
 
@@ -227,14 +231,14 @@ def _check_architecture(bag: TensorBag, sides: Sequence[int]) -> None:
             bag.shape(name, 4)
 
 
-def _twice(x: Tensor, kernel: Tensor) -> Tensor:
-    """Twice the size (Zhang 2019's low-pass filtering behind zero insertion)."""
+def _upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
+    """Twice the size (Zhang 2019's ll_only-pass filtering behind zero insertion)."""
     (height, width), up = kernel.shape, 2
     sides = ((width + up - 1) // 2, (width - up) // 2, (height + up - 1) // 2, (height - up) // 2)
     return upfir(x, kernel, up, sides)
 
 
-def _behind_up_conv(kernel: Tensor) -> Tensor:
+def _smoothing_filter(kernel: Tensor) -> Tensor:
     """[1, 1, h, w], of even sides and 4 times as bright: what smooths a transposed 3x3 convolution of stride 2.
 
     Padded by its side / 2 - 1 it gives twice the size of what was convolved.
@@ -270,5 +274,5 @@ def nvlabs_mapping(bag: TensorBag, num_ws: int, w_dim: int) -> DenseMapping:
         label = EmbedLabel(weight * fan_in_gain(weight), bag.take("mapping.embed.bias", weight.shape[0]))
     layers = take_layers(bag, "mapping.fc", w_dim)
     layers = [(weight * (fan_in_gain(weight) * lr), bias * lr) for weight, bias in layers]
-    w_avg = bag.take_if_there("mapping.w_avg", w_dim)
+    w_avg = bag.take_optional("mapping.w_avg", w_dim)
     return DenseMapping(layers, num_ws, ACT_GAIN, w_avg=w_avg, label=label)

@@ -4,7 +4,7 @@ The image starts as Fourier features, which a learned affine of w and a transfor
 shift. Every layer works at twice its sampling rate: modulated convolution, bias, upsampling, LeakyReLU,
 downsampling, each with a designed low-pass filter that the checkpoint stores (section 3, appendix F).
 
-Layer names say the sizes: L{index}_{width}_{channels}. All but the last two layers carry a margin around
+SynthesisLayer names say the sizes: L{index}_{width}_{channels}. All but the last two layers carry a margin around
 the image, so that a sampling rate is a size without its margins.
 """
 
@@ -21,24 +21,24 @@ from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
-from .base import Generator, SynthesisNetwork, as_read, channels_last
+from .base import Generator, SynthesisNetwork, channels_last, safe_layout
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
 from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .tensors import TensorBag
 
-BARE = 2  # layers at the end, the image included, that have no margin
+UNPADDED_LAYERS = 2  # layers at the end, the image included, that have no margin
 MARGIN = 10  # pixels around the image in all layers but the last two
 OUTPUT_SCALE = 0.25
 CLAMP = 256.0
-PARTS = 8  # that the channels of a layer are taken in where memory is short
-Part = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+CHANNEL_CHUNKS = 8  # that the channels of a layer are taken in where memory is short
+RunBlock = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 BANDWIDTH = 2.0  # cycles per image of the Fourier features: the first cutoff
 _LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
 
 
 @dataclass(frozen=True)
-class Plan:
+class LayerSpec:
     """What a layer's name and place say: (height, width) and sampling rates before and behind it.
 
     rate, before: samples per image side; size, size_before: pixels with margins.
@@ -57,7 +57,7 @@ class Plan:
         return max(self.before, self.rate) * (1 if self.is_rgb else 2)
 
 
-def plan_layers(bag: TensorBag, names: Sequence[str], margin: int) -> list[Plan]:
+def read_layer_specs(bag: TensorBag, names: Sequence[str], margin: int) -> list[LayerSpec]:
     """The layers in order.
 
     Raises:
@@ -65,28 +65,28 @@ def plan_layers(bag: TensorBag, names: Sequence[str], margin: int) -> list[Plan]
     """
     parts = sorted((int(m[1]), int(m[2]), m[0].removesuffix(".weight")) for n in names if (m := _LAYER.fullmatch(n)))
     widths = [bag.check_side(width) for _, width, _ in parts]
-    if [index for index, _, _ in parts] != list(range(len(parts))) or len(parts) < BARE + 2:
-        raise _no_stylegan3(f"has the layers {[index for index, _, _ in parts][:20]}")
+    if [index for index, _, _ in parts] != list(range(len(parts))) or len(parts) < UNPADDED_LAYERS + 2:
+        raise _layer_error(f"has the layers {[index for index, _, _ in parts][:20]}")
     # A portrait twice as high as wide is named by its width (StyleGAN-Human); its margins are halved there.
     tall = not _is_power_of_2(widths[0] - 2 * margin) and _is_power_of_2(2 * widths[0] - 2 * margin)
     heights = [2 * width for width in widths] if tall else widths
-    inside = len(parts) - BARE
+    inside = len(parts) - UNPADDED_LAYERS
     rates = [height - 2 * margin if index < inside else height for index, height in enumerate(heights)]
     if not all(map(_is_power_of_2, rates)) or heights[-1] != heights[-2]:
-        raise _no_stylegan3(f"has layers of the heights {heights[:20]}")
-    plans = []
+        raise _layer_error(f"has layers of the heights {heights[:20]}")
+    specs = []
     for index, (_, _, name) in enumerate(parts):
         last = max(index - 1, 0)
         before, size = (heights[last], widths[last]), (heights[index], widths[index])
-        plans.append(Plan(name, before, size, rates[last], rates[index], index == len(parts) - 1))
-    return plans
+        specs.append(LayerSpec(name, before, size, rates[last], rates[index], index == len(parts) - 1))
+    return specs
 
 
 def _is_power_of_2(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0
 
 
-def _no_stylegan3(found: str) -> CheckpointError:
+def _layer_error(found: str) -> CheckpointError:
     return CheckpointError(
         f"The checkpoint {found}.",
         "the layers of a StyleGAN3: L0 to the last, each as wide as a power of two and its margins.",
@@ -143,7 +143,7 @@ class FourierFeatures(nn.Module):
         return torch.stack([x, y], dim=2)
 
 
-class Layer(nn.Module):
+class SynthesisLayer(nn.Module):
     """Modulated convolution, bias, and a LeakyReLU between an upsampling and a downsampling (fig. 4b)."""
 
     wsq: Tensor
@@ -151,15 +151,15 @@ class Layer(nn.Module):
     up_filter: Tensor
     down_filter: Tensor
 
-    def __init__(self, bag: TensorBag, plan: Plan, in_channels: int, w_dim: int, clamp: float | None):
+    def __init__(self, bag: TensorBag, spec: LayerSpec, in_channels: int, w_dim: int, clamp: float | None):
         super().__init__()
-        prefix = plan.name
+        prefix = spec.name
         side = bag.shape(f"{prefix}.weight", 4)[-1]
         weight = bag.take(f"{prefix}.weight", -1, in_channels, side, side)
-        self.out_channels, self.side, self.limit, self.is_rgb = weight.shape[0], side, clamp, plan.is_rgb
+        self.out_channels, self.side, self.limit, self.is_rgb = weight.shape[0], side, clamp, spec.is_rgb
         magnitude = bag.take(f"{prefix}.magnitude_ema")  # of the input, tracked in training
         self.affine = Affine(bag, prefix, in_channels, w_dim)
-        if plan.is_rgb:
+        if spec.is_rgb:
             weight = weight * fan_in_gain(weight)
         else:
             weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
@@ -167,49 +167,52 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(channels_last(weight))
         self.register_buffer("input_gain", magnitude.clamp(min=1e-12).rsqrt())
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
-        self.up, self.down = plan.inner_rate // plan.before, plan.inner_rate // plan.rate
-        if not plan.is_rgb:
+        self.up, self.down = spec.inner_rate // spec.before, spec.inner_rate // spec.rate
+        if not spec.is_rgb:
             self.register_buffer("up_filter", _take_filter(bag, f"{prefix}.up_filter"))
             self.register_buffer("down_filter", _take_filter(bag, f"{prefix}.down_filter"))
-            self.padding = self._padding(plan, self.up_filter.shape[0], self.down_filter.shape[0])
+            self.padding = self._padding(spec, self.up_filter.shape[0], self.down_filter.shape[0])
 
-    def _padding(self, plan: Plan, up_taps: int, down_taps: int) -> tuple[int, int, int, int]:
-        """left, right, top, bottom of the enlarged image, so that the output has the size that the plan says."""
+    def _padding(self, spec: LayerSpec, up_taps: int, down_taps: int) -> tuple[int, int, int, int]:
+        """left, right, top, bottom of the enlarged image, so that the output has the size that the spec says."""
         sides = []
-        for out, before in ((plan.size[1], plan.size_before[1]), (plan.size[0], plan.size_before[0])):
+        for out, before in ((spec.size[1], spec.size_before[1]), (spec.size[0], spec.size_before[0])):
             total = (out - 1) * self.down + 1 - (before + self.side - 1) * self.up + up_taps + down_taps - 2
             first = (total + self.up) // 2
             sides += [first, total - first]
         return sides[0], sides[1], sides[2], sides[3]
 
-    def forward(self, x: Tensor, w: Tensor, part: Part | None = None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, part: RunBlock | None = None) -> Tensor:
         """part: applies a function in little memory, to some of the channels after the others."""
         style = self.affine(w)
         if self.is_rgb:
-            x = F.conv2d(x * style[:, :, None, None], as_read(self.weight)) * self.input_gain + self.bias[:, None, None]
-            return _limited(x, self.limit)
+            x = (
+                F.conv2d(x * style[:, :, None, None], safe_layout(self.weight)) * self.input_gain
+                + self.bias[:, None, None]
+            )
+            return _clamp(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
-        x = F.conv2d(x * style[:, :, None, None], as_read(self.weight), padding=self.side - 1)
+        x = F.conv2d(x * style[:, :, None, None], safe_layout(self.weight), padding=self.side - 1)
         # the activation's gain comes here already: the image has twice the sides behind the upsampling
         gain = self.input_gain * ACT_GAIN
         demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * gain
         x = torch.addcmul(self.bias[:, None, None] * ACT_GAIN, x, demodulation[:, :, None, None])
-        channels = len(self.bias) if part is None else max(1, len(self.bias) // PARTS)
-        through = [(part or _at_once)(self._filtered, each) for each in x.split(channels, dim=1)]
+        channels = len(self.bias) if part is None else max(1, len(self.bias) // CHANNEL_CHUNKS)
+        through = [(part or _apply)(self._filtered, each) for each in x.split(channels, dim=1)]
         return through[0] if len(through) == 1 else torch.cat(through, 1)
 
     def _filtered(self, x: Tensor) -> Tensor:
         """The nonlinearity, channel by channel: its pictures between the filters are the largest of the network."""
-        x = _limited(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
+        x = _clamp(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
         return firdown(x, self.down_filter, self.down)
 
 
-def _limited(x: Tensor, limit: float | None) -> Tensor:
+def _clamp(x: Tensor, limit: float | None) -> Tensor:
     """x within plus and minus the limit, if there is one."""
     return x.clamp(-limit, limit) if limit is not None else x
 
 
-def _at_once(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _apply(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x)
 
 
@@ -225,18 +228,18 @@ class StyleGAN3Synthesis(SynthesisNetwork):
 
     def __init__(self, bag: TensorBag, w_dim: int, names: Sequence[str]):
         margin = int(bag.number("margin", MARGIN, 0, 1000))
-        plans = plan_layers(bag, names, margin)
-        colours = bag.shape(f"{plans[-1].name}.weight", 4)[0]
-        style_sides = [plans[0].before, *(plan.rate for plan in plans)]
-        super().__init__(w_dim, len(plans) + 1, plans[-1].size, colours, style_sides=style_sides)
+        specs = read_layer_specs(bag, names, margin)
+        colours = bag.shape(f"{specs[-1].name}.weight", 4)[0]
+        style_sides = [specs[0].before, *(spec.rate for spec in specs)]
+        super().__init__(w_dim, len(specs) + 1, specs[-1].size, colours, style_sides=style_sides)
         clamp = bag.clamp(CLAMP)
         bandwidth = bag.number("bandwidth", BANDWIDTH, 0.0, 1e4)
         self.output_scale = bag.number("output_scale", OUTPUT_SCALE, 1e-6, 1e6)
-        self.input = FourierFeatures(bag, w_dim, plans[0].size_before, plans[0].before, bandwidth)
+        self.input = FourierFeatures(bag, w_dim, specs[0].size_before, specs[0].before, bandwidth)
         self.layers = nn.ModuleList()
         channels = self.input.out_channels
-        for plan in plans:
-            layer = Layer(bag, plan, channels, w_dim, clamp)
+        for spec in specs:
+            layer = SynthesisLayer(bag, spec, channels, w_dim, clamp)
             self.layers.append(layer)
             channels = layer.out_channels
 
@@ -244,7 +247,7 @@ class StyleGAN3Synthesis(SynthesisNetwork):
         styles = ws.unbind(1)
         x = self.input(styles[0])
         for layer, w in zip(self.layers, styles[1:], strict=True):
-            x = self.part(layer, x, w, self.part if self.recomputes else None)
+            x = self.run_block(layer, x, w, self.part if self.recomputes else None)
         return (x * self.output_scale).contiguous()
 
 

@@ -12,60 +12,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..devices.optimizations import uses
-from .derived import once
+from ..devices.optimizations import is_enabled
+from .derived import cached
 
 
-class Map(NamedTuple):
-    """ws[:, which] -> style [B, size]: by the first rows of weight [C, w_dim] and bias [C]."""
+class AffineMap(NamedTuple):
+    """ws[:, index] -> style [B, size]: by the first rows of weight [C, w_dim] and bias [C]."""
 
     weight: Tensor
     bias: Tensor
-    which: int
+    index: int
     size: int
 
 
-def styles(maps: Sequence[Map], ws: Tensor) -> tuple[Tensor, ...]:
+def styles(maps: Sequence[AffineMap], ws: Tensor) -> tuple[Tensor, ...]:
     """ws [B, num_ws, w_dim] -> one style [B, size] a map."""
-    if _together(ws.device):
-        results: tuple[Tensor, ...] = _Together.apply(ws, tuple(maps))
+    if _use_batched(ws.device):
+        results: tuple[Tensor, ...] = _BatchedAffine.apply(ws, tuple(maps))
         return results
     latents = ws.unbind(1)
-    return tuple(F.linear(latents[each.which], each.weight[: each.size], each.bias[: each.size]) for each in maps)
+    return tuple(F.linear(latents[each.index], each.weight[: each.size], each.bias[: each.size]) for each in maps)
 
 
-def _together(device: torch.device) -> bool:
-    return device.type == "cuda" and uses("kernels", device)
+def _use_batched(device: torch.device) -> bool:
+    return device.type == "cuda" and is_enabled("kernels", device)
 
 
-class _Stacked(NamedTuple):
-    """weight [maps, C, w_dim] and bias [maps, 1, C], zero where a map has less; which [maps]; owners [num_ws, maps]."""
+class _StackedMaps(NamedTuple):
+    """weight [maps, C, w_dim] and bias [maps, 1, C], zero where a map has less; index [maps]; one_hot [num_ws, maps]."""
 
     weight: Tensor
     bias: Tensor
-    which: Tensor
-    owners: Tensor
+    index: Tensor
+    one_hot: Tensor
 
 
-def _stacked(maps: Sequence[Map], ws: Tensor) -> _Stacked:
+def _stack_maps(maps: Sequence[AffineMap], ws: Tensor) -> _StackedMaps:
     most = max(len(each.weight) for each in maps)
     weight = torch.stack([F.pad(each.weight, (0, 0, 0, most - len(each.weight))) for each in maps])
     bias = torch.stack([F.pad(each.bias, (0, most - len(each.bias)))[None] for each in maps])
-    which = torch.tensor([each.which for each in maps])
-    owners = F.one_hot(which, ws.shape[1]).mT.to(weight)
-    return _Stacked(weight, bias, which.to(weight.device), owners)
+    index = torch.tensor([each.index for each in maps])
+    one_hot = F.one_hot(index, ws.shape[1]).mT.to(weight)
+    return _StackedMaps(weight, bias, index.to(weight.device), one_hot)
 
 
-class _Together(torch.autograd.Function):
+class _BatchedAffine(torch.autograd.Function):
     """All maps as one batched product, with the gradient written out."""
 
     @staticmethod
-    def forward(ctx: Any, ws: Tensor, maps: tuple[Map, ...]) -> tuple[Tensor, ...]:
-        names = f"styles {[each.which for each in maps]} of {ws.shape[1]}"
+    def forward(ctx: Any, ws: Tensor, maps: tuple[AffineMap, ...]) -> tuple[Tensor, ...]:
+        names = f"styles {[each.index for each in maps]} of {ws.shape[1]}"
         weights = [tensor for each in maps for tensor in (each.weight, each.bias)]
-        stacked = once(names, weights, lambda: _stacked(maps, ws))
+        stacked = cached(names, weights, lambda: _stack_maps(maps, ws))
         ctx.maps, ctx.stacked, ctx.shape = maps, stacked, ws.shape
-        latents = ws.index_select(1, stacked.which).transpose(0, 1)
+        latents = ws.index_select(1, stacked.index).transpose(0, 1)
         all_styles = torch.baddbmm(stacked.bias, latents, stacked.weight.mT)
         return tuple(style[:, : each.size].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True))
 
@@ -79,6 +79,6 @@ class _Together(torch.autograd.Function):
         for grad, each in zip(grads, ctx.maps, strict=True):
             parts += [none[:, : each.size] if grad is None else grad, none[:, each.size :]]
         grad = torch.cat(parts, 1).view(images, count, most).transpose(0, 1)
-        for_latents = torch.bmm(grad, stacked.weight)
-        for_ws = stacked.owners @ for_latents.reshape(count, images * w_dim)
-        return for_ws.view(-1, images, w_dim).transpose(0, 1), None
+        grad_latents = torch.bmm(grad, stacked.weight)
+        grad_ws = stacked.one_hot @ grad_latents.reshape(count, images * w_dim)
+        return grad_ws.view(-1, images, w_dim).transpose(0, 1), None

@@ -29,21 +29,21 @@ class TensorBag:
         dtype: torch.dtype = torch.float32,
         settings: Mapping[str, Any] | None = None,
     ):
-        self._left = dict(tensors)
+        self._remaining = dict(tensors)
         self._settings = dict(settings or {})
         self._family = family
         self._dtype = torch.float64 if dtype == torch.float64 else torch.float32
 
     def __contains__(self, name: str) -> bool:
-        return name in self._left
+        return name in self._remaining
 
     def names(self) -> list[str]:
         """Of the tensors that were not taken yet."""
-        return list(self._left)
+        return list(self._remaining)
 
     def dims(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor as it is; () if there is none."""
-        return self._left[name].shape if name in self._left else ()
+        return self._remaining[name].shape if name in self._remaining else ()
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor `name`. A -1 in `shape` accepts any length.
@@ -54,7 +54,7 @@ class TensorBag:
         found = self.shape(name, len(shape))
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
-        tensor = self._left.pop(name).read()
+        tensor = self._remaining.pop(name).read()
         kind = tensor.dtype
         # contiguous: results must not depend on the layout that a file happens to have
         tensor = tensor.to(self._dtype).contiguous()
@@ -66,19 +66,19 @@ class TensorBag:
             )
         return tensor
 
-    def take_if_there(self, name: str, *shape: int) -> Tensor | None:
+    def take_optional(self, name: str, *shape: int) -> Tensor | None:
         """The tensor, or None where the checkpoint has none of this name."""
         return self.take(name, *shape) if name in self else None
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
         """The shape of a tensor that stays in the bag; raises CheckpointError as `take` does."""
-        if name not in self._left:
+        if name not in self._remaining:
             raise CheckpointError(
                 f"The {self._family} checkpoint has no tensor {name!r}.",
                 "a complete generator of this family.",
                 "download the file again, or check that it is a whole generator and not a part of one.",
             )
-        found = self._left[name].shape
+        found = self._remaining[name].shape
         if len(found) != dims or 0 in found:
             raise self._wrong_shape(name, found, f"{dims} dimensions, none of them empty,")
         return found
@@ -126,7 +126,7 @@ class TensorBag:
 
     def finish(self) -> None:
         """Raises CheckpointError if the file holds tensors or settings that this family does not know."""
-        for kind, left in (("tensors", self._left), ("settings", self._settings)):
+        for kind, left in (("tensors", self._remaining), ("settings", self._settings)):
             if left:
                 first = ascii(sorted(map(str, left))[0])[:80]
                 raise CheckpointError(

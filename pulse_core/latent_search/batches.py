@@ -13,7 +13,7 @@ from ..devices.device import free_memory, is_out_of_memory
 from ..devices.working_memory import search_memory
 from ..errors import SettingError
 from ..generators import Generator
-from ..latents.spaces import count_seeds
+from ..latents.spaces import seed_range
 from .config import SearchConfig
 from .solution import Job, Solution
 
@@ -31,7 +31,7 @@ def jobs_of(images: int, seed: int | Sequence[int], solutions: int) -> list[Job]
         raise SettingError(
             f"{len(seeds)} seeds were given for {images} images.", "one seed, or one for each image.", "give as many."
         )
-    return [Job(index, each) for index, first in enumerate(seeds) for each in count_seeds(first, solutions)]
+    return [Job(index, each) for index, first in enumerate(seeds) for each in seed_range(first, solutions)]
 
 
 def rows_of(init_latent: Latent | None, jobs: Sequence[Job], images: int) -> dict[Job, int]:

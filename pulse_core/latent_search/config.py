@@ -125,7 +125,7 @@ class SearchConfig(Settings):
         low=1,
         high=1000,
     )
-    recompute: str = option(
+    gradient_checkpointing: str = option(
         "auto",
         "for the gradient, compute the generator's layers again instead of keeping them: slower, in less memory; auto: "
         "where a single image does not fit otherwise",

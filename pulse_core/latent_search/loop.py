@@ -184,7 +184,9 @@ class _Loop:
         The better one is that of the smaller objective, in which the prior counts: the closest is not the best face.
         """
         for run in runs:
-            run.evaluator.captures = len(runs) == 1  # many captured runs would take too much memory, for a few steps each
+            run.evaluator.captures = (
+                len(runs) == 1
+            )  # many captured runs would take too much memory, for a few steps each
         while len(runs) > 1:
             for run in runs:
                 self.advance(run, self.config.trial_steps)

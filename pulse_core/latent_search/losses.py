@@ -1,4 +1,4 @@
-"""The loss terms, each a number per image, and the strings that combine them ("100*L2+0.05*GEOCROSS").
+"""Loss terms, one number per image each, and the strings that combine them ("100*L2+0.05*GEOCROSS").
 
 To add a term: one function and one entry in TERMS.
 """
@@ -15,69 +15,69 @@ from torch import Tensor
 
 from ..errors import SettingError
 
-CAUCHY_SCALE = 0.1  # colours in 0..1: skin that is drawn well stays below it, a flag behind the head does not
+CAUCHY_SCALE = 0.1  # colours in 0..1: skin that is drawn well has smaller errors, a flag behind the head larger ones
 
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a term may look at.
+    """What a term may use.
 
-    measured, target: [B, C, h, w] in 0..1, the degraded image and what it should be.
-    ws: [B, num_ws, w_dim], the style vectors after the LeakyReLU, repeated where one serves all.
-    eps: the L2 from which an image counts as found, mean squared error in (0..1)^2.
-    trust: [B, 1, h, w] in 0..1, how much each pixel of the target counts; None is all fully.
-    noise_variance: [B], of the target; None is none.
-    tail: [1 or B, 1, h, w], the error from which a pixel pulls less, colours in 0..1; None is CAUCHY_SCALE everywhere.
+    measured: A(G(w, n)), [B, C, h, w]. target: y, the same shape, in 0..1.
+    ws: [B, num_ws, w_dim], style vectors after the LeakyReLU, one vector repeated for a search in W.
+    eps: mean squared error of colours in 0..1.
+    weight: [1 or B, 1, h, w], of each pixel; None weighs all alike.
+    noise_variance: [B], of the target; None is 0.
+    cauchy_scale: [1 or B, 1, h, w], the c of `cauchy`; None is CAUCHY_SCALE everywhere.
     """
 
     measured: Tensor
     target: Tensor
     ws: Tensor
     eps: float
-    trust: Tensor | None = None
+    weight: Tensor | None = None
     noise_variance: Tensor | None = None
-    tail: Tensor | None = None
+    cauchy_scale: Tensor | None = None
 
 
-def mean_squared_error(measured: Tensor, target: Tensor, trust: Tensor | None = None) -> Tensor:
-    """[B, C, h, w] -> [B], the mean over what is trusted."""
-    return _mean((measured - target).square(), trust)
+def mean_squared_error(measured: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """[B, C, h, w] -> [B], a weighted mean."""
+    return _mean((measured - target).square(), weight)
 
 
-def _mean(errors: Tensor, trust: Tensor | None) -> Tensor:
-    if trust is None:
+def _mean(errors: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
         return errors.flatten(1).mean(1)
-    weights = trust.expand_as(errors).flatten(1)
+    weights = weight.expand_as(errors).flatten(1)
     return (errors.flatten(1) * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
 def mse(inputs: LossInputs) -> Tensor:
-    """Mean squared error, to the end."""
-    return mean_squared_error(inputs.measured, inputs.target, inputs.trust)
+    """Mean squared error."""
+    return mean_squared_error(inputs.measured, inputs.target, inputs.weight)
 
 
 def l2(inputs: LossInputs) -> Tensor:
-    """Mean squared error, clamped from below at eps: what is close enough pulls no further (PULSE, eq. 3)."""
+    """Mean squared error, clamped from below at eps, where its gradient vanishes (PULSE, eq. 3)."""
     return mse(inputs).clamp(min=inputs.eps)
 
 
 def l1(inputs: LossInputs) -> Tensor:
     """10 times the mean absolute error; the factor is the published code's."""
-    return 10 * _mean((inputs.measured - inputs.target).abs(), inputs.trust)
+    return 10 * _mean((inputs.measured - inputs.target).abs(), inputs.weight)
 
 
 def cauchy(inputs: LossInputs) -> Tensor:
-    """c^2 log(1 + e^2 / c^2) of each pixel's mean squared error e^2, c^2 = tail^2 + the noise's variance.
+    """c^2 log(1 + e^2 / c^2), e^2 a pixel's mean squared error, c^2 = cauchy_scale^2 + the noise variance.
 
-    As the mean squared error where that is small; an object that the generator cannot draw pulls little (the Cauchy
-    likelihood, a heavy-tailed prior on what is left).
+    Equals the mean squared error where that is small. Objects that the generator cannot draw pull little: a Cauchy
+    likelihood, which is a heavy-tailed prior on the residual.
     """
-    tail = inputs.tail if inputs.tail is not None else inputs.target.new_full((1, 1, 1, 1), CAUCHY_SCALE)
-    scale = tail.square()
+    given = inputs.cauchy_scale
+    scale = (inputs.target.new_full((1, 1, 1, 1), CAUCHY_SCALE) if given is None else given).square()
     if inputs.noise_variance is not None:
         scale = scale + inputs.noise_variance[:, None, None, None]
     errors = (inputs.measured - inputs.target).square().mean(1, keepdim=True)
-    return _mean(scale * torch.log1p(errors / scale), inputs.trust)
+    return _mean(scale * torch.log1p(errors / scale), inputs.weight)
 
 
 def geocross(inputs: LossInputs) -> Tensor:

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..devices.optimizations import uses
+from ..devices.optimizations import is_enabled
 from ..generators.base import SynthesisNetwork
 from ..latents.gaussian import LatentGaussian
 
@@ -31,7 +31,7 @@ def network_for(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int
     """What renders small pictures of this side: the network with 16-bit features where they do, or itself."""
     weight = next(synthesis.parameters())
     device = weight.device
-    if device.type != "cuda" or weight.dtype != torch.float32 or not uses("half", device):
+    if device.type != "cuda" or weight.dtype != torch.float32 or not is_enabled("half", device):
         return synthesis
     known = _networks.setdefault(synthesis, {})
     if (device, side) not in known:
@@ -47,7 +47,7 @@ def fitting(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) ->
     ws, noise = gaussian.colour(white).expand(-1, synthesis.num_ws, -1), synthesis.const_noise()
     exact = synthesis.render_low_resolution(ws, noise, side)
     for dtype in _TYPES:
-        other = synthesis.in_features_of(dtype)
+        other = synthesis.with_feature_dtype(dtype)
         error = other.render_low_resolution(ws, noise, side).float() - exact
         if bool(error.square().mean().sqrt() <= _OFF * exact.square().mean().sqrt()):  # not where it is nan
             return other

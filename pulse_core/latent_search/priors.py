@@ -1,6 +1,6 @@
-"""Where the latents walk, and how far from what the generator draws they are.
+"""Priors over the latents: how w is parametrised, and how unlikely it is.
 
-To add a prior: one class that keeps Walk's contract, and one entry in PRIORS.
+To add a prior: one class that keeps Prior's contract, and its place in PRIORS.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,15 +16,15 @@ from torch import Tensor
 from ..latents.gaussian import LatentGaussian
 from ..latents.spaces import draw_latent
 
-STAGES = (1 / 3, 2 / 3)  # of a staged search: from when each layer has its own style, and from when the noise moves
+STAGES = (1 / 3, 2 / 3)  # of a staged search: from when offsets are searched too, and from when noise maps are
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Something that an optimiser moves.
+    """A tensor that the optimiser moves.
 
-    value: [B, L, ...], a leaf. on_sphere: each value[b, l] keeps its first norm.
-    rate: times the learning rate. opens: the share of the steps that it rests at first.
+    value: [B, L, ...], a leaf. on_sphere: each value[b, l] keeps the norm that it has at step 0.
+    rate: relative to the learning rate. opens: the share of the steps for which it stays fixed.
     """
 
     value: Tensor
@@ -33,19 +33,23 @@ class Variable:
     opens: float = 0.0
 
 
-class Walk(ABC):
-    """The latents of one batch of searches.
+class Prior(ABC):
+    """The latents of one batch of searches, and their prior.
 
     Args:
-        gaussian: on the device and of the type of the search.
+        gaussian: on the device and of the dtype of the search.
         num_ws: style vectors of the generator.
-        space: of latents.LATENT_SPACES.
-        offset_std: [num_ws, 1], how far each layer's style may leave the common one, in standard deviations.
-        sample_scale: of the random latent that each search is drawn to, in standard deviations.
+        space: one of LATENT_SPACES.
+        offset_std: [num_ws, 1], of each layer's offset from the common style, in standard deviations of W.
+        sample_scale: of the prior sample that the penalty is measured from, in standard deviations of W.
+
+    Attributes:
+        has_density: whether the likelihood is weighed against a negative log-density; otherwise only the
+            parametrisation confines the latents.
     """
 
     name: ClassVar[str]
-    is_density: ClassVar[bool] = True  # whether the loss is weighed against a penalty, or the walk alone confines it
+    has_density: ClassVar[bool] = True
     variables: list[Variable]
 
     def __init__(self, gaussian: LatentGaussian, num_ws: int, space: str, offset_std: Tensor, sample_scale: float):
@@ -53,132 +57,109 @@ class Walk(ABC):
         self.offset_std, self.sample_scale = offset_std, sample_scale
 
     @abstractmethod
-    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
-        """Draws the first latents, one image from each random generator.
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None) -> None:
+        """Draws the latents of each image from its own random generator.
 
         Args:
-            guess: white latents [B, w_dim] to begin near, for those that can; None knows nothing.
+            mean: whitened latents [B, w_dim] of an encoder to begin at instead, for priors that can.
         """
 
     @abstractmethod
-    def begin_at(self, ws: Tensor) -> None:
-        """Begins with these style vectors [B, num_ws, w_dim]; those that have a penalty count it from there."""
+    def init_from(self, ws: Tensor) -> None:
+        """Begins at these style vectors [B, num_ws, w_dim], from which a density is then measured."""
 
     def tensors(self) -> list[Tensor]:
-        """All that belongs to these searches, the variables first."""
+        """All tensors that belong to these searches, the variables first."""
         return [variable.value for variable in self.variables]
 
     @abstractmethod
     def ws(self) -> Tensor:
         """Style vectors [B, num_ws, w_dim], differentiable."""
 
-    def penalty(self) -> Tensor:
-        """[B]: minus the logarithm of the prior's density, up to a constant."""
+    def negative_log_density(self) -> Tensor:
+        """[B], up to a constant."""
         return self.variables[0].value.new_zeros(len(self.variables[0].value))
 
 
-class Sphere(Walk):
-    """As published: a standard normal latent a layer, each of which keeps its norm (PULSE, section 3.2)."""
+class Sphere(Prior):
+    """As published: a standard normal latent for each layer, which keeps its norm (PULSE, section 3.2)."""
 
     name = "sphere"
-    is_density = False
+    has_density = False
 
-    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
-        width = self.gaussian.mean.numel()
-        drawn = [draw_latent(random, self.space, self.num_ws, width) for random in randoms]
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None) -> None:
+        w_dim = self.gaussian.mean.numel()
+        drawn = [draw_latent(random, self.space, self.num_ws, w_dim) for random in randoms]
         self.variables = [Variable(torch.stack(drawn).to(self.gaussian.mean).requires_grad_())]
 
-    def begin_at(self, ws: Tensor) -> None:
-        white = self.gaussian.from_ws(ws)
-        white = white.mean(1, keepdim=True) if self.space == "W" else white
-        self.variables = [Variable(white.clone().requires_grad_())]
+    def init_from(self, ws: Tensor) -> None:
+        z = self.gaussian.from_ws(ws)
+        z = z.mean(1, keepdim=True) if self.space == "W" else z
+        self.variables = [Variable(z.clone().requires_grad_())]
 
     def ws(self) -> Tensor:
         return self.gaussian.to_ws(self.variables[0].value).expand(-1, self.num_ws, -1)
 
 
-class Whitened(Walk):
-    """A common style in the principal axes of W, and small departures from it for each layer.
+class Whitened(Prior):
+    """A common style in the principal axes of W, and a small offset from it for each layer.
 
-    w_l = colour(trunk + offset_std * branch_l), trunk and branches standard normal a priori: the natural faces
-    first, the layers apart only as far as the picture asks. The trunk is drawn to a random
-    latent instead of to the mean face: then the minimum is close to a draw from the posterior (randomised maximum
-    a posteriori, Wang, Bui-Thanh, Ghattas 2018), and another seed gives another face.
+    w_l = colour(common + offset_std_l * offset_l), with common and offsets standard normal a priori: natural faces
+    first, layers apart only as far as the target asks for it. The density of the common style is measured from a
+    random sample of the prior instead of the mean face. The minimum is then close to a draw from the posterior
+    (randomised maximum a posteriori; Wang, Bui-Thanh, Ghattas 2018), and another seed gives another face.
     """
 
     name = "whitened"
 
-    def begin(self, randoms: Sequence[torch.Generator], guess: Tensor | None) -> None:
-        width = self.gaussian.mean.numel()
-        drawn = torch.stack([torch.randn(1, width, generator=random) for random in randoms])
-        self.aim = self.sample_scale * drawn.to(self.gaussian.mean)
-        self._set_out(self.aim if guess is None else guess[:, None])
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None) -> None:
+        w_dim = self.gaussian.mean.numel()
+        drawn = torch.stack([torch.randn(1, w_dim, generator=random) for random in randoms])
+        self.sample = self.sample_scale * drawn.to(self.gaussian.mean)
+        self._init(self.sample if mean is None else mean[:, None])
 
-    def begin_at(self, ws: Tensor) -> None:
+    def init_from(self, ws: Tensor) -> None:
         white = self.gaussian.whiten(ws)
-        self.aim = white.mean(1, keepdim=True)
-        self._set_out(self.aim, white - self.aim)
+        self.sample = white.mean(1, keepdim=True)
+        self._init(self.sample, white - self.sample)
 
-    def _set_out(self, start: Tensor, apart: Tensor | None = None) -> None:
-        """The variables. apart: where each layer's style is beside the common one when it begins."""
-        width = start.shape[-1]
-        self.apart = apart
-        self.trunk = start.clone().requires_grad_()
-        self.branches = self.trunk.new_zeros(len(start), self.num_ws, width).requires_grad_()
-        self.variables = [Variable(self.trunk, on_sphere=False)]
+    def _init(self, common: Tensor, fixed_offsets: Tensor | None = None) -> None:
+        """fixed_offsets: [B, num_ws, w_dim], added to every layer and not penalised."""
+        self.fixed_offsets = fixed_offsets
+        self.common = common.clone().requires_grad_()
+        self.offsets = self.common.new_zeros(len(common), self.num_ws, common.shape[-1]).requires_grad_()
+        self.variables = [Variable(self.common, on_sphere=False)]
         if self.space != "W":
             opens = STAGES[0] if self.space == "staged" else 0.0
-            self.variables.append(Variable(self.branches, on_sphere=False, opens=opens))
+            self.variables.append(Variable(self.offsets, on_sphere=False, opens=opens))
 
     def tensors(self) -> list[Tensor]:
-        """See Walk."""
-        kept = (self.trunk, self.branches, self.aim, self.apart)
-        return [each for each in kept if each is not None]
+        """See Prior."""
+        tensors = (self.common, self.offsets, self.sample, self.fixed_offsets)
+        return [each for each in tensors if each is not None]
 
     def ws(self) -> Tensor:
-        white = self.trunk + self.offset_std * self.branches
-        return self.gaussian.colour(white if self.apart is None else white + self.apart)
+        white = self.common + self.offset_std * self.offsets
+        return self.gaussian.colour(white if self.fixed_offsets is None else white + self.fixed_offsets)
 
-    def penalty(self) -> Tensor:
-        return self.trunk_penalty() + self.branches.square().flatten(1).sum(1) / 2
+    def negative_log_density(self) -> Tensor:
+        return self._common_term() + self.offsets.square().flatten(1).sum(1) / 2
 
-    def trunk_penalty(self) -> Tensor:
-        """[B], of the common style."""
-        return (self.trunk - self.aim).square().flatten(1).sum(1) / 2
+    def _common_term(self) -> Tensor:
+        return (self.common - self.sample).square().flatten(1).sum(1) / 2
 
 
 class Shell(Whitened):
-    """As Whitened, but the common style is held to the shell of norm sqrt(w_dim), where nearly all draws lie.
+    """As Whitened, but the common style is held to the shell of norm sqrt(w_dim), where nearly all samples lie.
 
-    The norm of a standard normal vector has a standard deviation of 1/sqrt(2) about it (the chi distribution).
+    The norm of a standard normal vector has a standard deviation of 1/sqrt(2) about it (chi distribution).
     """
 
     name = "shell"
 
-    def trunk_penalty(self) -> Tensor:
-        radius = (self.trunk.square().flatten(1).sum(1) + 1e-9).sqrt()
-        return (radius - self.trunk.shape[-1] ** 0.5).square()
+    def _common_term(self) -> Tensor:
+        norm = (self.common.square().flatten(1).sum(1) + 1e-9).sqrt()
+        return (norm - self.common.shape[-1] ** 0.5).square()
 
 
-class SquaredDistance(torch.autograd.Function):
-    """Sum of squares of how far each image's maps are from others: maps and others [B, 1, H, W] each -> [B].
-
-    In few kernels, however many maps there are.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, others: Sequence[Tensor], *maps: Tensor) -> Tensor:
-        apart = torch.cat([(one - other).flatten(1) for one, other in zip(maps, others, strict=True)], 1)
-        ctx.save_for_backward(apart)
-        ctx.shapes = [each.shape for each in maps]
-        return apart.square().sum(1)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (apart,) = ctx.saved_tensors
-        gradients = (2 * grad[:, None] * apart).split([shape[1:].numel() for shape in ctx.shapes], 1)
-        return None, *(each.view(shape) for each, shape in zip(gradients, ctx.shapes, strict=True))
-
-
-PRIORS: dict[str, type[Walk]] = {walk.name: walk for walk in (Whitened, Shell, Sphere)}
+PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (Whitened, Shell, Sphere)}

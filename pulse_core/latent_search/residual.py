@@ -1,13 +1,13 @@
 """What the generator could not draw: y = A(G(w, n) + U r) + e.
 
-A search leaves an error r = y - A(G(w, n)): a flag behind the head, a collar, the frame of glasses. Three steps take
-it off the picture:
+A search leaves a residual r = y - A(G(w, n)): a flag behind the head, a collar, the frame of glasses. Three steps put
+it into the picture:
 
-1. U r, r enlarged smoothly, is added.
-2. Where r is large the generator drew something else. There the picture is the input itself, enlarged with sharp
-   outlines (enlarging.py). G's picture counts by the weights of a Cauchy likelihood, 1 / (1 + r^2 / tau^2), with a wide
-   tau in the face and a tight one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
-3. What is left goes off exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for some
+1. U r, the smoothly enlarged residual, is added.
+2. Where r is large the generator drew something else. There the picture is the target itself, enlarged with sharp
+   outlines (enlarging.py). G's image is weighted by 1 / (1 + r^2 / tau^2), as under a Cauchy likelihood, with a large
+   tau in the face and a small one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
+3. The rest is solved for exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for a
    v as small as y, and Newton's method on A clamp(x + A^T v) = y finds it in a few steps.
 """
 
@@ -26,20 +26,20 @@ from ..degradations.bicubic import downsample, enlarge
 from ..degradations.blur import GaussianBlur
 from .enlarging import enlarge_sharp
 
-TAU_FACE, TAU_AROUND = 0.2, 0.05  # of the error at which half of G's picture goes, colours in 0..1
-_SOFT = GaussianBlur(1.0)  # over which errors are averaged, in pixels of the input
-_BANDS = (GaussianBlur(1.0), GaussianBlur(2.5))  # split the residual beside noise: fine, middle and coarse
-# Times its noise that each band loses (Berouti et al. 1979): fine noise shows as coloured specks.
+TAU_FACE, TAU_AROUND = 0.2, 0.05  # residual at which G's image has half its weight, colours in 0..1 (bench/TRIED.md)
+_SOFT = GaussianBlur(1.0)  # averages errors, in pixels of the target
+_BANDS = (GaussianBlur(1.0), GaussianBlur(2.5))  # split a noisy residual into fine, middle and coarse
+# Over-subtraction of the noise in each band (Berouti et al. 1979): fine noise shows as coloured specks.
 _OVER = (3.0, 1.2, 1.0)
-_WIDE = GaussianBlur(1.5)  # over which a band's power is measured
-_NEWTON, _GRADIENTS = 20, 15  # steps at most, and of the conjugate gradients in each
-_EXACT = 5e-4  # the largest error of a pixel that is left, colours in 0..1; an 8-bit step is 4e-3
-_HALVINGS = 5  # of a Newton step that does not help
+_WIDE = GaussianBlur(1.5)  # averages the power of a band
+_NEWTON, _GRADIENTS = 20, 15  # Newton steps at most, and conjugate gradient steps in each
+_EXACT = 5e-4  # largest error of a pixel at which it stops, colours in 0..1; an 8-bit step is 4e-3
+_HALVINGS = 5  # backtracking of a Newton step
 
 
 @dataclass(frozen=True)
 class Completed:
-    """picture: [B, C, H, W] in 0..1. residual: [B, C, h, w], y - A(G): what the generator did not draw."""
+    """picture: [B, C, H, W] in 0..1. residual: r = y - A(G), [B, C, h, w]."""
 
     picture: Tensor
     residual: Tensor
@@ -50,35 +50,35 @@ def complete(
     target: Tensor,
     degradation: Degradation,
     face: Tensor,
-    trust: Tensor | None = None,
+    weight: Tensor | None = None,
     amount: float = 1.0,
 ) -> Completed:
-    """The generator's image with `amount` of the residual in it.
+    """The generator's image with `amount` of the residual added.
 
-    Noise of the degradation is no part of the picture and stays in the error (`_without_noise`). What cannot be
-    corrected (a degradation that is not linear, values that no colours scale down to) gets as close as it can.
+    The target's noise is not added (`_without_noise`). Where no picture agrees with the target (a degradation that is
+    not linear, values outside of what colours can give) the result is as close as possible.
 
     Args:
-        image: [B, C, H, W] in 0..1, G's. target: [B, C, h, w], y.
-        face: [1 or B, 1, h, w] in 0..1, 1 in the face, where G's picture is kept longer.
-        trust: [B, 1, h, w] in 0..1, as the degradation says it; 0 corrects nothing.
+        image: G(w, n), [B, C, H, W] in 0..1. target: y, [B, C, h, w].
+        face: [1 or B, 1, h, w] in 0..1, 1 in the face, where G's image is kept longer.
+        weight: [B, 1, h, w] in 0..1, the degradation's weight map; 0 corrects nothing.
         amount: 0 (G's image) to 1 (the picture's degradation is the target).
     """
     with torch.no_grad():
         residual = target - degradation.forward(image)
     if amount == 0:
         return Completed(image, residual)
-    signal = _without_noise(_trusted(residual, trust), degradation.noise_variance(target))
+    signal = _without_noise(_weighted(residual, weight), degradation.noise_variance(target))
     goal = target - residual + amount * signal
-    x = _smoothed(image, goal, degradation, face, trust)
-    return Completed(project(x, goal, degradation, trust), residual)
+    x = _smoothed(image, goal, degradation, face, weight)
+    return Completed(nearest_exact(x, goal, degradation, weight), residual)
 
 
 def _without_noise(residual: Tensor, variance: Tensor) -> Tensor:
     """The residual [B, C, h, w] without white noise of this variance [B]; itself where that is 0.
 
-    Wiener's filter on bands, with the power of each measured around a pixel: a background that the generator did not
-    draw is far stronger than the noise, a face that it drew is not.
+    A Wiener filter on bands, with the local power of each: a background that the generator did not draw is far
+    stronger than the noise, a face that it drew is not.
     """
     variance = variance[:, None, None, None]
     parts = zip(_bands(residual), _noise_shares(), _OVER, strict=True)
@@ -105,49 +105,49 @@ def _wiener(band: Tensor, noise: Tensor) -> Tensor:
     return band * (1 - noise / power).clamp(min=0)
 
 
-def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, trust: Tensor | None) -> Tensor:
+def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, weight: Tensor | None) -> Tensor:
     """Steps 1 and 2."""
     size, full = ((one.shape[-2], one.shape[-1]) for one in (goal, image))
     with torch.no_grad():
-        error = _trusted(goal - degradation.forward(image), trust)
+        error = _weighted(goal - degradation.forward(image), weight)
         tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
         drawn = 1 / (1 + _SOFT.forward(error.square().mean(1, keepdim=True)) / tau.square())
         drawn = enlarge(drawn, full).clamp(0, 1)
         shown = enlarge_sharp(downsample(image, size=size) + error, full)
         x = torch.lerp(shown, image + enlarge(error, full), drawn).clamp(0, 1)
-        left = _trusted(goal - degradation.forward(x), trust)  # U is no exact inverse of A
+        left = _weighted(goal - degradation.forward(x), weight)  # U is no exact inverse of A
         return (x + enlarge(left, full)).clamp(0, 1)
 
 
-def project(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None = None) -> Tensor:
-    """Step 3: the picture nearest to x whose degradation is the goal, in 0..1, as far as there is one.
+def nearest_exact(x: Tensor, goal: Tensor, degradation: Degradation, weight: Tensor | None = None) -> Tensor:
+    """Step 3: the picture in 0..1 nearest to x whose degradation is the goal, or as close to it as possible.
 
-    The images of a batch are solved alone.
+    Each image of a batch is solved alone.
     """
     rows = []
     for row in range(len(x)):
         one = slice(row, row + 1)
-        rows.append(_projected(x[one], goal[one], degradation, None if trust is None else trust[one]))
+        rows.append(_solve_one(x[one], goal[one], degradation, None if weight is None else weight[one]))
     return torch.cat(rows)
 
 
-def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor | None) -> Tensor:
+def _solve_one(x: Tensor, goal: Tensor, degradation: Degradation, weight: Tensor | None) -> Tensor:
     with torch.enable_grad():
         transposed = _transposed(x, degradation)
     with torch.no_grad():
         dual, moved, picture = torch.zeros_like(goal), x, x.clamp(0, 1)
-        error = _trusted(goal - degradation.forward(picture), trust)
+        error = _weighted(goal - degradation.forward(picture), weight)
         for _ in range(_NEWTON):
             if float(error.abs().amax()) <= _EXACT:
                 break
-            free = ((moved > 0) & (moved < 1)).to(x.dtype)  # the pixels that can follow in both directions
-            step = _solve(_newton(degradation, transposed, free, trust), error)
-            step, better = _trusted(step, trust), None
+            free = ((moved > 0) & (moved < 1)).to(x.dtype)  # pixels that are not clamped
+            step = _conjugate_gradients(_newton(degradation, transposed, free, weight), error)
+            step, better = _weighted(step, weight), None
             for halving in range(_HALVINGS):
                 farther = dual + step / 2**halving
                 reached = x + transposed(farther)
                 tried = reached.clamp(0, 1)
-                left = _trusted(goal - degradation.forward(tried), trust)
+                left = _weighted(goal - degradation.forward(tried), weight)
                 if left.square().sum() < error.square().sum():
                     better = farther, reached, tried, left
                     break
@@ -158,10 +158,10 @@ def _projected(x: Tensor, goal: Tensor, degradation: Degradation, trust: Tensor 
 
 
 def _newton(
-    degradation: Degradation, transposed: Callable[[Tensor], Tensor], free: Tensor, trust: Tensor | None
+    degradation: Degradation, transposed: Callable[[Tensor], Tensor], free: Tensor, weight: Tensor | None
 ) -> Callable[[Tensor], Tensor]:
     """v -> A (free * A^T v), the derivative of A clamp(x + A^T v)."""
-    return lambda v: _trusted(degradation.forward(free * transposed(_trusted(v, trust))), trust)
+    return lambda v: _weighted(degradation.forward(free * transposed(_weighted(v, weight))), weight)
 
 
 def _transposed(x: Tensor, degradation: Degradation) -> Callable[[Tensor], Tensor]:
@@ -176,8 +176,8 @@ def _transposed(x: Tensor, degradation: Degradation) -> Callable[[Tensor], Tenso
     return transposed
 
 
-def _solve(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
-    """Conjugate gradients for operator(v) = b, from 0: the shortest solution where there are several."""
+def _conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+    """Solves operator(v) = b from v = 0: the shortest solution where there are several."""
     v, residual = torch.zeros_like(b), b.clone()
     direction, power = residual.clone(), residual.square().sum()
     first, done = power, torch.zeros_like(power, dtype=torch.bool)
@@ -185,7 +185,7 @@ def _solve(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
         applied = operator(direction)
         curvature = (direction * applied).sum()
         done = done | (curvature <= 1e-12 * power) | (power <= 1e-8 * first)
-        if done.device.type == "cpu" and done:  # an accelerator would have to be waited for
+        if done.device.type == "cpu" and done:  # on an accelerator this would wait
             break
         step = torch.where(done, 0, power / curvature)
         v, residual = v + step * direction, residual - step * applied
@@ -194,5 +194,5 @@ def _solve(operator: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     return v
 
 
-def _trusted(error: Tensor, trust: Tensor | None) -> Tensor:
-    return error if trust is None else error * trust
+def _weighted(error: Tensor, weight: Tensor | None) -> Tensor:
+    return error if weight is None else error * weight

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FAR = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
-MUCH = 0.1  # residual in the face beyond which a result says so: glasses that are not drawn, a statue, a drawing
+FAR_DISTANCE = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
+LARGE_RESIDUAL = (
+    0.1  # residual in the face beyond which a result says so: glasses that are not drawn, a statue, a drawing
+)
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,21 @@ class Solution:
     @property
     def far(self) -> bool:
         """Whether the result is unlike what the generator draws: the input may be no face that it knows."""
-        return self.distance > FAR
+        return self.distance > FAR_DISTANCE
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """How the search ended, in one line."""
         found = "found" if self.converged else "not found within eps"
-        exact = "exact" if self.worst <= 1 else f"worst pixel off by {self.worst:.1f} of 255, at {self.worst_at}"
+        exact = (
+            "exact"
+            if self.max_error <= 1
+            else f"worst pixel off by {self.max_error:.1f} of 255, at {self.max_error_at}"
+        )
         line = f"L2 {self.l2:.5f} ({exact}), {found}, residual {self.residual_face:.3f} in the face, "
         line += f"{self.residual_all:.3f} in all"
-        line += "; much of the face is not the generator's" if self.residual_face > MUCH else ""
-        return line + ("; unlike the generator's own faces" if self.far else "")
+        line += "; much of the face is not the generator's" if self.residual_face > LARGE_RESIDUAL else ""
+        return line + ("; unlike the generator's own faces" if self.is_far else "")
 
     @property
     def score(self) -> float:
@@ -91,14 +97,14 @@ class Solution:
             "search_l2": self.search_l2,
             "eps": eps,
             "converged": self.converged,
-            "worst_pixel": round(self.worst, 3),
-            "worst_pixel_at": list(self.worst_at),
+            "max_error": round(self.max_error, 3),
+            "max_error_at": list(self.max_error_at),
             "residual_face": round(self.residual_face, 4),
             "residual_all": round(self.residual_all, 4),
             "distance": round(self.distance, 3),
-            "far_from_the_generator": self.far,
-            "much_residual_in_the_face": self.residual_face > MUCH,
-            "told": self.told,
+            "is_far": self.is_far,
+            "large_residual_face": self.residual_face > LARGE_RESIDUAL,
+            "summary": self.summary,
             "search_score": round(self.score, 3),
             "steps": self.steps,
         }

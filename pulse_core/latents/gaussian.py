@@ -52,10 +52,10 @@ class LatentGaussian:
     covariance: Tensor | None = None
     encoder: Encoder | None = None
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> LatentGaussian:
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> LatentGaussian:
         """With all its tensors changed, for example moved to a device."""
         covariance = None if self.covariance is None else change(self.covariance)
-        encoder = None if self.encoder is None else self.encoder.each(change)
+        encoder = None if self.encoder is None else self.encoder.map_tensors(change)
         changed = LatentGaussian(change(self.mean), change(self.std), covariance, encoder)
         if "axes" in self.__dict__ and changed.mean.dtype == self.mean.dtype:  # they take a while to compute
             changed.__dict__["axes"] = tuple(map(change, self.axes))

@@ -43,13 +43,13 @@ class Latent:
     def __len__(self) -> int:
         return len(self.ws)
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Latent:
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Latent:
         """With all its tensors changed, for example moved to a device."""
         return replace(self, ws=change(self.ws), noise=tuple(change(noise) for noise in self.noise))
 
     def take(self, rows: Sequence[int]) -> Latent:
         """Some of them, in this order."""
-        chosen = self.each(lambda tensor: tensor[list(rows)])
+        chosen = self.map_tensors(lambda tensor: tensor[list(rows)])
         return replace(chosen, records=tuple(self.records[row] for row in rows if self.records))
 
     def check(self, generator: Generator) -> None:
@@ -112,7 +112,7 @@ class Latent:
         return Latent(ws, noise, metadata.get("generator", ""), metadata.get("generator_hash", ""), tuple(records))
 
 
-def latent_of(solutions: Sequence[Solution], generator: Generator, records: Sequence[Mapping[str, Any]]) -> Latent:
+def latent_from_solutions(solutions: Sequence[Solution], generator: Generator, records: Sequence[Mapping[str, Any]]) -> Latent:
     """The latents of what a search found, with their noise."""
     return Latent(
         torch.stack([solution.ws for solution in solutions]),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .latent import Latent
 
 # kept: the latent's own maps, where it has some; else, and for const, the generator's. none: no noise.
-NOISE_OF_LATENTS = ("kept", "const", "none")
+LATENT_NOISE_MODES = ("kept", "const", "none")
 
 
 def sample(
@@ -51,7 +51,7 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
     """The image of each latent, one at a time: [3, H, W] in 0..1.
 
     Args:
-        noise: of NOISE_OF_LATENTS. With "kept" the result of a search is drawn again, but for what `fidelity`
+        noise: of LATENT_NOISE_MODES. With "kept" the result of a search is drawn again, but for what `fidelity`
             changed in it.
 
     Raises:
@@ -61,7 +61,7 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
     check_device(generator)
     like = next(generator.synthesis.parameters())
     for row in range(len(latent)):
-        one = latent.take([row]).each(lambda tensor: tensor.to(like))
+        one = latent.take([row]).map_tensors(lambda tensor: tensor.to(like))
         maps = one.noise if noise == "kept" and one.noise else None
         with torch.no_grad():
             image = generator.synthesis(one.ws, noise_mode="none" if noise == "none" else "const", noise=maps)

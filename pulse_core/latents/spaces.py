@@ -19,12 +19,12 @@ LATENT_SPACES = ("W+", "W", "staged")
 NOISE_MODES = ("trainable", "fixed", "zero")
 
 
-def count_seeds(first: int, count: int) -> list[int]:
+def seed_range(first: int, count: int) -> list[int]:
     """first, first + 1, ...; the last seed is followed by 0."""
     return [(first + step) % SEEDS for step in range(count)]
 
 
-def layer_numbers(indices: Iterable[int], count: int) -> set[int]:
+def resolve_layers(indices: Iterable[int], count: int) -> set[int]:
     """Indices of `count` layers, negative ones counted from the end."""
     return {index % count for index in indices} if count else set()
 

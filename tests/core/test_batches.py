@@ -14,7 +14,7 @@ from pulse_core.errors import SettingError
 from pulse_core.latent_search import batches
 from pulse_core.latent_search.batches import found_in_parts
 from pulse_core.latent_search.config import SearchConfig
-from pulse_core.latent_search.loop import search, solutions
+from pulse_core.latent_search.loop import iter_search, search
 from pulse_core.latent_search.solution import Job, ranking
 from pulse_core.latents.sampling import sample
 
@@ -50,7 +50,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit,
     config = SearchConfig(steps=3, batch_size=5, solutions=2)
     whole = search(tiny, targets, tiny_fit, config)
     tried, freed = memory_for(2), []
-    parts = list(solutions(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
+    parts = list(iter_search(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
     parts = [parts[row] for row in ranking(parts)]
     assert [(s.index, s.seed) for s in parts] == [(s.index, s.seed) for s in whole]
     for part, one in zip(parts, whole, strict=True):
@@ -63,7 +63,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit,
 def test_one_that_does_not_fit_is_tried_again_and_then_told(tiny, tiny_fit, targets, memory_for):
     tried, freed = memory_for(0), []
     with pytest.raises(SettingError, match=r"even one image \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\)"):
-        list(solutions(tiny, targets[:1], tiny_fit, SearchConfig(steps=3), make_room=lambda: freed.append(1)))
+        list(iter_search(tiny, targets[:1], tiny_fit, SearchConfig(steps=3), make_room=lambda: freed.append(1)))
     assert (tried, len(freed)) == ([1, 1], 2)
 
 
@@ -112,12 +112,12 @@ def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypa
     config = SearchConfig(steps=3, batch_size=2)
     whole = search(tiny, targets[:2], tiny_fit, config)
     monkeypatch.setattr(tiny.synthesis, "render", confined)
-    parts = list(solutions(tiny, targets[:2], tiny_fit, config))
+    parts = list(iter_search(tiny, targets[:2], tiny_fit, config))
     assert tried[:3] == [(2, False), (1, False), (1, True)]
     for part, one in zip(parts, whole, strict=True):
         torch.testing.assert_close(part.image, one.image, atol=1e-4, rtol=0)
     with pytest.raises(SettingError, match="even one image"):
-        search(tiny, targets[:1], tiny_fit, replace(config, recompute="never"))
+        search(tiny, targets[:1], tiny_fit, replace(config, gradient_checkpointing="never"))
     assert not tiny.synthesis.recomputes
 
 
@@ -128,7 +128,7 @@ def test_recomputing_changes_no_bit_of_image_and_gradient(name):
     ws = torch.randn(1, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
     noise = [each.clone().requires_grad_() for each in generator.synthesis.const_noise()]
     kept = generator.synthesis(ws, noise=noise)
-    with generator.synthesis.recomputing(True):
+    with generator.synthesis.gradient_checkpointing(True):
         again = generator.synthesis(ws, noise=noise)
         gradients = torch.autograd.grad(again.square().sum(), [ws, *noise], allow_unused=True)
     torch.testing.assert_close(again, kept, rtol=0, atol=1e-6)

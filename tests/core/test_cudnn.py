@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pulse_core.generators import cudnn, frozen
-from pulse_core.generators.frozen import Filter
+from pulse_core.generators.frozen import Convolution
 
 
 def drawn(*shape, seed=0):
@@ -19,19 +19,19 @@ def drawn(*shape, seed=0):
 def test_a_transposed_convolution_is_a_convolution_whose_channels_are_shuffled(side, padding, size):
     x, weight, bias = drawn(2, 3, *size), drawn(3, 4, side, side, seed=1), drawn(4, seed=2)
     expected = F.conv_transpose2d(x, weight, bias, 2, padding)
-    torch.testing.assert_close(cudnn.shuffled_up(x, weight, bias, (padding, padding)), expected)
+    torch.testing.assert_close(cudnn.subpixel_conv_transpose2d(x, weight, bias, (padding, padding)), expected)
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
 def test_the_gradient_of_a_convolution_is_one_of_turned_weights(padding, monkeypatch):
-    each = Filter(drawn(4, 3, 3, 3), padding=(padding, padding))
+    each = Convolution(drawn(4, 3, 3, 3), padding=(padding, padding))
     x = drawn(2, 3, 7, 9, seed=1).requires_grad_()
     y = each(x)
     grad = drawn(*y.shape, seed=2)
     (expected,) = torch.autograd.grad(y, x, grad)
-    monkeypatch.setattr(frozen, "cudnn_is_slow", lambda x, side: True)
+    monkeypatch.setattr(frozen, "is_slow_in_cudnn", lambda x, side: True)
     torch.testing.assert_close(each.adjoint(grad, (7, 9)), expected)
 
 
 def test_a_cpu_takes_its_own_way():
-    assert not cudnn.cudnn_is_slow(torch.zeros(1, 1, 512, 512), cudnn.LARGE)
+    assert not cudnn.is_slow_in_cudnn(torch.zeros(1, 1, 512, 512), cudnn.SLOW_GRAD_SIDE)

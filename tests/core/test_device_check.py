@@ -26,9 +26,9 @@ CPU = torch.device("cpu")
 def _nothing_known(tmp_path, monkeypatch):
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setattr(device_check, "_known", {})
-    monkeypatch.setattr(optimizations, "_distrusted", {})
-    monkeypatch.setattr(optimizations, "_left_out", frozenset())
+    monkeypatch.setattr(device_check, "_results", {})
+    monkeypatch.setattr(optimizations, "_disabled", {})
+    monkeypatch.setattr(optimizations, "_excluded", frozenset())
 
 
 def loaded(name="stylegan2 skip"):
@@ -37,7 +37,7 @@ def loaded(name="stylegan2 skip"):
 
 
 def distrusted():
-    return {name for name in device_check.DOUBTED if not optimizations.uses(name, CPU)}
+    return {name for name in device_check.SUSPECTS if not optimizations.is_enabled(name, CPU)}
 
 
 def as_stored(weight):
@@ -160,8 +160,8 @@ def test_the_cpu_is_not_asked_unless_it_must_be():
 @pytest.fixture
 def asked(monkeypatch):
     """How many times a device was tried."""
-    count, find = [], device_check._found_wrong
-    monkeypatch.setattr(device_check, "_found_wrong", lambda *given: count.append(1) or find(*given))
+    count, find = [], device_check._find_faulty
+    monkeypatch.setattr(device_check, "_find_faulty", lambda *given: count.append(1) or find(*given))
     return count
 
 
@@ -170,8 +170,8 @@ def test_the_outcome_is_kept_for_this_process_and_the_next(asked, monkeypatch):
     check_device(loaded(), forced=True)
     check_device(loaded(), forced=True)
     assert len(asked) == 1
-    monkeypatch.setattr(device_check, "_known", {})
-    monkeypatch.setattr(optimizations, "_distrusted", {})
+    monkeypatch.setattr(device_check, "_results", {})
+    monkeypatch.setattr(optimizations, "_disabled", {})
     check_device(loaded(), forced=True)
     assert len(asked) == 1
     assert distrusted() == {"channels_last"}
@@ -190,7 +190,7 @@ def test_a_damaged_file_is_written_anew(content, asked, monkeypatch):
     for damaged in (content,) if content != "values" else ("3", '["unheard of"]', '"layers"', "[[]]", "null"):
         text = json.dumps({name: json.loads(damaged) for name in json.loads(whole)}) if content == "values" else content
         cache_file().write_bytes(text.encode() if isinstance(text, str) else text)
-        monkeypatch.setattr(device_check, "_known", {})
+        monkeypatch.setattr(device_check, "_results", {})
         before = len(asked)
         check_device(loaded(), forced=True)
         assert len(asked) == before + 1
@@ -202,15 +202,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(asked, monkeypatch, tmp_
     check_device(loaded(), forced=True)
     check_device(loaded(), forced=True)
     assert len(asked) == 1
-    monkeypatch.setattr(device_check, "_known", {})
+    monkeypatch.setattr(device_check, "_results", {})
     check_device(loaded(), forced=True)
     assert len(asked) == 2
     assert not caplog.records
 
 
 def test_mps_never_has_strides():
-    assert not optimizations.uses("channels_last", torch.device("mps:0"))
-    assert optimizations.uses("layers", torch.device("mps:0"))
+    assert not optimizations.is_enabled("channels_last", torch.device("mps:0"))
+    assert optimizations.is_enabled("layers", torch.device("mps:0"))
 
 
 def test_the_memory_format_goes_by_device_and_type():

@@ -32,7 +32,7 @@ def unlearned():
     """Of the tiny generator's shape, with random weights all over."""
     encoder = Encoder(16, (32, 32)).filled(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(encoder.head.weight, std=0.1, generator=torch.Generator().manual_seed(1))
-    return encoder.each(lambda tensor: tensor)
+    return encoder.map_tensors(lambda tensor: tensor)
 
 
 def faces(tiny, tiny_fit, side):
@@ -105,11 +105,13 @@ def test_the_large_one_stays_small():
 
 def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
     pictures = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    fit = replace(tiny_fit, encoder=unlearned).each(lambda tensor: tensor.double())
+    fit = replace(tiny_fit, encoder=unlearned).map_tensors(lambda tensor: tensor.double())
     assert fit.encoder.head.weight.dtype == torch.float64
     assert fit.encoder.guess(pictures).dtype == unlearned.guess(pictures).dtype == torch.float64
     torch.testing.assert_close(fit.encoder.guess(pictures), unlearned.guess(pictures), rtol=0, atol=1e-4)
-    assert replace(tiny_fit, encoder=unlearned).each(lambda tensor: tensor.to("meta")).encoder.head.weight.is_meta
+    assert (
+        replace(tiny_fit, encoder=unlearned).map_tensors(lambda tensor: tensor.to("meta")).encoder.head.weight.is_meta
+    )
 
 
 def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):

@@ -8,9 +8,9 @@ from zoo import ZOO
 
 from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
-from pulse_core.generators.frozen import Filter, Layer
-from pulse_core.generators.stylegan1 import _Normalised as Normalised
-from pulse_core.generators.stylegan1 import normalised
+from pulse_core.generators.frozen import Convolution, FrozenLayer
+from pulse_core.generators.stylegan1 import _BatchedAdaIN as BatchedAdaIN
+from pulse_core.generators.stylegan1 import adain
 
 DOUBLE = torch.float64
 
@@ -20,17 +20,20 @@ def drawn(*shape, seed=0) -> Tensor:
 
 
 CHAINS = {
-    "3x3": (Filter(drawn(6, 4, 3, 3), (1, 1)),),
-    "1x1": (Filter(drawn(6, 4, 1, 1)),),
-    "up and blur": (Filter(drawn(4, 6, 3, 3), up=True), Filter(drawn(6, 1, 4, 4), (1, 1), depthwise=True)),
-    "nearest and blur": (Filter(drawn(4, 6, 4, 4), (1, 1), up=True), Filter(drawn(6, 1, 3, 3), (1, 1), depthwise=True)),
-    "separable": (Filter(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Filter(drawn(6, 4, 1, 1))),
-    "unequal sides": (Filter(drawn(4, 1, 2, 4), (0, 1), depthwise=True), Filter(drawn(6, 4, 3, 3), (1, 1))),
+    "3x3": (Convolution(drawn(6, 4, 3, 3), (1, 1)),),
+    "1x1": (Convolution(drawn(6, 4, 1, 1)),),
+    "up and blur": (Convolution(drawn(4, 6, 3, 3), up=True), Convolution(drawn(6, 1, 4, 4), (1, 1), depthwise=True)),
+    "nearest and blur": (
+        Convolution(drawn(4, 6, 4, 4), (1, 1), up=True),
+        Convolution(drawn(6, 1, 3, 3), (1, 1), depthwise=True),
+    ),
+    "separable": (Convolution(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Convolution(drawn(6, 4, 1, 1))),
+    "unequal sides": (Convolution(drawn(4, 1, 2, 4), (0, 1), depthwise=True), Convolution(drawn(6, 4, 3, 3), (1, 1))),
     "none": (),
 }
 
 
-def plain(layer: Layer, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
+def plain(layer: FrozenLayer, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
     x = x if style is None else x * style
     for each in layer.filters:
         if each.up:
@@ -50,13 +53,13 @@ def plain(layer: Layer, x: Tensor, noise: Tensor | None, style: Tensor | None, d
 @pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
 @pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
 def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts, without, monkeypatch):
-    monkeypatch.setattr(optimizations, "_left_out", frozenset(without.split(",")))
+    monkeypatch.setattr(optimizations, "_excluded", frozenset(without.split(",")))
     filters = CHAINS[chain]
     channels = 6 if filters else 4
     strength = {"one number": torch.tensor(0.7, dtype=DOUBLE), "bare": None}.get(
         parts, drawn(1, channels, 1, 1, seed=1)
     )
-    layer = Layer(
+    layer = FrozenLayer(
         filters,
         None if parts == "bare" else drawn(channels, seed=2),
         strength,
@@ -85,14 +88,14 @@ def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, pa
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_flat_layer_does_on_one_number_what_the_layer_does_on_equal_ones(chain):
-    layer = Layer(CHAINS[chain], drawn(6 if CHAINS[chain] else 4), drawn(1, 6, 1, 1))
+    layer = FrozenLayer(CHAINS[chain], drawn(6 if CHAINS[chain] else 4), drawn(1, 6, 1, 1))
     colour, style = drawn(1, 4, 1, 1), drawn(1, 4, 1, 1, seed=1)
     inner = layer(colour.expand(-1, -1, 16, 16), style=style)[..., 8:10, 8:10].mean((2, 3), keepdim=True)
-    torch.testing.assert_close(layer.flat()(colour, drawn(1, 1, 1, 1), style), inner)
+    torch.testing.assert_close(layer.pooled()(colour, drawn(1, 1, 1, 1), style), inner)
 
 
 def test_an_image_of_a_batch_is_what_it_is_alone():
-    layer = Layer(CHAINS["3x3"], None, None, 0.2)
+    layer = FrozenLayer(CHAINS["3x3"], None, None, 0.2)
     x, style = drawn(3, 4, 16, 16), drawn(3, 4, 1, 1, seed=1)
     together = layer(x, style=style)
     for row in range(3):
@@ -100,7 +103,7 @@ def test_an_image_of_a_batch_is_what_it_is_alone():
 
 
 def test_neither_what_goes_in_nor_its_gradient_is_changed():
-    layer = Layer(CHAINS["3x3"], None, None, 0.2)
+    layer = FrozenLayer(CHAINS["3x3"], None, None, 0.2)
     x, style = drawn(1, 4, 8, 8).requires_grad_(), drawn(1, 4, 1, 1, seed=1).requires_grad_()
     before, upstream = x.detach().clone(), drawn(1, 6, 8, 8, seed=2)
     kept = upstream.clone()
@@ -115,8 +118,10 @@ def test_the_gradient_that_another_summand_gets_is_left_alone(slope):
         drawn(1, 4, *size, seed=seed).requires_grad_() for seed, size in enumerate([(8, 8)] * 2 + [(1, 1)])
     )
     weight = drawn(1, 4, 8, 8, seed=3)
-    _, for_other = torch.autograd.grad(((Layer((), slope=slope)(x, style=style) + other) * weight).sum(), (x, other))
-    torch.testing.assert_close(for_other, weight)
+    _, grad_other = torch.autograd.grad(
+        ((FrozenLayer((), slope=slope)(x, style=style) + other) * weight).sum(), (x, other)
+    )
+    torch.testing.assert_close(grad_other, weight)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -127,7 +132,7 @@ def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
     noise = [drawn(2, 1, *shape).requires_grad_() for shape in generator.noise_shapes]
     found = []
     for without in ("", "layers"):
-        monkeypatch.setattr(optimizations, "_left_out", frozenset(without.split(",")))
+        monkeypatch.setattr(optimizations, "_excluded", frozenset(without.split(",")))
         image = generator.synthesis(ws, noise=noise)
         found.append(torch.autograd.grad((image * drawn(*image.shape, seed=1)).sum(), [ws, *noise], allow_unused=True))
     torch.testing.assert_close(*found)
@@ -136,7 +141,7 @@ def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
 def test_the_features_between_two_layers_are_kept_once():
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
-        layer = Layer((Filter(drawn(4, 4, 3, 3), (1, 1)),), drawn(4), None, 0.2)
+        layer = FrozenLayer((Convolution(drawn(4, 4, 3, 3), (1, 1)),), drawn(4), None, 0.2)
         style = drawn(1, 4, 1, 1).requires_grad_()
         x = drawn(1, 4, 32, 32)
         for _ in range(3):
@@ -147,7 +152,7 @@ def test_the_features_between_two_layers_are_kept_once():
 def test_weights_that_ask_for_a_gradient_are_refused():
     weight = drawn(6, 4, 3, 3).requires_grad_()
     with pytest.raises(TypeError, match="frozen"):
-        Layer((Filter(weight, (1, 1)),), None)(drawn(1, 4, 8, 8))
+        FrozenLayer((Convolution(weight, (1, 1)),), None)(drawn(1, 4, 8, 8))
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -160,9 +165,9 @@ def test_instance_norm_with_a_style_is_its_formula(images, at_once, layout):
     variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
     formula = (x - mean) * (variance + 1e-5).rsqrt() * scale[..., None, None] + shift[..., None, None]
     if at_once:
-        mine = Normalised.apply(x, scale[..., None, None], shift[..., None, None], 1e-5)
+        mine = BatchedAdaIN.apply(x, scale[..., None, None], shift[..., None, None], 1e-5)
     else:
-        mine = normalised(x, scale, shift, 1e-5)
+        mine = adain(x, scale, shift, 1e-5)
     torch.testing.assert_close(mine, formula)
     assert mine.stride() == x.stride()
     weight = drawn(images, 3, 8, 6, seed=3)
@@ -173,16 +178,18 @@ def test_instance_norm_with_a_style_is_its_formula(images, at_once, layout):
 def test_images_do_not_meet_in_an_instance_norm():
     x, scale, shift = drawn(3, 4, 8, 8), drawn(3, 4, 1, 1, seed=1), drawn(3, 4, 1, 1, seed=2)
     other = torch.cat([x[:1], drawn(2, 4, 8, 8, seed=4) * 9])
-    ours, theirs = (Normalised.apply(each, scale, shift, 1e-5)[:1] for each in (x, other))
+    ours, theirs = (BatchedAdaIN.apply(each, scale, shift, 1e-5)[:1] for each in (x, other))
     assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_flat_layer_of_depthwise_filters_alone_keeps_their_factors(count):
     random = torch.Generator().manual_seed(0)
-    filters = [Filter(torch.randn(4, 1, 3, 3, generator=random), padding=(1, 1), depthwise=True) for _ in range(count)]
+    filters = [
+        Convolution(torch.randn(4, 1, 3, 3, generator=random), padding=(1, 1), depthwise=True) for _ in range(count)
+    ]
     x = torch.randn(1, 4, 2, 2, generator=random)
     expected = x
     for each in filters:
         expected = expected * each.weight.sum((1, 2, 3))[:, None, None]
-    torch.testing.assert_close(Layer(filters).flat()(x), expected)
+    torch.testing.assert_close(FrozenLayer(filters).pooled()(x), expected)

@@ -15,7 +15,7 @@ from zoo import ZOO
 from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
 from pulse_core.generators import kernels, styles
-from pulse_core.generators.frozen import Filter, Layer
+from pulse_core.generators.frozen import Convolution, FrozenLayer
 from pulse_core.generators.kernels import Epilogue, launch
 from pulse_core.generators.mobilestylegan import inverse_haar
 
@@ -41,11 +41,11 @@ def plugged_in(made, monkeypatch):
     """Layers on the CPU use the kernels. Returns the names of those that were launched."""
     known = {dtype: made(dtype) for dtype in ERROR}
 
-    def of(x: Tensor) -> kernels.Kernels | None:
-        fits = x.dtype in known and kernels._is_laid_out(x) and optimizations.uses("kernels")
+    def kernels_for(x: Tensor) -> kernels.Kernels | None:
+        fits = x.dtype in known and kernels._is_supported(x) and optimizations.is_enabled("kernels")
         return known[x.dtype] if fits else None
 
-    monkeypatch.setattr(kernels, "of", of)
+    monkeypatch.setattr(kernels, "kernels_for", kernels_for)
     return known[FLOAT].launched
 
 
@@ -104,12 +104,12 @@ def test_an_epilogue_is_its_formula_and_so_are_its_gradients(size, layout, dtype
         grad = grad.contiguous(memory_format=layout)
         theirs = dict(zip(leaves, torch.autograd.grad((y * grad.double()).sum(), leaves.values()), strict=True))
         result = y.detach().to(dtype).contiguous(memory_format=layout)
-        for_x, for_factor = own.epilogue_back(grad, result, what, wants_factor="factor" in leaves, in_place=False)
-        same(for_x, theirs["x"], dtype)
+        grad_x, grad_factor = own.epilogue_back(grad, result, what, needs_factor="factor" in leaves, in_place=False)
+        same(grad_x, theirs["x"], dtype)
         if "factor" in leaves:
-            same(for_factor, theirs["factor"], dtype, 3)
+            same(grad_factor, theirs["factor"], dtype, 3)
         if "noise" in leaves:
-            same(own.noise_back(for_x, what), theirs["noise"], dtype, 3)
+            same(own.noise_back(grad_x, what), theirs["noise"], dtype, 3)
 
 
 @pytest.mark.parametrize("dtype", ERROR, ids=str)
@@ -120,14 +120,14 @@ def test_a_style_and_a_haar_transform_have_their_gradients(size, layout, dtype, 
     own, images = made(dtype), 2
     x, grad = (drawn(images, *size, dtype=dtype, layout=layout, seed=seed) for seed in (0, 1))
     style = drawn(images, size[0], 1, 1, dtype=small or dtype, seed=2)
-    for_x, for_style = own.style_back(grad, x, style, wants_x=True, in_place=False)
-    same(for_x, grad.double() * style.double(), dtype)
-    same(for_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
-    assert for_style.dtype == style.dtype
+    grad_x, grad_style = own.style_back(grad, x, style, needs_x=True, in_place=False)
+    same(grad_x, grad.double() * style.double(), dtype)
+    same(grad_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
+    assert grad_style.dtype == style.dtype
     if size[0] % 4:
         return
     leaves = [each.double().requires_grad_() for each in (x, style)]
-    image = inverse_haar(*leaves)  # float64, which is left to plain torch
+    image = inverse_haar(*leaves)  # float64, index is left to plain torch
     same(own.haar(x, style), image.detach(), dtype)
     same(own.haar(x, None), inverse_haar(x.double()), dtype)
     for other in (LAST, PLAIN):
@@ -140,19 +140,19 @@ def test_a_style_and_a_haar_transform_have_their_gradients(size, layout, dtype, 
 
 
 def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
-    monkeypatch.setattr(kernels, "_FEW", 16)
-    monkeypatch.setattr(kernels, "_LEAST", 1)
+    monkeypatch.setattr(kernels, "_ONE_BLOCK_PIXELS", 16)
+    monkeypatch.setattr(kernels, "_MIN_UNITS", 1)
     for dtype, layout in product(ERROR, (LAST, PLAIN)):
         own, size = made(dtype, 16), (1, 8, 64, 72)
         x, grad = (drawn(*size, dtype=dtype, layout=layout, seed=seed) for seed in (0, 1))
         what = Epilogue(drawn(1, 8, 1, 1, seed=2).abs() + 0.5, None, None, drawn(8, seed=3))
-        _, for_style = own.style_back(grad, x, what.factor, wants_x=False, in_place=False)
-        same(for_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
+        _, grad_style = own.style_back(grad, x, what.factor, needs_x=False, in_place=False)
+        same(grad_style, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype)
         y = formula(x.double(), what).to(dtype)
-        _, for_factor = own.epilogue_back(grad, y, what, wants_factor=True, in_place=False)
-        same(for_factor, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 5)
-        _, for_bands = own.haar_back(own.haar(grad, None), x, what.factor)
-        same(for_bands, 4 * (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 3)
+        _, grad_factor = own.epilogue_back(grad, y, what, needs_factor=True, in_place=False)
+        same(grad_factor, (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 5)
+        _, grad_bands = own.haar_back(own.haar(grad, None), x, what.factor)
+        same(grad_bands, 4 * (grad.double() * x.double()).sum((2, 3), keepdim=True), dtype, 3)
         assert own.launched.count("finish") == 3
 
 
@@ -161,8 +161,8 @@ def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
 @pytest.mark.parametrize("size", [(8, 6, 7), (3, 9, 5), (36, 20, 3), (4, 5, 70)], ids=str)
 @pytest.mark.parametrize("few", [0, 2048], ids=["slabs", "one slab"])
 def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, dtype, made, monkeypatch):
-    monkeypatch.setattr(kernels, "_FEW", few)
-    monkeypatch.setattr(kernels, "_LEAST", 1)
+    monkeypatch.setattr(kernels, "_ONE_BLOCK_PIXELS", few)
+    monkeypatch.setattr(kernels, "_MIN_UNITS", 1)
     own, images, channels, padding = made(dtype, 16), 2, size[0], (1, side - 2)
     x = drawn(images, *size, dtype=dtype, layout=LAST)
     weight = drawn(channels, 1, side, side, dtype=dtype if few else FLOAT, seed=1)
@@ -176,9 +176,9 @@ def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, 
     grad = drawn(*filtered.shape, dtype=dtype, layout=LAST, seed=5)
     theirs = torch.autograd.grad((filtered * grad.double()).sum(), leaves)
     around = (side - 1 - padding[0], side - 1 - padding[1])
-    for_x, for_style = own.depthwise(grad, weight, around, Epilogue(style), turned=True, before=x)
-    same(for_x, theirs[0], dtype)
-    same(for_style, theirs[1], dtype, 3)
+    grad_x, grad_style = own.depthwise(grad, weight, around, Epilogue(style), flipped=True, before=x)
+    same(grad_x, theirs[0], dtype)
+    same(grad_style, theirs[1], dtype, 3)
     if few:
         assert "finish" not in own.launched
 
@@ -188,17 +188,20 @@ def test_in_place_is_in_the_memory_that_was_given(made):
     x, style = drawn(1, 8, 4, 4, layout=LAST), drawn(1, 8, 1, 1, seed=1)
     expected = x * style
     grad = x.clone()
-    for_x, _ = own.style_back(grad, drawn(1, 8, 4, 4, layout=LAST), style, wants_x=True, in_place=True)
-    assert for_x.data_ptr() == grad.data_ptr()
+    grad_x, _ = own.style_back(grad, drawn(1, 8, 4, 4, layout=LAST), style, needs_x=True, in_place=True)
+    assert grad_x.data_ptr() == grad.data_ptr()
     torch.testing.assert_close(grad, expected)
     assert own.epilogue(x, Epilogue(style), in_place=True).data_ptr() == x.data_ptr()
     torch.testing.assert_close(x, expected)
 
 
 CHAINS = {
-    "3x3": (Filter(drawn(8, 4, 3, 3), (1, 1)),),
-    "up and blur": (Filter(drawn(4, 8, 3, 3), up=True), Filter(drawn(1, 1, 4, 4).repeat(8, 1, 1, 1), (1, 1), True)),
-    "separable": (Filter(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Filter(drawn(8, 4, 1, 1))),
+    "3x3": (Convolution(drawn(8, 4, 3, 3), (1, 1)),),
+    "up and blur": (
+        Convolution(drawn(4, 8, 3, 3), up=True),
+        Convolution(drawn(1, 1, 4, 4).repeat(8, 1, 1, 1), (1, 1), True),
+    ),
+    "separable": (Convolution(drawn(4, 1, 3, 3), (1, 1), depthwise=True), Convolution(drawn(8, 4, 1, 1))),
     "none": (),
 }
 
@@ -215,7 +218,7 @@ def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts,
     filters, channels = CHAINS[chain], 8 if CHAINS[chain] else 4
     bare = parts == "bare"
     bias, strength = (None, None) if bare else (drawn(channels, seed=1), drawn(1, channels, 1, 1, seed=2))
-    layer = Layer(filters, bias, strength, 1.0 if bare else 0.2, None if bare else 9.0, overwrites=not bare)
+    layer = FrozenLayer(filters, bias, strength, 1.0 if bare else 0.2, None if bare else 9.0, overwrites=not bare)
     x = drawn(images, 4, side, side, layout=layout, seed=3)
     height = layer(x).shape[2]
     noise = None if bare else drawn(images, 1, height, height, seed=4)
@@ -224,7 +227,7 @@ def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts,
     leaves = [each.requires_grad_() for each in (x, noise, style, demod) if each is not None]
     found = []
     for without in ((), ("kernels",), ("layers",)):
-        with optimizations.without(*without):
+        with optimizations.disabled(*without):
             y = layer(x, noise, style, demod)
             found.append((y, *torch.autograd.grad((y * drawn(*y.shape, seed=7)).sum(), leaves)))
     for ours, plain, theirs in zip(*found, strict=True):
@@ -243,7 +246,7 @@ def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
     for side in (8, generator.img_resolution):
         found = []
         for without in ((), ("kernels",)):
-            with optimizations.without(*without):
+            with optimizations.disabled(*without):
                 image = generator.synthesis.render_low_resolution(ws, noise, side)
                 weight = drawn(*image.shape, seed=2)
                 gradients = torch.autograd.grad((image * weight).sum(), [ws, *noise], allow_unused=True)
@@ -255,11 +258,11 @@ def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
 
 @pytest.mark.parametrize("images", [1, 3])
 def test_all_styles_at_once_are_those_of_each_layer(images, monkeypatch):
-    maps = [styles.Map(drawn(c, 6, seed=c), drawn(c), which, count) for c, which, count in MAPS]
+    maps = [styles.AffineMap(drawn(c, 6, seed=c), drawn(c), index, count) for c, index, count in MAPS]
     ws = drawn(images, 5, 6, seed=9).requires_grad_()
     found = []
     for together in (False, True, True):
-        monkeypatch.setattr(styles, "_together", lambda _, together=together: together)
+        monkeypatch.setattr(styles, "_use_batched", lambda _, together=together: together)
         results = styles.styles(maps, ws)
         weights = [drawn(*each.shape, seed=7) for each in results[:-1]]  # nothing follows from the last
         objective = sum((each * weight).sum() for each, weight in zip(results, weights, strict=False))
@@ -275,9 +278,9 @@ def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
     synthesis = generator_from(animal.tensors, animal.metadata, name="tiny").synthesis
     ws = drawn(2, synthesis.num_ws, synthesis.w_dim, seed=1).requires_grad_()
     noise = [drawn(1, 1, *shape, seed=2).requires_grad_() for shape in synthesis.noise_shapes]
-    small, found = synthesis.in_features_of(dtype), []
+    small, found = synthesis.with_feature_dtype(dtype), []
     for network, without in ((synthesis, ()), (small, ()), (small, ("kernels",))):
-        with optimizations.without(*without):
+        with optimizations.disabled(*without):
             image = network.render_low_resolution(ws, noise, 32)
             weight = drawn(*image.shape, seed=3).to(image.dtype)
             found.append((image, *torch.autograd.grad((image * weight).sum(), [ws, *noise])))
@@ -295,18 +298,18 @@ def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
 def test_the_gradient_that_another_summand_gets_is_left_alone(plugged_in):
     x, style, other = drawn(1, 4, 8, 8).requires_grad_(), drawn(1, 4, 1, 1, seed=1), drawn(1, 4, 8, 8).requires_grad_()
     weight = drawn(1, 4, 8, 8, seed=3)
-    y = Layer((), drawn(4), slope=0.2)(x, style=style)
-    _, for_other = torch.autograd.grad(((y + other) * weight).sum(), (x, other))
-    torch.testing.assert_close(for_other, weight)
+    y = FrozenLayer((), drawn(4), slope=0.2)(x, style=style)
+    _, grad_other = torch.autograd.grad(((y + other) * weight).sum(), (x, other))
+    torch.testing.assert_close(grad_other, weight)
     assert plugged_in
 
 
 def test_plain_torch_does_what_the_kernels_do_not_know():
     for x in (drawn(1, 8, 4, 4), drawn(1, 8, 4, 4).double(), drawn(1, 8, 4, 4, layout=LAST).half()):
-        assert kernels.of(x) is None  # on the CPU
-    assert not kernels._is_laid_out(drawn(2, 8, 4, 4)[:, :4])
-    assert not kernels._is_laid_out(drawn(1, 8, 4, 4).expand(2, -1, -1, -1))
-    assert not kernels._is_laid_out(drawn(0, 8, 4, 4))
+        assert kernels.kernels_for(x) is None  # on the CPU
+    assert not kernels._is_supported(drawn(2, 8, 4, 4)[:, :4])
+    assert not kernels._is_supported(drawn(1, 8, 4, 4).expand(2, -1, -1, -1))
+    assert not kernels._is_supported(drawn(0, 8, 4, 4))
 
 
 @pytest.mark.parametrize("error", [OSError("no NVRTC"), RuntimeError("it does not compile"), AttributeError("old")])
@@ -318,14 +321,14 @@ def test_without_a_compiler_it_is_said_once_and_plain_torch_works(error, monkeyp
         device, dtype = torch.device("cuda:0"), FLOAT
 
     monkeypatch.setattr(kernels, "Program", fails)
-    monkeypatch.setattr(kernels, "_made", {})
-    monkeypatch.setattr(kernels, "_is_laid_out", lambda _: True)
+    monkeypatch.setattr(kernels, "_cache", {})
+    monkeypatch.setattr(kernels, "_is_supported", lambda _: True)
     with caplog.at_level(logging.WARNING):
-        assert [kernels.of(OnCuda()) for _ in range(3)] == [None] * 3
+        assert [kernels.kernels_for(OnCuda()) for _ in range(3)] == [None] * 3
     assert len(caplog.records) == 1
     assert str(error) in caplog.text
-    with optimizations.without("kernels"):
-        assert kernels.of(OnCuda()) is None
+    with optimizations.disabled("kernels"):
+        assert kernels.kernels_for(OnCuda()) is None
 
 
 def test_compiled_code_is_kept_and_only_for_the_same_source_and_options(tmp_path, monkeypatch):
@@ -338,7 +341,7 @@ def test_compiled_code_is_kept_and_only_for_the_same_source_and_options(tmp_path
     monkeypatch.setattr(launch, "_nvrtc", NVRTC)
     monkeypatch.setattr(launch, "_compile", lambda _, source, options: compiled.append(options) or b"code")
     for options in (["-DTYPE=0"], ["-DTYPE=0"], ["-DTYPE=1"]):
-        assert launch._compiled("epilogue_last_wide", options) == b"code"
+        assert launch._load_or_compile("epilogue_last_wide", options) == b"code"
     assert [each[-1] for each in compiled] == ["-DBODY=epilogue<true,WIDE>"] * 2
     monkeypatch.setenv("PYTORCH_KERNEL_CACHE_PATH", "/proc/nowhere")
-    assert launch._compiled("finish", []) == b"code"  # a folder that cannot be written costs time alone
+    assert launch._load_or_compile("finish", []) == b"code"  # a folder that cannot be written costs time alone

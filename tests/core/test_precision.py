@@ -40,7 +40,7 @@ def test_pictures_and_gradients_are_near_those_of_float32(name, dtype):
     generator, gaussian = made(name)
     side, most = generator.img_resolution // 2, {torch.float16: 0.02, torch.bfloat16: 0.1}[dtype]
     image, wanted = gradients(generator.synthesis, generator, gaussian, side)
-    small, found = gradients(generator.synthesis.in_features_of(dtype), generator, gaussian, side)
+    small, found = gradients(generator.synthesis.with_feature_dtype(dtype), generator, gaussian, side)
     assert small.dtype == torch.float32
     assert off(small, image) < most
     assert all(each.dtype == torch.float32 for each in found)
@@ -52,7 +52,7 @@ def test_pictures_and_gradients_are_near_those_of_float32(name, dtype):
 @pytest.mark.parametrize("size", [1e-9, 1e7])
 def test_gradients_of_any_size_fit(size):
     generator, gaussian = made("stylegan2 skip")
-    network, side = generator.synthesis.in_features_of(torch.float16), generator.img_resolution // 2
+    network, side = generator.synthesis.with_feature_dtype(torch.float16), generator.img_resolution // 2
     _, wanted = gradients(network, generator, gaussian, side)
     _, found = gradients(network, generator, gaussian, side, size)
     for one, other in zip(found, wanted, strict=True):
@@ -61,7 +61,7 @@ def test_gradients_of_any_size_fit(size):
 
 def test_images_of_a_batch_do_not_meet():
     generator, gaussian = made("mobilestylegan")
-    network, side = generator.synthesis.in_features_of(torch.float16), generator.img_resolution // 2
+    network, side = generator.synthesis.with_feature_dtype(torch.float16), generator.img_resolution // 2
     ws = gaussian.colour(torch.randn(2, 1, generator.w_dim)).repeat(1, generator.num_ws, 1)
     noise = [torch.zeros(2, 1, *shape) for shape in generator.noise_shapes]
     found = []

@@ -17,7 +17,7 @@ from pulse_core.generators import build_generator
 from pulse_core.latent_search.config import PUBLISHED, SearchConfig
 from pulse_core.latent_search.loop import search
 from pulse_core.latents.blending import blend
-from pulse_core.latents.latent import Latent, latent_of
+from pulse_core.latents.latent import Latent, latent_from_solutions
 from pulse_core.latents.sampling import sample, synthesize
 
 CONFIG = SearchConfig(steps=20, fidelity=0.0)
@@ -41,7 +41,7 @@ def found(tiny, tiny_fit, targets):
 
 @pytest.fixture
 def latent(tiny, found):
-    return latent_of(found, tiny, [{"seed": solution.seed} for solution in found])
+    return latent_from_solutions(found, tiny, [{"seed": solution.seed} for solution in found])
 
 
 def drawn(tiny, *seeds):
@@ -190,7 +190,7 @@ def test_numbers_that_do_not_match_are_refused(tiny):
 def test_a_search_goes_on_where_it_ended(tiny, tiny_fit, targets, config):
     ended = search(tiny, targets, tiny_fit, config)
     seen = []
-    start = latent_of(ended, tiny, [{}] * len(ended))
+    start = latent_from_solutions(ended, tiny, [{}] * len(ended))
     again = search(
         tiny, targets, tiny_fit, config, init_latent=start, on_step=lambda s: seen.append(float(s.l2[0])) and None
     )

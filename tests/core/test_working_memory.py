@@ -8,7 +8,7 @@ from zoo import ZOO
 
 from bench.speed.shapes import build
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.devices.working_memory import Alive, _without_numbers, drawing_memory, search_memory
+from pulse_core.devices.working_memory import PeakMemory, _to_meta, render_memory, search_memory
 
 MB = 2**20
 
@@ -21,7 +21,7 @@ def test_the_estimate_is_enough_and_not_half_too_much(case):
     generator = build(case)
     for images, peak in MEASURED[case]:
         assert peak < search_memory(generator, images) / MB < 1.5 * peak
-    assert drawing_memory(generator) < 0.6 * search_memory(generator, 1)
+    assert render_memory(generator) < 0.6 * search_memory(generator, 1)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -30,21 +30,21 @@ def test_every_family_can_be_estimated_and_is_left_as_it_was(name):
     generator = generator_from(animal.tensors, animal.metadata, name=name)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     one, three = search_memory(generator, 1), search_memory(generator, 3)
-    assert 0 < drawing_memory(generator) < one < three < 4 * one
+    assert 0 < render_memory(generator) < one < three < 4 * one
     after = generator.state_dict()
     assert all(torch.equal(after[key], value) and not after[key].is_meta for key, value in before.items())
 
 
 def test_a_network_without_numbers_shares_nothing(tiny):
-    empty = _without_numbers(tiny.synthesis)
+    empty = _to_meta(tiny.synthesis)
     assert all(tensor.is_meta for tensor in (*empty.parameters(), *empty.buffers()))
     assert {len(list(network.parameters())) for network in (empty, tiny.synthesis)} == {len(list(empty.parameters()))}
 
 
 def test_what_is_freed_is_not_counted():
-    with Alive() as alive:
+    with PeakMemory() as alive:
         for _ in range(3):
             first = torch.empty(1000, device="meta")
             second = first.view(10, 100) + 1
             del first, second
-    assert (alive.now, alive.most) == (0, 8000)
+    assert (alive.current, alive.peak) == (0, 8000)

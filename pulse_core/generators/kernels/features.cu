@@ -3,7 +3,7 @@
 // Compiled at run time, once for each type of the features: TYPE 0 is float32, 1 float16, 2 bfloat16. No header is
 // needed. Everything is computed in float32. Sums have one order and no atomics: the same bits in every run.
 //
-// Every kernel takes one Work. A thread reads V neighbouring numbers at once, 16 bytes or one number:
+// Every kernel takes one KernelArgs. A thread reads V neighbouring numbers at once, 16 bytes or one number:
 //   LAST   channels_last: V channels of one pixel. Lanes (threadIdx.x) run over channels, rows (threadIdx.y) over pixels.
 //   else   contiguous: V pixels of one channel. One lane, rows over pixels.
 // A "unit" is what the rows count: a pixel, or V pixels. A block takes `span` units, and rows of lanes of channels.
@@ -69,7 +69,7 @@ DEVICE T stored(float x) {
 // Operands that are small are float32 where their bit is set in `kinds`, else of the features' type.
 enum { FACTOR = 1, NOISE = 2, STRENGTH = 4, BIAS = 8, RESULT = 16, WEIGHT = 32 };
 
-struct Work {  // the same fields, in this order, as in launch.py
+struct KernelArgs {  // the same fields, in this order, as in launch.py
     T *out;
     const T *grad, *x;
     const void *factor, *noise, *strength, *bias;  // factor [B, C]: the style or the demodulation
@@ -84,14 +84,14 @@ struct Work {  // the same fields, in this order, as in launch.py
     Count left, top;                   // its padding
     Count columns, across;             // that a block takes of what it gives; blocks beside each other
     Count strides[4];                  // of the image of a Haar transform: image, channel, row, column
-    int kinds, turned;                 // turned: the filter stands the other way round
+    int kinds, flipped;                 // flipped: the filter stands the other way round
     float slope, limit;                // limit < 0: none
 };
 
-DEVICE float small(const void *from, Count index, const Work &w, int kind) {
+DEVICE float small(const void *from, Count index, const KernelArgs &w, int kind) {
     return (w.kinds & kind) ? ((const float *)from)[index] : number(((const T *)from)[index]);
 }
-DEVICE void put(void *to, Count index, float x, const Work &w, int kind) {
+DEVICE void put(void *to, Count index, float x, const KernelArgs &w, int kind) {
     if (w.kinds & kind)
         ((float *)to)[index] = x;
     else
@@ -131,7 +131,7 @@ template <int V> DEVICE void store(T *to, const float (&x)[V]) {
 template <bool LAST, int V> struct Place {
     Count image, channel, unit, end, step;
 
-    DEVICE Place(const Work &w) {
+    DEVICE Place(const KernelArgs &w) {
         image = blockIdx.z;
         channel = LAST ? ((Count)blockIdx.y * blockDim.x + threadIdx.x) * V : blockIdx.y;
         unit = (Count)blockIdx.x * w.span + threadIdx.y;
@@ -140,14 +140,14 @@ template <bool LAST, int V> struct Place {
         if (channel >= w.channels) end = 0;
         step = blockDim.y;
     }
-    DEVICE bool is_inside(const Work &w) const { return channel < w.channels; }
+    DEVICE bool is_inside(const KernelArgs &w) const { return channel < w.channels; }
     // of features with `times` as many channels, of which this is the band-th part
-    DEVICE Count at(const Work &w, Count unit, int times = 1, int band = 0) const {
+    DEVICE Count at(const KernelArgs &w, Count unit, int times = 1, int band = 0) const {
         Count all = w.channels * times, own = band * w.channels + channel;
         return LAST ? (image * w.units + unit) * all + own : ((image * all + own) * w.units + unit) * V;
     }
     // a small operand of each of the V numbers' channels
-    DEVICE void constants(const void *from, Count first, Count stride, const Work &w, int kind, float none,
+    DEVICE void constants(const void *from, Count first, Count stride, const KernelArgs &w, int kind, float none,
                           float (&x)[V]) const {
         for (int k = 0; k < V; k++) {
             if (!from || !is_inside(w))
@@ -157,7 +157,7 @@ template <bool LAST, int V> struct Place {
         }
     }
     // the noise of each of the V numbers' pixels
-    DEVICE void noise(const Work &w, Count unit, float (&x)[V]) const {
+    DEVICE void noise(const KernelArgs &w, Count unit, float (&x)[V]) const {
         for (int k = 0; k < V; k++) {
             if (!w.noise)
                 x[k] = 0;
@@ -201,7 +201,7 @@ DEVICE float over_lanes(float x) {
 // The sums of a slab for each channel, of which there are `times` as many: to w.partial, or divided by w.factor (if so
 // asked) to w.result.
 template <bool LAST, int V>
-DEVICE void put_sums(const Work &w, const Place<LAST, V> &place, float (&sums)[V], bool divided, int times = 1,
+DEVICE void put_sums(const KernelArgs &w, const Place<LAST, V> &place, float (&sums)[V], bool divided, int times = 1,
                      int band = 0) {
     if (!LAST)
         for (int k = 1; k < V; k++) sums[0] += sums[k];
@@ -224,7 +224,7 @@ DEVICE float rounded(float x) { return number(stored(x)); }
 template <bool LAST, int V> struct Formula {
     float factor[V], strength[V], bias[V], slope, limit;
 
-    DEVICE Formula(const Work &w, const Place<LAST, V> &place) {
+    DEVICE Formula(const KernelArgs &w, const Place<LAST, V> &place) {
         slope = w.slope;
         limit = w.limit < 0 ? -1 : rounded(w.limit);
         place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
@@ -242,7 +242,7 @@ template <bool LAST, int V> struct Formula {
 };
 
 // out = the formula of x; out may be x.
-template <bool LAST, int V> DEVICE void epilogue(const Work &w) {
+template <bool LAST, int V> DEVICE void epilogue(const KernelArgs &w) {
     Place<LAST, V> place(w);
     Formula<LAST, V> formula(w, place);
     for (Count unit = place.unit; unit < place.end; unit += place.step) {
@@ -257,7 +257,7 @@ template <bool LAST, int V> DEVICE void epilogue(const Work &w) {
 // grad, x = the epilogue's result -> out = the gradient of the epilogue's x; it may be grad. And where there is
 // w.result or w.partial, the gradient of factor (before it is divided by it, in w.partial): the sums over pixels of
 // grad * x * factor = limited grad * result - rectified grad * (noise * strength + bias).
-template <bool LAST, int V> DEVICE void epilogue_back(const Work &w) {
+template <bool LAST, int V> DEVICE void epilogue_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
     Formula<LAST, V> own(w, place);
     bool summed = w.result || w.partial;
@@ -280,7 +280,7 @@ template <bool LAST, int V> DEVICE void epilogue_back(const Work &w) {
 }
 
 // out = grad * factor, it may be grad, or null; and the sums over pixels of grad * x.
-template <bool LAST, int V> DEVICE void style_back(const Work &w) {
+template <bool LAST, int V> DEVICE void style_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
     float factor[V], sums[V];
     place.constants(w.factor, place.image * w.channels, 1, w, FACTOR, 1, factor);
@@ -300,7 +300,7 @@ template <bool LAST, int V> DEVICE void style_back(const Work &w) {
 
 // result [maps, 1, H, W] = the sums over channels of grad * strength / factor, and over the images that share a map.
 // LAST: lanes over channels, rows over pixels; else lanes over pixels, rows over channels. grid.y: the maps.
-template <bool LAST, int V> DEVICE void noise_back(const Work &w) {
+template <bool LAST, int V> DEVICE void noise_back(const KernelArgs &w) {
     Count lane = threadIdx.x, row = threadIdx.y, shared = w.images / gridDim.y, map = blockIdx.y;
     Count pixel = LAST ? (Count)blockIdx.x * blockDim.y + row : (Count)blockIdx.x * blockDim.x + lane;
     Count first = LAST ? lane * V : row, step = LAST ? (Count)blockDim.x * V : blockDim.y;
@@ -323,7 +323,7 @@ template <bool LAST, int V> DEVICE void noise_back(const Work &w) {
 }
 
 // result [channels] = the sums over w.units slabs of partial, divided by w.factor if it is there.
-DEVICE void finish_sums(const Work &w) {
+DEVICE void finish_sums(const KernelArgs &w) {
     Count own = (Count)blockIdx.x * blockDim.x + threadIdx.x;
     float sums[1] = {0};
     if (own < w.channels)
@@ -335,7 +335,7 @@ DEVICE void finish_sums(const Work &w) {
 }
 
 // x [B, 4C, H, W] in bands (ll, lh, hl, hh), times factor [B, 4C] -> out [B, C, 2H, 2W]. Units are pixels of a band.
-template <bool LAST, int V> DEVICE void haar(const Work &w) {
+template <bool LAST, int V> DEVICE void haar(const KernelArgs &w) {
     Place<LAST, V> place(w);
     float factor[4][V];
     for (int band = 0; band < 4; band++)
@@ -363,7 +363,7 @@ template <bool LAST, int V> DEVICE void haar(const Work &w) {
 
 // grad [B, C, 2H, 2W], x = the bands -> out, the gradient of the bands; and with a factor the sums over pixels of
 // transformed grad * x, [B, 4C].
-template <bool LAST, int V> DEVICE void haar_back(const Work &w) {
+template <bool LAST, int V> DEVICE void haar_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
     float factor[4][V], sums[4][V];
     for (int band = 0; band < 4; band++) {
@@ -407,7 +407,7 @@ template <bool LAST, int V> DEVICE void haar_back(const Work &w) {
 // are sums to give, grad are what the filter was applied to before: the sums over pixels of filtered x * grad.
 // A thread goes down one column, and keeps the rows that the next pixel needs, too. A block has `columns` columns, and
 // rows of threads below each other; each thread takes `span` pixels.
-template <int SIDE, int V> DEVICE void depthwise(const Work &w) {
+template <int SIDE, int V> DEVICE void depthwise(const KernelArgs &w) {
     Place<true, V> place(w);
     Formula<true, V> formula(w, place);
     bool summed = w.result || w.partial, inside = place.is_inside(w);
@@ -421,7 +421,7 @@ template <int SIDE, int V> DEVICE void depthwise(const Work &w) {
         sums[k] = 0;
         for (int tap = 0; tap < SIDE * SIDE; tap++)
             taps[tap / SIDE][tap % SIDE][k] = !inside ? 0 : small(
-                w.weight, (place.channel + k) * SIDE * SIDE + (w.turned ? SIDE * SIDE - 1 - tap : tap), w, WEIGHT);
+                w.weight, (place.channel + k) * SIDE * SIDE + (w.flipped ? SIDE * SIDE - 1 - tap : tap), w, WEIGHT);
     }
     // rows -SIDE + 1 ... -1 fill what is kept, without giving anything
     for (Count at = row - SIDE + 1; at < end && row < end; at++) {
@@ -458,5 +458,5 @@ template <int SIDE, int V> DEVICE void depthwise(const Work &w) {
 }
 
 #ifndef EMULATED  // one kernel is compiled at a time, NAME of the template BODY: what is not used costs nothing
-extern "C" __global__ void __launch_bounds__(THREADS) NAME(const Work w) { BODY(w); }
+extern "C" __global__ void __launch_bounds__(THREADS) NAME(const KernelArgs w) { BODY(w); }
 #endif

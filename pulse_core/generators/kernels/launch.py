@@ -22,9 +22,9 @@ from ...files import whole_file
 Grid = tuple[int, int, int]
 SOURCE = Path(__file__).with_name("features.cu")
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # TYPE in the source
-_WIDE_TOO = ("epilogue", "epilogue_back", "style_back")  # for contiguous features
-NAMES = (  # of all kernels
-    *(f"{name}{end}" for name in _WIDE_TOO for end in ("_last_wide", "_last", "_wide", "_one")),
+_WIDE_WHEN_CONTIGUOUS = ("epilogue", "epilogue_back", "style_back")  # for contiguous features
+KERNEL_NAMES = (  # of all kernels
+    *(f"{name}{end}" for name in _WIDE_WHEN_CONTIGUOUS for end in ("_last_wide", "_last", "_wide", "_one")),
     *(f"{name}{end}" for name in ("noise_back", "haar", "haar_back") for end in ("_last_wide", "_last", "_one")),
     *(f"depthwise_{side}{end}" for side in (3, 4) for end in ("_wide", "_one")),
     "finish",
@@ -35,7 +35,7 @@ _SIZES = ("width", "height", "width_before", "height_before", "left", "top", "co
 _COUNTS = ("images", "channels", "units", "span", "noise_step", "strength_step", *_SIZES)
 
 
-class Work(ctypes.Structure):
+class KernelArgs(ctypes.Structure):
     """What every kernel takes; the source says what each field is."""
 
     _fields_ = (
@@ -43,14 +43,14 @@ class Work(ctypes.Structure):
         *((name, ctypes.c_longlong) for name in _COUNTS),
         ("strides", ctypes.c_longlong * 4),
         ("kinds", ctypes.c_int),
-        ("turned", ctypes.c_int),
+        ("flipped", ctypes.c_int),
         ("slope", ctypes.c_float),
         ("limit", ctypes.c_float),
     )
 
 
 # a kernel's name, the grid (x, y, z), the block (x, y), and what to do
-Launch = Callable[[str, Grid, tuple[int, int], Work], None]
+Launch = Callable[[str, Grid, tuple[int, int], KernelArgs], None]
 
 
 class Program:
@@ -71,21 +71,21 @@ class Program:
         self._check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(self._context), ordinal))  # torch's, which stays
         self.function("finish")  # where one compiles, all do
 
-    def __call__(self, name: str, grid: Grid, block: tuple[int, int], work: Work) -> None:
+    def __call__(self, name: str, grid: Grid, block: tuple[int, int], args: KernelArgs) -> None:
         """Launches it on the device's current stream."""
         function = self._functions.get(name) or self.function(name)
         stream = ctypes.c_void_p(torch.cuda.current_stream(self._device).cuda_stream)
-        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(work))
-        with self._entered():
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(args))
+        with self._current_context():
             self._check(self._driver.cuLaunchKernel(function, *grid, *block, 1, 0, stream, arguments, None))
 
     def function(self, name: str) -> ctypes.c_void_p:
         """The kernel of that name, compiled and loaded."""
-        code = _compiled(name, self._options)
+        code = _load_or_compile(name, self._options)
         driver, module, function, mode = self._driver, ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_int(_RELAXED)
-        with self._entered():
+        with self._current_context():
             exchange = driver.cuThreadExchangeStreamCaptureMode
-            self._check(exchange(ctypes.byref(mode)))  # loading is no work of a stream that may be being captured
+            self._check(exchange(ctypes.byref(mode)))  # loading is no args of a stream that may be being captured
             try:
                 self._check(driver.cuModuleLoadData(ctypes.byref(module), code))
                 self._check(driver.cuModuleGetFunction(ctypes.byref(function), module, name.encode()))
@@ -94,7 +94,7 @@ class Program:
         return self._functions.setdefault(name, function)
 
     @contextmanager
-    def _entered(self) -> Iterator[None]:
+    def _current_context(self) -> Iterator[None]:
         """In the device's context; a thread of autograd's may have none yet, or another device's."""
         self._check(self._driver.cuCtxPushCurrent_v2(self._context))
         try:
@@ -120,7 +120,7 @@ def capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
-def body(name: str) -> str:
+def template_of(name: str) -> str:
     """The template in the source that a kernel's name stands for: epilogue_last_wide -> epilogue<true, WIDE>."""
     if name == "finish":
         return "finish_sums"
@@ -133,15 +133,15 @@ def body(name: str) -> str:
     return f"{name.removesuffix('_one')}<false,1>"
 
 
-def _compiled(name: str, options: list[str]) -> bytes:
+def _load_or_compile(name: str, options: list[str]) -> bytes:
     """The machine code; from a folder of torch's, where it was compiled before."""
     source = SOURCE.read_bytes()
-    options = [*options, f"-DNAME={name}", f"-DBODY={body(name)}"]
+    options = [*options, f"-DNAME={name}", f"-DBODY={template_of(name)}"]
     nvrtc = _nvrtc()
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
     key = hashlib.sha256(b"\0".join([source, *(each.encode() for each in options)])).hexdigest()[:24]
-    kept = _kept_in() / f"pulse_{name}_{major.value}.{minor.value}_{key}.cubin"
+    kept = _cache_folder() / f"pulse_{name}_{major.value}.{minor.value}_{key}.cubin"
     try:
         return kept.read_bytes()
     except OSError:
@@ -151,7 +151,7 @@ def _compiled(name: str, options: list[str]) -> bytes:
     return code
 
 
-def _kept_in() -> Path:
+def _cache_folder() -> Path:
     """Where torch keeps the kernels that it compiles itself."""
     if chosen := os.environ.get("PYTORCH_KERNEL_CACHE_PATH"):
         return Path(chosen)

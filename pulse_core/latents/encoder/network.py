@@ -110,7 +110,7 @@ class Encoder(nn.Module):
         """The mean of `posterior`."""
         return self.posterior(target)[0]
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Encoder:
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Encoder:
         """A copy with all its weights changed, for example moved to a device."""
         state = {name: change(tensor.detach()) for name, tensor in self.named_parameters()}
         return Encoder(self.w_dim, self.size)._with(state | {"signs": self.signs})

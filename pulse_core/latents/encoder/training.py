@@ -72,7 +72,7 @@ def fit_encoder(
     """
     if pairs < FEWEST:
         raise SettingError(f"{pairs} pairs were asked for.", f"{FEWEST} or more.", f"{DEFAULT_PAIRS} serve well.")
-    gaussian = gaussian.each(lambda tensor: tensor.float().cpu())
+    gaussian = gaussian.map_tensors(lambda tensor: tensor.float().cpu())
     pictures, white = draw_pairs(
         generator, gaussian, pairs, class_index=class_index, folder=cache, on_progress=on_progress
     )
@@ -107,9 +107,9 @@ def train(
                 run.keep(cache)
             if on_progress is not None:
                 on_progress(run.step, steps)
-    encoder = _corrected(run.encoder.each(lambda tensor: tensor.float().cpu()), pictures[:held], white[:held])
+    encoder = _corrected(run.encoder.map_tensors(lambda tensor: tensor.float().cpu()), pictures[:held], white[:held])
     # as a file keeps it, so that a cached encoder is the same
-    encoder = encoder.each(lambda tensor: tensor.half().float())
+    encoder = encoder.map_tensors(lambda tensor: tensor.half().float())
     encoder.signs = gaussian.signs
     for side in _JUDGED_AT:
         judged = judge(encoder, pictures[:held], white[:held], weight, side)
