@@ -54,7 +54,13 @@ def rows_of(init_latent: Latent | None, jobs: Sequence[Job], images: int) -> dic
 
 
 def batches(jobs: Sequence[Job], kinds: Sequence[Hashable], most: int) -> Iterator[tuple[Job, ...]]:
-    """Neighbours whose images are of one kind (the target's size, the degradation), at most so many at a time."""
+    """At most so many jobs at a time, whose images are of one kind (Problem.kinds).
+
+    In the order of the jobs where that is 1; otherwise kind by kind, so that few batches stay small.
+    """
+    if most > 1:
+        first = {kind: index for index, kind in reversed(list(enumerate(kinds)))}
+        jobs = sorted(jobs, key=lambda job: first[kinds[job.index]])
     for _, alike in groupby(jobs, key=lambda job: kinds[job.index]):
         while batch := tuple(islice(alike, most)):
             yield batch

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..degradations import Degradation
+from ..degradations.per_image import operator_of
 from ..generators import Generator
 from ..latents.gaussian import LatentGaussian
 from .best import Best
@@ -161,5 +162,8 @@ class Run:
 
     def solutions(self) -> list[Solution]:
         """The solution of each job."""
-        shared = (self.best, self.target, self.degradation, self.gaussian, self.weights, self.termination, self.config)
-        return [solution_of(row, job, *shared, self.step) for row, job in enumerate(self.jobs)]
+        shared = (self.gaussian, self.weights, self.termination, self.config, self.step)
+        return [
+            solution_of(row, job, self.best, self.target, operator_of(self.degradation, row), *shared)
+            for row, job in enumerate(self.jobs)
+        ]

@@ -9,8 +9,10 @@ import torch
 from zoo import ZOO
 
 from pulse_core.checkpoints.loading import generator_from
-from pulse_core.degradations.bicubic import downsample
-from pulse_core.errors import SettingError
+from pulse_core.degradations import Chain, parse_degradation
+from pulse_core.degradations.bicubic import BicubicDownsample, downsample
+from pulse_core.degradations.per_image import PerImage, combine, operator_of
+from pulse_core.errors import ImageError, SettingError
 from pulse_core.latent_search import batches
 from pulse_core.latent_search.batches import found_in_parts
 from pulse_core.latent_search.config import SearchConfig
@@ -151,3 +153,67 @@ def test_a_gpu_takes_what_fits_and_pays(tiny, monkeypatch, free, jobs, size):
 
 def test_a_cpu_takes_one_at_a_time(tiny):
     assert batches.batch_size_on(tiny, SearchConfig(), 9) == 1
+
+
+DIFFERENT = (None, "noise(0.05)", "blur(1) + grey", "salt_and_pepper(0.2)", "jpeg(40)", None)
+
+
+def test_images_with_different_degradations_are_searched_together_each_as_alone(tiny, tiny_fit, targets):
+    """Two batches of three: operators of every kind, with and without weights and noise, and the identity."""
+    pictures = [*targets, targets[0].flip(-1)]
+    degradations = [None if text is None else parse_degradation(text) for text in DIFFERENT]
+    together, sizes = SearchConfig(steps=8, batch_size=3, full_every=3), []
+    found = search(
+        tiny,
+        pictures,
+        tiny_fit,
+        together,
+        degradation=degradations,
+        on_step=lambda state: sizes.append(len(state.jobs)),
+    )
+    assert set(sizes) == {3}
+    for solution, picture, degradation in zip(found, pictures, degradations, strict=True):
+        (alone,) = search(tiny, picture, tiny_fit, replace(together, batch_size=1), degradation=degradation)
+        torch.testing.assert_close(solution.image, alone.image, atol=1e-4, rtol=0)
+        torch.testing.assert_close(solution.downscaled, alone.downscaled, atol=1e-4, rtol=0)
+        torch.testing.assert_close(solution.residual, alone.residual, atol=1e-4, rtol=0)
+        assert solution.converged == alone.converged
+        assert (solution.tolerance, solution.l2) == pytest.approx((alone.tolerance, alone.l2), abs=1e-5)
+
+
+def test_an_operator_with_a_size_of_its_own_is_not_combined_with_others(tiny, tiny_fit, targets):
+    degradations = [None, parse_degradation("area(8)"), BicubicDownsample(factor=4), parse_degradation("area(8)")]
+    sizes = []
+    search(
+        tiny,
+        targets[:4],
+        tiny_fit,
+        SearchConfig(steps=1, batch_size=4),
+        degradation=degradations,
+        on_step=lambda state: sizes.append([job.index for job in state.jobs]),
+    )
+    assert sizes[::2] == [[0], [1, 3], [2]]
+
+
+def test_an_operator_of_a_batch_is_that_of_each_image():
+    parts = [parse_degradation("grey"), None, parse_degradation("salt_and_pepper(0.1) + noise(0.2)")]
+    batch, y = Chain([BicubicDownsample(size=(4, 4)), PerImage(parts)]), torch.rand(3, 3, 8, 8)
+    y[2, :, :2] = 0
+    small = batch.forward(y)
+    for row, part in enumerate(parts):
+        own, one = operator_of(batch, row), slice(row, row + 1)
+        assert torch.equal(own.forward(y[one]), small[one])
+        assert torch.equal(own.project(small[one]), batch.project(small)[one])
+        assert torch.equal(own.noise_variance(small[one]), batch.noise_variance(small)[one])
+        weights = own.weight_map(small[one])
+        assert torch.equal(torch.ones(1, 1, 4, 4) if weights is None else weights, batch.weight_map(small)[one])
+        random = torch.Generator().manual_seed(0)
+        assert (own.apply(y[one], random).shape, own.output_size(8, 8)) == (small[one].shape, (4, 4))
+    assert batch.takes_any_size
+    assert PerImage([None, parts[0]]).weight_map(y[:2]) is None
+    assert combine([parts[0], parts[0]]) is parts[0]
+    assert combine([None, None]) is None
+    with pytest.raises(ImageError, match="There are|there are 3 degradations"):
+        batch.forward(y[:2])
+    with pytest.raises(ImageError, match="2 different sizes"):
+        PerImage([None, BicubicDownsample(factor=2)]).output_size(8, 8)

@@ -11,8 +11,9 @@ from zoo import ZOO
 
 from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import forward_operator
+from pulse_core.degradations.per_image import PerImage
 from pulse_core.degradations.text import parse_degradation
-from pulse_core.latent_search import captured, low_resolution
+from pulse_core.latent_search import captured, evaluation, low_resolution
 from pulse_core.latent_search.captured import Captured
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
@@ -94,6 +95,28 @@ def test_every_degradation_can_be_replayed(text, monkeypatch, tapes):
     assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
 
 
+def test_a_batch_with_an_operator_for_each_image_can_be_replayed(monkeypatch, tapes):
+    generator, gaussian = generator_of("stylegan2 skip")
+    texts = ("blur(1) + grey", "noise(0.1)", "jpeg(40) + salt_and_pepper(0.1)")
+    operators = PerImage([parse_degradation(text) for text in texts])
+    replayed = trail(generator, gaussian, CONFIGS["recommended"], 3, operators)
+    assert tapes
+    monkeypatch.setattr(evaluation, "recorders", lambda device: None)
+    plain = trail(generator, gaussian, CONFIGS["recommended"], 3, operators)
+    assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
+
+
+def test_captured_steps_serve_only_batches_with_the_same_operators(tiny, tiny_fit, tapes, monkeypatch):
+    targets = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    first, second = parse_degradation("grey"), parse_degradation("blur(1)")
+    config = replace(CONFIGS["recommended"], batch_size=2)
+    degradations = [first, second, first, second, second, first]
+    found = search(tiny, targets, tiny_fit, config, degradation=degradations)
+    monkeypatch.setattr(evaluation, "recorders", lambda device: None)
+    plain = search(tiny, targets, tiny_fit, config, degradation=degradations)
+    assert all(torch.equal(one.image, other.image) for one, other in zip(found, plain, strict=True))
+
+
 def test_a_number_that_python_computes_would_be_found():
     weight = [1.0]
     x = torch.ones(3)
@@ -119,7 +142,7 @@ def test_a_batch_after_another_takes_over_what_was_captured(tiny, tiny_fit, tape
 
 
 def test_what_cannot_be_captured_is_launched_and_said_once(caplog, monkeypatch):
-    monkeypatch.setattr(captured, "_told", set())
+    monkeypatch.setattr(captured, "_logged", set())
     x = torch.ones(3)
     step = Captured(lambda: torch.full((2,), float(x.sum())), x.device)
     results = [step(Tape) for _ in range(4)]
