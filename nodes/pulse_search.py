@@ -15,20 +15,21 @@ from torch.nn import functional as F
 
 from ..pulse_core.faces.sizes import AUTO
 from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
-from ..pulse_core.latent_search.loop import solutions
 from ..pulse_core.latent_search.solution import Solution, ranking
-from ..pulse_core.latents.gaussian import LatentGaussian, gaussian_for
+from ..pulse_core.latents.fits import gaussian_for
+from ..pulse_core.latents.gaussian import LatentGaussian
 from ..pulse_core.latents.latent import Latent, latent_from_solutions
 from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
+from ..pulse_core.pipeline import Target, search_targets
 from . import host, reports, sockets
-from .targets import Target, targets_of
+from .targets import targets_of
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
     from ..pulse_core.generators import Generator
 
-# Settings of a search, in their order on the node; new ones go to the end, where saved workflows do not miss them.
+# Search settings in their order on the node. New ones are appended, so that saved workflows keep working.
 _EVERYDAY = ("steps", "solutions", "eps")
 _SELDOM = (
     "loss",
@@ -46,7 +47,7 @@ _SEEDS = ("same", "one each")
 
 
 class PULSESearchNode(io.ComfyNode):
-    """STYLEGAN and tiny IMAGEs -> invented IMAGEs that scale down to them."""
+    """STYLEGAN and low-resolution IMAGEs -> invented IMAGEs that downscale to them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -54,42 +55,42 @@ class PULSESearchNode(io.ComfyNode):
             node_id="PULSESearch",
             display_name="PULSE Search",
             category=sockets.CATEGORY,
-            description="Searches the generator for faces like the given tiny ones, and puts in what it cannot draw, "
-            "so that the result scales down to exactly the input. " + NOTICE,
+            description="Searches the generator for faces that downscale to the given low-resolution ones, and adds "
+            "what the generator cannot draw, so that the result downscales exactly to the input. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator to search."),
                 io.Image.Input(
                     "image",
-                    tooltip="Tiny aligned faces, for example 32x32, or the aligned ones of PULSE Align Faces, together "
-                    "with its faces.",
+                    tooltip="Low-resolution aligned faces, for example 32x32; or the aligned faces of PULSE Align "
+                    "Faces together with its faces.",
                 ),
-                sockets.seed("The same seed gives the same solution; another seed, another face."),
+                sockets.seed("The same seed gives the same solution; another seed gives another face."),
                 *sockets.widgets(SearchConfig, _EVERYDAY, _SELDOM),
                 io.Int.Input(
                     "preview_every",
                     default=5,
                     min=0,
                     max=1000,
-                    tooltip="Show the latest full-resolution image every so many steps; 0 shows none.",
+                    tooltip="Steps between previews; the preview is the latest full-resolution image. 0: no preview.",
                 ),
                 *_optional_inputs(),
             ],
             outputs=[
-                io.Image.Output("result", display_name="image", tooltip="The best image of each search, invented."),
-                io.Image.Output("downscaled", display_name="downscaled", tooltip="Each result, scaled back down."),
+                io.Image.Output("result", display_name="image", tooltip="The best image of each search; invented."),
+                io.Image.Output("downscaled", display_name="downscaled", tooltip="Each result, downscaled again."),
                 sockets.StyleGANLatent.Output(
-                    "latent", display_name="latent", tooltip="Style vectors and noise of the results."
+                    "latent", display_name="latent", tooltip="Style vectors and noise maps of the results."
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="JSON: L2, residual, converged, steps and seed of each result.",
+                    tooltip="JSON: L2, residual, convergence, steps and seed of each result.",
                 ),
                 io.Image.Output(
                     "residual",
                     display_name="residual",
-                    tooltip="What the generator could not draw of each input; grey is zero. fidelity puts it into "
-                    "the image.",
+                    tooltip="What the generator could not draw of each input; grey is zero. fidelity sets how much of "
+                    "it goes into the image.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -121,32 +122,36 @@ class PULSESearchNode(io.ComfyNode):
             targets = targets_of(image, faces, lr_size, generator, degradation)
             if faces is not None and not targets:
                 host.show_text(node, "no face; the image passes through")
-                return _passed_through(image, generator, _report([], [], generator, config, degradation))
-            searches = iter_search(
+                return _passed_through(image, generator, _report([], [], generator, config))
+            solutions = search_targets(
+                targets,
                 generator,
-                [target.picture for target in targets],
                 _fit(gaussian, generator, class_label, progress),
                 config,
                 seed=_seeds(seed, seeds, len(targets), config.solutions),
-                degradation=[target.degradation for target in targets],
                 init_latent=None if init_latent is None else host.take_latent(init_latent),
                 on_step=progress.step,
                 make_room=partial(host.make_room, generator),
             )
-            images, found = _collect(searches, targets, config.solutions)
-        report = _report(found, targets, generator, config, degradation)
+            images, found = _collect(solutions, len(targets) * config.solutions)
+        report = _report(found, targets, generator, config)
         host.show_lines(node, [*_summary(found), *_lines(found, targets)])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
-        return _given(images, found, generator, report)
+        return _outputs(images, found, generator, report)
 
 
 def _optional_inputs() -> list[Any]:
-    """Those that may stay unconnected, and those that came later, in the order in which they came."""
+    """Inputs that may stay unconnected. New ones are appended, so that saved workflows keep working."""
+    later = (sockets.widget(SearchConfig, name, optional=True) for name in _LATER)
+    return [*_target_inputs(), _preset_input(), *later, *_search_inputs()]
+
+
+def _target_inputs() -> list[Any]:
     return [
         sockets.LatentGaussian.Input(
             "gaussian",
             optional=True,
-            tooltip="From Fit Latent Gaussian. Unconnected: the one that is shipped or cached, or made now.",
+            tooltip="From Fit Latent Gaussian. Unconnected: the generator's own fit, shipped, cached or made now.",
         ),
         sockets.class_label(),
         sockets.advanced(
@@ -156,52 +161,59 @@ def _optional_inputs() -> list[Any]:
                 min=0,
                 max=4096,
                 optional=True,
-                tooltip="Pixels a side that the result is matched at. 0: what each image or face really holds, as "
-                "measured: one that was enlarged, or is soft or grainy, holds less than it has. Images of fewer than "
-                "96 pixels, or with a degradation, are matched as they are.",
+                tooltip="Width in pixels at which each image or face is matched. 0: its estimated effective size, "
+                "which is smaller than the image if that is enlarged, blurred or noisy. Images below 96 pixels, or "
+                "with a degradation, are matched as they are.",
             )
         ),
         sockets.Faces.Input(
             "faces",
             optional=True,
-            tooltip="From PULSE Align Faces, with its aligned faces as image: each is matched at what it holds, "
-            "through the noise, the blur and the greyness that were measured.",
+            tooltip="From PULSE Align Faces; connect its aligned faces as image. Each face is matched at its "
+            "effective size, with its estimated blur, noise and greyness in the forward operator.",
         ),
-        io.Combo.Input(
-            "preset",
-            options=[*PRESETS, _CUSTOM],
-            default="recommended",
-            optional=True,
-            tooltip="recommended: a natural face, and an exact downscaling. published: the search of the paper, "
-            "with its 100 steps. Values that you change from their defaults on this node override both. custom: all "
-            "values as they are here.",
-        ),
-        *(sockets.widget(SearchConfig, name, optional=True) for name in _LATER),
+    ]
+
+
+def _preset_input() -> Any:
+    return io.Combo.Input(
+        "preset",
+        options=[*PRESETS, _CUSTOM],
+        default="recommended",
+        optional=True,
+        tooltip="recommended: a natural face that downscales exactly to the input. published: the search of the paper "
+        "with its 100 steps. Values on this node that differ from their defaults override both. custom: all values as "
+        "they are on this node.",
+    )
+
+
+def _search_inputs() -> list[Any]:
+    return [
         sockets.SearchSettings.Input(
             "settings",
             optional=True,
-            tooltip="From PULSE Search Settings; they override the preset and this node.",
+            tooltip="From PULSE Search Settings. They override the preset and this node.",
         ),
         sockets.Degradation.Input(
             "degradation",
             optional=True,
-            tooltip="From PULSE Degradation or PULSE Estimate Degradation: what else happened to the image, in pixels "
-            "of the size that is matched. It joins the forward operator; the result is free of it. With faces it "
-            "replaces what was measured.",
+            tooltip="From PULSE Degradation or PULSE Estimate Degradation: what happened to the image besides "
+            "downscaling, in pixels of the size at which it is matched. It joins the forward operator, and the result "
+            "is free of it. With faces it replaces their estimates.",
         ),
         sockets.StyleGANLatent.Input(
             "init_latent",
             optional=True,
-            tooltip="Go on from here and stay near it: the latent of an earlier search, of PULSE Load Latent or of a "
-            "blend. One for each solution, or one for all images.",
+            tooltip="Start from this latent and stay near it: from an earlier search, PULSE Load Latent or PULSE Blend "
+            "Latents. One for each solution, or one for all images.",
         ),
         io.Combo.Input(
             "seeds",
             options=list(_SEEDS),
             default=_SEEDS[0],
             optional=True,
-            tooltip="same: every image of a batch is searched with the seed. one each: the first with seed, the next "
-            "with the one that follows (after those of its solutions), and so on.",
+            tooltip="same: every image of a batch starts from seed. one each: each image has seeds of its own, "
+            "counted on from seed.",
         ),
     ]
 
@@ -220,47 +232,50 @@ def _fit(given: LatentGaussian | None, generator: Generator, label: int, progres
     return fit.map_tensors(host.plain)
 
 
-def _same_size(images: list[Tensor]) -> list[Tensor]:
-    """Smaller ones with their pixels repeated."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
-    return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
-
-
 def _seeds(first: int, seeds: str, images: int, solutions: int) -> int | list[int]:
     """The first seed of each image."""
     return first if seeds == _SEEDS[0] else seed_range(first, images * solutions)[::solutions]
 
 
-def _collect(searches: Iterable[Solution], targets: list[Target], solutions: int) -> tuple[Tensor, list[Solution]]:
-    """The images as the host's IMAGE, and what is told of them; the solutions of each image by their score."""
-    images, rows = host.Images(len(targets) * solutions), []
-    for solution in searches:
-        images.add(targets[solution.index].match_colour_mode(solution.image))
+def _collect(solutions: Iterable[Solution], count: int) -> tuple[Tensor, list[Solution]]:
+    """The host's IMAGE, and the solutions without their images; those of each image with the best first.
+
+    Args:
+        count: how many solutions there will be.
+    """
+    images, rows = host.Images(count), []
+    for solution in solutions:
+        images.add(solution.image)
         rows.append(replace(solution, image=torch.empty(0)).each_noise(host.store))  # one copy of an image is enough
     order = ranking(rows)
     return images.all(order), [rows[row] for row in order]
 
 
-def _given(images: Tensor, found: list[Solution], generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
+def _outputs(images: Tensor, found: list[Solution], generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
     """The outputs of a search."""
     small = host.give_images(_same_size([solution.downscaled for solution in found]))
-    left = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
-    text = json.dumps(report, indent=2)
-    latent = host.give_latent(latent_from_solutions(found, generator, reports.metadata_of_each(text, len(found))))
-    return io.NodeOutput(images, small, latent, text, left)
+    residual = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
+    latent = host.give_latent(latent_from_solutions(found, generator, reports.records(report)))
+    return io.NodeOutput(images, small, latent, json.dumps(report, indent=2), residual)
+
+
+def _same_size(images: list[Tensor]) -> list[Tensor]:
+    """Smaller ones enlarged by repeating pixels, as a batch has one size."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    return [F.interpolate(image[None], (height, width), mode="nearest-exact")[0] for image in images]
 
 
 def _passed_through(image: Tensor, generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
-    """The outputs where there is no face."""
+    """The outputs if there is no face."""
     nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
     return io.NodeOutput(image, image, nothing, json.dumps(report), torch.full_like(image, 0.5))
 
 
 def _summary(found: list[Solution]) -> list[str]:
-    """The first line on the node, where there are several."""
-    good, steps = sum(solution.converged for solution in found), sum(solution.steps for solution in found)
+    """The first line on the node, if there are several solutions."""
+    converged, steps = sum(solution.converged for solution in found), sum(solution.steps for solution in found)
     mean = sum(solution.residual_face for solution in found) / len(found)
-    return [f"{good} of {len(found)} found in {steps} steps, mean residual {mean:.3f}"] if len(found) > 1 else []
+    return [f"{converged} of {len(found)} found in {steps} steps, mean residual {mean:.3f}"] if len(found) > 1 else []
 
 
 def _lines(found: list[Solution], targets: list[Target]) -> list[str]:
@@ -272,17 +287,11 @@ def _lines(found: list[Solution], targets: list[Target]) -> list[str]:
     ]
 
 
-def _report(
-    found: list[Solution],
-    targets: list[Target],
-    generator: Generator,
-    config: SearchConfig,
-    degradation: Degradation | None,
-) -> dict[str, Any]:
-    """What was found, of what, and how: for the report, the saved pictures and the saved latents."""
+def _report(found: list[Solution], targets: list[Target], generator: Generator, config: SearchConfig) -> dict[str, Any]:
+    """Plain data for the report, the saved pictures and the saved latents."""
     rows = [
         {"image": solution.index, **targets[solution.index].metadata, **solution.metadata(config.eps)}
         for solution in found
     ]
-    how = {"settings": asdict(config), "degradation": None if degradation is None else str(degradation)}
-    return {"notice": NOTICE, **generator.identity, "images": rows, **how}
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    return {"notice": NOTICE, **generator.identity, "images": rows, "settings": settings}

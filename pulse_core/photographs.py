@@ -1,16 +1,18 @@
-"""The whole way of a photograph: its faces are found, searched for, and put back.
+"""From a photograph to the same photograph with restored faces, end to end.
 
-photograph -> Faces -> aligned face -> low-resolution target -> search -> restored face
-    |                                                                        |
-    +----------------------------------> paste <-----------------------------+
+photograph -> Faces -> aligned faces -> targets -> search -> restored faces
+    |                                                              |
+    +------------------------> paste <-----------------------------+
 
-Each line of `restore` is a room of `faces/`, or the search.
+`restore` is the whole road. The command line takes it with hooks: a `FaceStore` that keeps and finds again what is
+restored, `on_faces` and `on_step` for its progress bar.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -18,18 +20,19 @@ from torch import Tensor
 
 from .degradations import Degradation
 from .faces.alignment import align
-from .faces.face import Faces
+from .faces.face import Face, Faces
 from .faces.finding import FindSettings, find_faces, no_face_error
 from .faces.pasting import PasteSettings, Patch, paste
-from .faces.sizes import AUTO, face_degradation, face_target_size, match_colour_mode, resize_to_target
+from .faces.sizes import AUTO, MIN_FACE_SIDE, face_degradation, face_target_size, resize_to_target
 from .fetching import catalogue
 from .generators import Generator
 from .latent_search.config import SearchConfig
-from .latent_search.loop import search
 from .latent_search.solution import OnStep, Solution
-from .latents.gaussian import LatentGaussian, gaussian_for
+from .latents.gaussian import LatentGaussian
 from .pictures.images import read_image
-from .pipeline import load_with_fit
+from .pipeline import Target, load_with_fit, search_targets
+
+OnFaces = Callable[[Faces, "tuple[Face, ...]"], None]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,37 @@ class Restored:
     """A photograph with invented faces in it.
 
     picture: [3, H, W] in 0..1. invented: [H, W], 0 where it is the photograph's own, 1 where all is invented.
-    faces: where they were found; solutions: what was laid in for each.
+    faces: where they were found. solutions: the one that was pasted for each face; with a store of the caller's own
+    none, as that store has them.
     """
 
     picture: Tensor
     invented: Tensor
     faces: Faces
     solutions: tuple[Solution, ...]
+
+
+class FaceStore:
+    """Keeps restored faces until all of them are pasted; this one in memory.
+
+    A subclass may keep them elsewhere, and say which it has from an earlier run. number: of the face in the
+    photograph, from 0, the largest first.
+    """
+
+    def __init__(self) -> None:
+        self.solutions: dict[int, Solution] = {}
+
+    def has(self, number: int, target: Target) -> bool:
+        """Whether this face is restored already, so that no search is needed. Asked once for each face."""
+        return False
+
+    def put(self, number: int, target: Target, solution: Solution) -> None:
+        """Takes the best solution of a face, as soon as it is found."""
+        self.solutions[number] = solution
+
+    def image(self, number: int) -> Tensor:
+        """[3, S, S] in 0..1: the restored face, which it has or was given."""
+        return self.solutions[number].image
 
 
 def restore(
@@ -54,54 +81,92 @@ def restore(
     *,
     finding: FindSettings | None = None,
     pasting: PasteSettings | None = None,
-    size: int = AUTO,
+    lr_size: int = AUTO,
     seed: int = 0,
     degradation: Degradation | None = None,
     device: torch.device | str | None = None,
+    require_face: bool = True,
+    store: FaceStore | None = None,
+    on_faces: OnFaces | None = None,
     on_step: OnStep | None = None,
 ) -> Restored:
-    """Invents a face for each one in a photograph, so that it scales down to what the photograph shows.
+    """Searches for a face for each one in a photograph, so that it downscales to what the photograph shows.
 
     Args:
         photo: a file, or [3, H, W] in 0..1.
-        generator, gaussian, config, degradation, device, on_step: see `pipeline.upscale`.
-        size: pixels a side that each face is matched at; 0 takes what it holds (see faces.sizes).
-        seed: of every face.
+        generator, gaussian, config, device, on_step: see `pipeline.upscale`.
+        finding, pasting: which faces count, and how they are pasted. None: the defaults.
+        lr_size: width in pixels at which each face is matched. 0: its effective size; faces below 12 pixels are then
+            left as they are.
+        seed: of every face. Of several solutions the one with the best `score` is pasted.
+        degradation: replaces the estimate of each face.
+        require_face: whether a photograph without any face is an error; otherwise it comes back as it is, or enlarged.
+        store: keeps the restored faces, and may have some already. None: in memory.
+        on_faces: called before the search with the faces to restore and those that are too small.
 
     Raises:
-        ImageError: no face, or a photograph that cannot be read.
+        ImageError: no face, or the photograph is not readable.
     """
     picture = photo if isinstance(photo, Tensor) else read_image(photo)
     finding = finding or FindSettings()
-    faces = find_faces([picture], finding)
-    if not faces:
+    faces, too_small = _large_enough(find_faces([picture], finding), lr_size)
+    if not faces and require_face:
         raise no_face_error(finding, picture.shape[-2:])
-    if not isinstance(generator, Generator):
-        generator, gaussian = load_with_fit(generator, gaussian, device=device)
-    fit = gaussian or gaussian_for(generator)
-    solutions = tuple(
-        search(generator, target, fit, config, seed=seed, degradation=seen, on_step=on_step)[0]
-        for target, seen in face_targets(picture, faces, generator, size, degradation)
-    )
-    restored = [match_colour_mode(solution.image, face) for face, solution in zip(faces, solutions, strict=True)]
-    smallest_first = [Patch(*pair) for pair in zip(faces, restored, strict=True)][::-1]
+    generator, gaussian = load_with_fit(generator, gaussian, device=device)
+    if on_faces is not None:
+        on_faces(faces, too_small)
+    store = FaceStore() if store is None else store
+    aligned = align([picture], faces, generator.size[1])
+    targets = dict(enumerate(face_targets(aligned, faces, generator, lr_size, degradation)))
+    missing = {number: target for number, target in targets.items() if not store.has(number, target)}
+    for number, solution in _restored(missing, generator, gaussian, config, seed, on_step):
+        store.put(number, missing[number], solution)
+    smallest_first = (Patch(faces[number], store.image(number)) for number in reversed(targets))
     pasted = paste(picture, faces.sources[0], smallest_first, pasting, faces)
+    solutions = tuple(store.solutions[number] for number in sorted(store.solutions))
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 
 
 def face_targets(
-    picture: Tensor, faces: Faces, generator: Generator, size: int = AUTO, degradation: Degradation | None = None
-) -> Iterator[tuple[Tensor, Degradation | None]]:
-    """For each face of one photograph, what a search of this generator should match.
+    aligned: Iterable[Tensor],
+    faces: Faces,
+    generator: Generator,
+    lr_size: int = AUTO,
+    degradation: Degradation | None = None,
+) -> Iterator[Target]:
+    """The low-resolution target of each face.
 
     Args:
-        degradation: what the search looks through; None takes what was measured.
+        aligned: [3, S, S] for each face, as `align` gives them.
+        lr_size: width in pixels; 0: the effective size of each.
+        degradation: replaces the estimate of each face.
 
-    Yields: the target [3, h, w], and its degradation, which also hides what lies beyond the photograph's border.
+    Yields: targets, whose degradation also masks what lies beyond the photograph's border.
     """
-    for face, aligned in zip(faces, align([picture], faces, generator.size[1]), strict=True):
-        width = size or face_target_size(face, generator.size[1])
-        yield (
-            resize_to_target(aligned, width, generator.size),
-            face_degradation(face, faces.sources[face.picture], width, degradation),
-        )
+    for face, image in zip(faces, aligned, strict=True):
+        size = lr_size or face_target_size(face, generator.size[1])
+        operator = face_degradation(face, faces.sources[face.picture], size, degradation)
+        yield Target(resize_to_target(image, size, generator.size), face.side, operator, face.estimate, face)
+
+
+def _large_enough(faces: Faces, lr_size: int) -> tuple[Faces, tuple[Face, ...]]:
+    """The faces that show enough for a search, and the others; with a size of the caller's own all do."""
+    large = tuple(face for face in faces if lr_size or face.side >= MIN_FACE_SIDE)
+    return replace(faces, faces=large), tuple(face for face in faces if not lr_size and face.side < MIN_FACE_SIDE)
+
+
+def _restored(
+    targets: dict[int, Target],
+    generator: Generator,
+    gaussian: LatentGaussian,
+    config: SearchConfig | None,
+    seed: int,
+    on_step: OnStep | None,
+) -> Iterator[tuple[int, Solution]]:
+    """(number, its best solution) of each target, as soon as it is found."""
+    if not targets:
+        return
+    numbers, config = list(targets), config or SearchConfig()
+    found = search_targets(list(targets.values()), generator, gaussian, config, seed=seed, on_step=on_step)
+    while solutions := list(islice(found, config.solutions)):  # those of one face follow each other
+        yield numbers[solutions[0].index], min(solutions, key=lambda solution: solution.score)

@@ -10,7 +10,6 @@ from conftest import ROOT
 from PIL import Image
 
 from pulse_core import cli, photographs
-from pulse_core.cli import photo as photo_command
 from pulse_core.faces.finding import FindSettings
 from pulse_core.faces.pasting import PasteSettings
 from pulse_core.faces.warping import resize
@@ -49,14 +48,15 @@ def photo(tiny_file, tmp_path):
 
 @pytest.fixture
 def searches(monkeypatch):
-    """The targets' sizes of all searches that the command makes."""
-    made, original = [], photo_command.search
+    """The targets' sizes of all searches for a face."""
+    made, original = [], photographs.search_targets
 
-    def counted(generator, target, *rest, **options):
-        made.append(target.shape[-1])
-        return original(generator, target, *rest, **options)
+    def counted(targets, *rest, **options):
+        for solution in original(targets, *rest, **options):
+            made.append(targets[solution.index].lr_size)
+            yield solution
 
-    monkeypatch.setattr(photo_command, "search", counted)
+    monkeypatch.setattr(photographs, "search_targets", counted)
     return made
 
 
@@ -121,14 +121,16 @@ def test_a_changed_photograph_of_the_same_name_is_done_again(photo, album, searc
 
 
 def test_a_stop_keeps_what_is_finished_and_the_next_run_goes_on(photo, album, tmp_path, monkeypatch, searches):
-    counted = photo_command.search
+    counted = photographs.search_targets
 
     def stopped(*rest, **options):
-        if len(searches) == 2:
-            raise KeyboardInterrupt
-        return counted(*rest, **options)
+        for solution in counted(*rest, **options):
+            if len(searches) == 3:
+                searches.pop()
+                raise KeyboardInterrupt
+            yield solution
 
-    monkeypatch.setattr(photo_command, "search", stopped)
+    monkeypatch.setattr(photographs, "search_targets", stopped)
     assert photo(album / "a.png", album / "b.png", "--report", tmp_path / "r.json") == 130
     assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")) == [
         "a.png",
@@ -136,7 +138,7 @@ def test_a_stop_keeps_what_is_finished_and_the_next_run_goes_on(photo, album, tm
         "faces/b-1.png",
     ]
     assert [row["file"] for row in json.loads((tmp_path / "r.json").read_text())["faces"]] == ["faces/a-1.png"]
-    monkeypatch.setattr(photo_command, "search", counted)
+    monkeypatch.setattr(photographs, "search_targets", counted)
     assert photo(album / "a.png", album / "b.png", "--faces", 2) == 0
     assert len(searches) == 3
 
@@ -213,7 +215,7 @@ def test_the_colours_meaning_is_kept(photo, tmp_path, eileen):
 
 def test_the_library_does_the_same(tiny, tiny_fit, eileen):
     restored = photographs.restore(
-        eileen, tiny, tiny_fit, SearchConfig(steps=2, solutions=2), pasting=PasteSettings(enlarge=2.0), size=16
+        eileen, tiny, tiny_fit, SearchConfig(steps=2, solutions=2), pasting=PasteSettings(enlarge=2.0), lr_size=16
     )
     assert restored.picture.shape == (3, 512, 512)
     (solution,) = restored.solutions
@@ -221,3 +223,37 @@ def test_the_library_does_the_same(tiny, tiny_fit, eileen):
     assert bool((restored.invented > 0).any())
     with pytest.raises(ValueError, match="No face was found"):
         photographs.restore(torch.zeros(3, 64, 64), tiny, tiny_fit, finding=FindSettings(score_threshold=0.95))
+
+
+def test_the_best_of_several_solutions_is_pasted(tiny, tiny_fit, eileen):
+    config = SearchConfig(steps=2, solutions=3)
+    (best,) = photographs.restore(eileen, tiny, tiny_fit, config, lr_size=16).solutions
+    alone = [
+        photographs.restore(eileen, tiny, tiny_fit, SearchConfig(steps=2), lr_size=16, seed=seed).solutions[0]
+        for seed in range(3)
+    ]
+    assert best.score == min(solution.score for solution in alone)
+
+
+def test_a_store_is_given_each_face_and_asked_for_it(tiny, tiny_fit, eileen):
+    class Store(photographs.FaceStore):
+        calls = []
+
+        def has(self, number, target):
+            self.calls.append("has")
+            return False
+
+        def put(self, number, target, solution):
+            self.calls.append("put")
+            super().put(number, target, solution)
+
+        def image(self, number):
+            self.calls.append("image")
+            return torch.zeros_like(super().image(number))
+
+    config = SearchConfig(steps=1)
+    blank = photographs.restore(eileen, tiny, tiny_fit, config, store=Store())
+    assert Store.calls == ["has", "put", "image"]
+    usual = photographs.restore(eileen, tiny, tiny_fit, config)
+    assert float(blank.picture.mean()) < float(usual.picture.mean())
+    assert torch.equal(blank.solutions[0].image, usual.solutions[0].image)

@@ -82,7 +82,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_resi
     (row,) = report["images"]
     errors = {"l2", "search_l2", "eps", "converged", "max_error", "max_error_at", "residual_face", "residual_all"}
     warnings = {"distance", "is_far", "large_residual_face"}
-    size = {"lr_size", "estimate", "degradation"}
+    size = {"lr_size", "input_size", "estimate", "degradation"}
     assert set(row) == {"image", "seed", "steps", "search_score", "summary", *size, *errors, *warnings}
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
