@@ -39,9 +39,10 @@ OnFaces = Callable[[Faces, "tuple[Face, ...]"], None]
 class Restored:
     """A photograph with invented faces in it.
 
-    picture: [3, H, W] in 0..1. invented: [H, W], 0 where it is the photograph's own, 1 where all is invented.
-    faces: where they were found. solutions: the one that was pasted for each face; with a store of the caller's own
-    none, as that store has them.
+    picture: [3, H, W] in 0..1.
+    invented: [H, W], 0 where it is the photograph's own, 1 where all is invented.
+    faces: those that were restored, the largest first.
+    solutions: the one that was pasted for each face. A `FaceStore` that keeps them elsewhere leaves this empty.
     """
 
     picture: Tensor
@@ -53,8 +54,7 @@ class Restored:
 class FaceStore:
     """Keeps restored faces until all of them are pasted; this one in memory.
 
-    A subclass may keep them elsewhere, and say which it has from an earlier run. number: of the face in the
-    photograph, from 0, the largest first.
+    A subclass may keep them elsewhere, and have some from an earlier run. Faces are numbered from 0, the largest first.
     """
 
     def __init__(self) -> None:

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 class Target:
     """A low-resolution picture to match, and how it came about.
 
-    picture: [3, h, w] in 0..1. input_size: width in pixels of the picture, or of the face in its photograph, from
-    which it was made. degradation: what happened to it besides downscaling; None: nothing. estimate: the degradation
-    estimate of the input; None where none was made. face: the face of a photograph; None for a plain picture.
+    picture: [3, h, w] in 0..1.
+    input_size: width in pixels of the picture from which it was made, or of the face in its photograph.
+    degradation: what happened to it besides downscaling; None: nothing.
+    estimate: the degradation estimate of the input; None if there is none.
+    face: the face of a photograph; None for a plain picture.
     """
 
     picture: Tensor

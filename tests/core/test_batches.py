@@ -200,7 +200,7 @@ def test_an_operator_of_a_batch_is_that_of_each_image():
     batch, y = Chain([BicubicDownsample(size=(4, 4)), PerImage(parts)]), torch.rand(3, 3, 8, 8)
     y[2, :, :2] = 0
     small = batch.forward(y)
-    for row, part in enumerate(parts):
+    for row in range(len(parts)):
         own, one = operator_of(batch, row), slice(row, row + 1)
         assert torch.equal(own.forward(y[one]), small[one])
         assert torch.equal(own.project(small[one]), batch.project(small)[one])
@@ -213,7 +213,7 @@ def test_an_operator_of_a_batch_is_that_of_each_image():
     assert PerImage([None, parts[0]]).weight_map(y[:2]) is None
     assert combine([parts[0], parts[0]]) is parts[0]
     assert combine([None, None]) is None
-    with pytest.raises(ImageError, match="There are|there are 3 degradations"):
+    with pytest.raises(ImageError, match="there are 3 degradations"):
         batch.forward(y[:2])
     with pytest.raises(ImageError, match="2 different sizes"):
         PerImage([None, BicubicDownsample(factor=2)]).output_size(8, 8)

@@ -236,24 +236,24 @@ def test_the_best_of_several_solutions_is_pasted(tiny, tiny_fit, eileen):
 
 
 def test_a_store_is_given_each_face_and_asked_for_it(tiny, tiny_fit, eileen):
-    class Store(photographs.FaceStore):
-        calls = []
+    calls = []
 
+    class Store(photographs.FaceStore):
         def has(self, number, target):
-            self.calls.append("has")
+            calls.append("has")
             return False
 
         def put(self, number, target, solution):
-            self.calls.append("put")
+            calls.append("put")
             super().put(number, target, solution)
 
         def image(self, number):
-            self.calls.append("image")
+            calls.append("image")
             return torch.zeros_like(super().image(number))
 
     config = SearchConfig(steps=1)
     blank = photographs.restore(eileen, tiny, tiny_fit, config, store=Store())
-    assert Store.calls == ["has", "put", "image"]
+    assert calls == ["has", "put", "image"]
     usual = photographs.restore(eileen, tiny, tiny_fit, config)
     assert float(blank.picture.mean()) < float(usual.picture.mean())
     assert torch.equal(blank.solutions[0].image, usual.solutions[0].image)
