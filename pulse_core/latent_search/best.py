@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class Best:
-    """The best iterate of each image so far: within eps before outside, then the smaller score.
+    """The best iterate of each image so far: one within the tolerance beats one outside, then the smaller score counts.
 
     Nothing here makes the CPU wait for the device.
 
     Attributes:
-        step: [B], of the iterate; -1 where there is none yet. l2: [B]. image: [B, C, H, W]. ws, noise: what drew it.
+        step: [B]; -1 where there is none yet. l2: [B]. image: [B, C, H, W]. ws, noise: that rendered it.
     """
 
     def __init__(self, images: int, like: Tensor):
@@ -29,7 +29,7 @@ class Best:
     def offer(
         self, step: int, score: Tensor, l2: Tensor, found: Tensor, image: Tensor, ws: Tensor, noise: Sequence[Tensor]
     ) -> None:
-        """Keeps what is better. A score that is not finite never is."""
+        """Keeps each image that is better. One whose score is not finite never is."""
         sooner = (found & ~self._found) | ((found == self._found) & (score < self._score))
         better = sooner & score.isfinite()
         if self.image.numel() == 0:

@@ -1,11 +1,11 @@
-"""Steps that are captured once and replayed: on CUDA, a step of some hundred small kernels is bound by their launches.
+"""Evaluations that are captured once and replayed: on CUDA, some hundred small kernels are bound by their launches.
 
-What is captured is a function of tensors that stay where they are: a run's variables, its target, the schedule's
-weight. The first call runs it as it is, which lets torch choose and compile its kernels; the second captures it as a
-CUDA graph; all others replay that. The results lie at the same addresses each time.
+A captured function reads tensors at fixed addresses: a run's variables, its target, the scale of the likelihood. The
+first call runs it plainly, while torch chooses and compiles its kernels; the second captures it as a CUDA graph; all
+others replay that. The results are at the same addresses each time.
 
 Only what is the same at each call can be captured: no number read from the device, no copy from the CPU's memory, no
-Python number that changes. `tests/tape.py` proves it on a CPU.
+Python number that changes. `tests/tape.py` checks that on a CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..devices.optimizations import is_enabled
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_told: set[str] = set()  # why something could not be captured, each once
+_logged: set[str] = set()  # why something could not be captured, each once
 
 
 class Recorder(Protocol):
@@ -109,8 +109,8 @@ class Captured(Generic[T]):
         except RuntimeError as error:
             self._cannot = True
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if not is_out_of_memory(error) and reason not in _told:
-                _told.add(reason)
+            if not is_out_of_memory(error) and reason not in _logged:
+                _logged.add(reason)
                 _log.warning("PULSE: a step cannot be captured on %s, and is launched anew (%s).", self._device, reason)
             return
         self._recorder, self._kept = recorder, cached_matrices()

@@ -1,7 +1,7 @@
-"""Enlarging a small picture with sharp outlines and no steps: the smoothest picture that scales down to it.
+"""Enlarges a small picture with sharp outlines and no steps: the smoothest picture that downscales to it.
 
-Bicubic interpolation leaves steps and rings along slanted edges, the more so where it must scale down to the input
-exactly. Total variation prefers one straight, sharp edge (Rudin, Osher, Fatemi 1992), so it solves
+Bicubic interpolation leaves steps and rings along slanted edges, more so where the result must downscale to the input
+exactly. Total variation prefers one straight, sharp edge (Rudin, Osher, Fatemi 1992). This solves
 
     min_x TV(x)   such that   D x = y,
 

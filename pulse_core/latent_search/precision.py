@@ -1,11 +1,10 @@
-"""Low-resolution evaluations in 16-bit features, on CUDA.
+"""Low-resolution evaluations with 16-bit features, on CUDA.
 
-Only the features are stored in 16 bits, and their gradients; products add up in float32, and latents, styles,
-demodulation, the measurement and the loss are float32 throughout. Full evaluations, which decide what is found, are
-float32 alone.
+Only features and their gradients are stored in 16 bits. Products accumulate in float32; latents, styles, demodulation,
+the forward operator and the loss are float32. Full evaluations, which decide convergence, are float32.
 
-float16 holds numbers from 6e-8 to 65,504. Features of the generators here stay well inside; gradients do not, so that
-of the picture is scaled to at most 1, and what reaches the latents and the noise is scaled back.
+float16 holds numbers from 6e-8 to 65,504. Features of the generators here stay well inside; gradients do not, so
+the gradient of the image is scaled to at most 1, and those of the latents and the noise are scaled back.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from ..generators.base import SynthesisNetwork
 from ..latents.gaussian import LatentGaussian
 
 _TYPES = (torch.float16, torch.bfloat16)  # the finer one first
-_DRAWS = 4  # faces that a type is tried with
-_OFF = 0.02  # of their root mean square, what a type may change a small picture by
+_DRAWS = 4  # images that a dtype is tried with
+_OFF = 0.02  # largest change of a small image, relative to its root mean square
 _networks: WeakKeyDictionary[SynthesisNetwork, dict[tuple[torch.device, int], SynthesisNetwork]] = WeakKeyDictionary()
 
 
 def network_for(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) -> SynthesisNetwork:
-    """What renders small pictures of this side: the network with 16-bit features where they do, or itself."""
+    """The network for small images of this side: with 16-bit features where they agree, or itself."""
     weight = next(synthesis.parameters())
     device = weight.device
     if device.type != "cuda" or weight.dtype != torch.float32 or not is_enabled("half", device):
@@ -41,7 +40,7 @@ def network_for(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int
 
 @torch.no_grad()
 def fitting(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) -> SynthesisNetwork:
-    """The network with features in the first type that draws the same small pictures, or itself."""
+    """The network with features in the first dtype that renders the same small images, or itself."""
     random = torch.Generator().manual_seed(0)
     white = torch.randn(_DRAWS, 1, synthesis.w_dim, generator=random).to(gaussian.mean)
     ws, noise = gaussian.colour(white).expand(-1, synthesis.num_ws, -1), synthesis.const_noise()
@@ -49,7 +48,7 @@ def fitting(synthesis: SynthesisNetwork, gaussian: LatentGaussian, side: int) ->
     for dtype in _TYPES:
         other = synthesis.with_feature_dtype(dtype)
         error = other.render_low_resolution(ws, noise, side).float() - exact
-        if bool(error.square().mean().sqrt() <= _OFF * exact.square().mean().sqrt()):  # not where it is nan
+        if bool(error.square().mean().sqrt() <= _OFF * exact.square().mean().sqrt()):  # false for nan
             return other
     return synthesis
 
@@ -63,13 +62,13 @@ def render(network: SynthesisNetwork, ws: Tensor, noise: Sequence[Tensor], side:
 
 
 class _Scale:
-    """What the gradients inside were divided by: [B, 1, 1, 1], or 1."""
+    """What the gradients inside are divided by: [B, 1, 1, 1], or 1."""
 
     value: Tensor | None = None
 
 
 class _Enter(torch.autograd.Function):
-    """Where gradients enter the network: those of each picture are scaled to at most 1."""
+    """Gradients enter the network here: those of each image are scaled to at most 1."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, dtype: torch.dtype, scale: _Scale) -> Tensor:
@@ -84,7 +83,7 @@ class _Enter(torch.autograd.Function):
 
 
 class _Leave(torch.autograd.Function):
-    """Where they leave it, for the latents and the noise: scaled back."""
+    """Gradients leave the network here, for the latents and the noise, and are scaled back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: _Scale) -> Tensor:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-WARM = 0.1  # where the cycles start and end
-DROP = 1 / 1000  # where the drop ends
+WARM = 0.1  # the factor at both ends of a cycle
+DROP = 1 / 1000  # the factor at the end of the drop
 RUN = 0.9  # the share of the steps before the drop
-HOLD, REST = 0.6, 0.05  # the share of the steps before the fall, and where that ends
+HOLD, REST = 0.6, 0.05  # the share of the steps before the fall, and the factor at its end
 
 
 def fixed(step: int, steps: int) -> float:

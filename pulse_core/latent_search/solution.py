@@ -1,4 +1,4 @@
-"""What a search is asked for, what it shows on the way, and what it found."""
+"""What goes in and out of a search: a job, the state of a step, a solution."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FAR_DISTANCE = 1.7  # distance from the prior beyond which a result is told to be unlike the generator's own images
-LARGE_RESIDUAL = (
-    0.1  # residual in the face beyond which a result says so: glasses that are not drawn, a statue, a drawing
-)
+FAR_DISTANCE = 1.7  # from the prior, beyond which a result is unlike the generator's own images
+LARGE_RESIDUAL = 0.1  # in the face: glasses that are not drawn, a statue, a drawing
 
 
 @dataclass(frozen=True)
 class Job:
-    """One solution to look for: which target, from which seed."""
+    """One solution to look for: for which target, from which seed."""
 
     index: int
     seed: int
@@ -25,19 +23,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Solution:
-    """What one job found: its best iterate, found or not.
+    """The result of one job: its best iterate, converged or not.
 
-    image: [C, H, W] in 0..1. downscaled: this very image, degraded, [C, h, w].
-    residual: [C, h, w], what the generator's own image lacks of the target; `fidelity` puts it into `image`.
+    image: [C, H, W] in 0..1. downscaled: A(image), [C, h, w].
+    residual: [C, h, w], the target minus A of the generator's own image; `fidelity` adds it to `image`.
     ws: [num_ws, w_dim] and noise: one [1, H, W] a layer; together they render the generator's own image.
-    l2: mean squared error of `downscaled` against the target. worst: the largest error of a pixel, in steps of 8 bits,
-        of the picture as it is written; at most 1 is exact. worst_at: (column, row) of that pixel of the target.
-    search_l2: mean squared error of the generator's own image, in the face.
+    l2: mean squared error of `downscaled`. search_l2: that of the generator's own image, in the face.
+    max_error: the largest error of a pixel of the picture as written, in 8-bit steps; at most 1 is exact.
+    max_error_at: (column, row) of that pixel of the target.
     residual_face, residual_all: root mean square of the residual in the face and everywhere, colours in 0..1.
-    tolerance: the error up to which it counts as found: eps, or the noise of the degradation where that is more.
-    converged: search_l2 <= tolerance, and exact where that was asked for and the input has no noise.
-    distance: of the latent from the prior, about 1 for what the generator draws (LatentGaussian.distance).
-    best_step: the step of the best iterate; steps: how many were taken.
+    tolerance: the error up to which it counts as found: eps, or the noise variance of the target if that is larger.
+    converged: search_l2 <= tolerance, and exact where fidelity asks for it and the target has no noise.
+    distance: of the latent from the prior, about 1 for the generator's own images (LatentGaussian.distance).
+    best_step: the step of the best iterate. steps: how many were taken.
     """
 
     index: int
@@ -49,8 +47,8 @@ class Solution:
     noise: tuple[Tensor, ...]
     l2: float
     search_l2: float
-    worst: float
-    worst_at: tuple[int, int]
+    max_error: float
+    max_error_at: tuple[int, int]
     residual_face: float
     residual_all: float
     tolerance: float
@@ -64,13 +62,13 @@ class Solution:
         return replace(self, noise=tuple(change(noise) for noise in self.noise))
 
     @property
-    def far(self) -> bool:
-        """Whether the result is unlike what the generator draws: the input may be no face that it knows."""
+    def is_far(self) -> bool:
+        """Whether the result is unlike the generator's own images: the target may not be a face."""
         return self.distance > FAR_DISTANCE
 
     @property
     def summary(self) -> str:
-        """How the search ended, in one line."""
+        """One line for people."""
         found = "found" if self.converged else "not found within eps"
         exact = (
             "exact"
@@ -84,13 +82,11 @@ class Solution:
 
     @property
     def score(self) -> float:
-        """What several solutions of one image are ranked by, smaller first: how unlike the generator's own images
-        it is (`distance`), and how much of the face is residual, in times of `tolerance`.
-        """
+        """Ranks the solutions of one target, smaller is better: `distance` plus search_l2 relative to `tolerance`."""
         return self.distance + self.search_l2 / max(self.tolerance, 1e-12)
 
     def metadata(self, eps: float) -> dict[str, Any]:
-        """What every report says of a result."""
+        """What reports and saved pictures say of it, as JSON."""
         return {
             "seed": self.seed,
             "l2": self.l2,
@@ -111,23 +107,23 @@ class Solution:
 
 
 def ranking(solutions: Sequence[Solution]) -> list[int]:
-    """Where each image's solutions stand by their `score`, the images in their order."""
+    """Row numbers: target by target, and the solutions of each by their `score`."""
     return sorted(range(len(solutions)), key=lambda row: (solutions[row].index, solutions[row].score))
 
 
 @dataclass(frozen=True)
 class StepState:
-    """What the callback sees after each evaluation. Tensors are views of the search's own: look, don't keep.
+    """What the callback gets after each evaluation. Tensors belong to the search: clone what you keep.
 
-    step: 0 is the start, before any update; steps: the last one.
-    done, total: solutions finished and asked for.
-    is_full: whether the full picture was rendered at this step, as at the first and the last. Between such steps
-        nothing should be read from the device: it would have to be waited for.
+    step: 0 is before any update. steps: the last one.
+    done, total: solutions finished, and asked for.
+    is_full: whether this step rendered at full resolution, as the first and the last do. Read nothing from the device
+        at other steps: the CPU would wait for it.
     made, planned: evaluations for these jobs, trials of candidates included.
-    image: [B, C, H, W] in 0..1, the generator's own, of the last full evaluation; l2: [B], in the face, between full
-        evaluations an estimate; best_l2: [B], the best one's; tolerance: [B], up to which they count as found.
-    loss: [B] and terms: [B] each, unweighted, of the image before its colours are clamped, as published.
-    latent: [B, num_ws or 1, w_dim], the first variable. noise: one [B, 1, H, W] a layer.
+    image: [B, C, H, W] in 0..1, the generator's own, of the last full evaluation. l2: [B], in the face, an estimate
+        between full evaluations. best_l2: [B]. tolerance: [B].
+    loss: [B], the objective. terms: [B] each, unweighted, before colours are clamped, as published.
+    latent: [B, num_ws or 1, w_dim], the first variable of the prior. noise: one [B, 1, H, W] a layer.
     learning_rate: of the coming step.
     """
 

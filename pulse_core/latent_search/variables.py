@@ -88,7 +88,7 @@ def init_variables(
     else:
         randoms = [torch.Generator().manual_seed((job.seed + candidate * CANDIDATE_STRIDE) % SEEDS) for job in jobs]
         encoder = gaussian.encoder if candidate == 0 and config.init == "encoder" else None
-        prior.init_random(randoms, None if encoder is None else encoder.guess(target))
+        prior.init_random(randoms, None if encoder is None else encoder.posterior_mean(target))
         maps = [draw_noise(random, generator.noise_shapes, _zero_layers(generator, config)) for random in randoms]
         noise = [torch.stack(layer).to(target) for layer in zip(*maps, strict=True)]
     trainable = _trainable_noise(generator, config, noise, has_density=prior.has_density)

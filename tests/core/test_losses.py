@@ -125,5 +125,5 @@ def test_the_cauchy_loss_is_the_squared_error_of_small_errors_and_lets_go_of_lar
 
 def test_its_tail_begins_where_it_is_told_and_later_beside_noise():
     tight = torch.full((1, 1, 1, 1), 0.05)
-    assert of_error(0.3, tail=tight)[1] < of_error(0.3)[1]
-    assert of_error(0.3, tail=tight, noise_variance=torch.tensor([0.09]))[1] > of_error(0.3)[1]
+    assert of_error(0.3, cauchy_scale=tight)[1] < of_error(0.3)[1]
+    assert of_error(0.3, cauchy_scale=tight, noise_variance=torch.tensor([0.09]))[1] > of_error(0.3)[1]

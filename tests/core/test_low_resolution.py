@@ -66,7 +66,7 @@ def test_the_gradient_at_low_resolution_points_the_way_of_the_true_one(ffhq_mobi
     ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
     target = downsample(pictures(ffhq_mobile, drawn(ffhq_mobile, range(1, 2))), size=(32, 32))
     low = looking(ffhq_mobile, 32)
-    low.choose(1.0)
+    low.choose_side(1.0)
     assert low.is_worth_it
     ws.requires_grad_()
     whole = downsample(to_rgb((ffhq_mobile.synthesis(ws, noise=noise) + 1) / 2), size=(32, 32))
@@ -82,7 +82,7 @@ def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
     other = ws.lerp(drawn(ffhq_mobile, range(1, 2)), 0.1)
     measured = [downsample(pictures(ffhq_mobile, each), size=(32, 32)) for each in (ws, other)]
     low = looking(ffhq_mobile, 32)
-    low.choose(1.0)
+    low.choose_side(1.0)
     torch.testing.assert_close(measure(low, ws, noise, measured[0]), measured[0])
     guessed = measure(low, other, noise, None)
     assert (guessed - measured[1]).square().sum() < 0.4 * (measured[0] - measured[1]).square().sum()
@@ -93,7 +93,7 @@ def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
 def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
     low = looking(tiny, 4)
-    low.choose(1.0)
+    low.choose_side(1.0)
     measure(low, ws, noise, torch.zeros(1, 3, 4, 4))
     measure(low, ws, noise, torch.ones(1, 3, 4, 4))  # the same latents, and another picture
     assert not low.is_worth_it
@@ -106,13 +106,13 @@ def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, 
     ws, noise = drawn(tiny), tiny.synthesis.const_noise()
     whole = degradation.forward(pictures(tiny, ws))
     low = looking(tiny, 4, degradation)
-    low.choose(1.0)
+    low.choose_side(1.0)
     torch.testing.assert_close(measure(low, ws, noise, whole), whole)
 
 
 def test_the_size_grows_once(tiny):
     low = looking(tiny, 4)
-    assert [low.choose(progress / 10) for progress in range(10)] == [True] + [False] * 4 + [True] + [False] * 4
+    assert [low.choose_side(progress / 10) for progress in range(10)] == [True] + [False] * 4 + [True] + [False] * 4
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_no_step_renders_what_the_encoder_makes_of_it_once(tiny, tiny_fit, rende
     (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=0))
     assert rendered == [32]
     assert found.steps == 0
-    assert found.worst <= 1
+    assert found.max_error <= 1
 
 
 def test_the_generator_s_own_picture_and_its_error_are_true(tiny, tiny_fit):

@@ -13,7 +13,7 @@ from pulse_core.degradations.mask import Mask
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.enlarging import enlarge_sharp
 from pulse_core.latent_search.loop import search
-from pulse_core.latent_search.residual import complete, project
+from pulse_core.latent_search.residual import complete, nearest_exact
 from pulse_core.pictures.images import from_pil, to_pil
 
 FACE = torch.ones(1, 1, 8, 8)
@@ -66,13 +66,13 @@ def test_it_is_exact_wherever_colours_reach_their_limits(seed):
     assert error(written, target, down) < 1 / 255
 
 
-def test_the_projection_is_the_nearest_picture(pair):
+def test_nearest_exact_is_the_nearest_picture(pair):
     """Against many steps of Dykstra's alternating projections, with colours that clip."""
     _, _, down = pair
     truth = torch.rand(1, 3, 64, 64, generator=random(3)).round()
     goal = down.forward(truth)
     x = (truth + 0.7 * torch.randn(1, 3, 64, 64, generator=random(4))).clamp(-0.5, 1.5)
-    picture = project(x, goal, down)
+    picture = nearest_exact(x, goal, down)
     assert error(picture, goal, down) < 1e-3
     matrix = torch.func.jacrev(lambda flat: down.forward(flat.reshape(1, 1, 64, 64)).flatten())(torch.zeros(64 * 64))
     inverse = torch.linalg.pinv(matrix.double())

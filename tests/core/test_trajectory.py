@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from pulse_core.generators import build_generator
-from pulse_core.latent_search import loop
+from pulse_core.latent_search import loop, priors, variables
 from pulse_core.latent_search.config import PUBLISHED, SearchConfig
-from pulse_core.latent_search.priors import Sphere, Variable
-from pulse_core.latent_search.run import Run
 from pulse_core.latents.gaussian import LatentGaussian
 
 RUNS = (
@@ -78,12 +76,9 @@ def follow(name, dtype, golden, golden_runs, network, monkeypatch):
     run, tensors = golden_runs[name], golden("pulse_trajectory")
     latent, noise = start_of(run, tensors, dtype)
 
-    def begin(self, candidate, start):
-        walk = Sphere(self.gaussian, self.generator.num_ws, self.config.latent_space, 0.0, 0.0)
-        walk.variables = [Variable(latent.clone().requires_grad_())]
-        return walk, [n.clone() for n in noise]
-
-    monkeypatch.setattr(Run, "_begin", begin)
+    latents, maps = iter(latent), iter(zip(*noise, strict=True))
+    monkeypatch.setattr(priors, "draw_latent", lambda *_: next(latents))
+    monkeypatch.setattr(variables, "draw_noise", lambda *_: list(next(maps)))
     seen = []
 
     def look(state):
