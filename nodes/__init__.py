@@ -1,6 +1,6 @@
-"""The nodes: a schema and a thin `execute` each; the work is in pulse_core.
+"""The nodes, each a schema and a short `execute`; the work is in pulse_core.
 
-To add a node: one file, and one entry in NODES.
+To add a node: write its file, and add it to NODES.
 """
 
 from comfy_api.latest import ComfyExtension, io
@@ -55,9 +55,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class PulseExtension(ComfyExtension):
-    """What the pack adds to ComfyUI."""
+    """The extension that ComfyUI loads."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes. The folders of their checkpoints are registered first: schemas list what is in them."""
+        """All nodes. Registers the model folders first, as schemas list the files in them."""
         folders.register_model_folders()
         return list(NODES)

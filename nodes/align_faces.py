@@ -18,7 +18,7 @@ _NO_FACE = ("error", "pass through")
 
 
 class PULSEAlignFacesNode(io.ComfyNode):
-    """Photographs -> aligned faces, and where they were."""
+    """Photographs -> aligned faces, FACES and a preview."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,26 +26,28 @@ class PULSEAlignFacesNode(io.ComfyNode):
             node_id="PULSEAlignFaces",
             display_name="PULSE Align Faces",
             category=sockets.CATEGORY,
-            description="Finds the faces in photographs and cuts them out, turned and scaled as FFHQ generators know "
-            "them. It tells where a face is, not whose.",
+            description="Finds the faces in photographs and aligns them as in FFHQ, on which face generators are "
+            "trained. It finds where a face is, not whose.",
             inputs=[
-                io.Image.Input("image", tooltip="Photographs or frames of any size."),
+                io.Image.Input("image", tooltip="Photographs or video frames of any size."),
                 io.Int.Input(
                     "size",
                     default=1024,
                     min=16,
                     max=4096,
-                    tooltip="Pixels a side of the aligned faces: the generator's resolution.",
+                    tooltip="Side of the aligned faces in pixels; use the generator's resolution.",
                 ),
                 *sockets.widgets(FindSettings, _EVERYDAY, _SELDOM),
                 io.Combo.Input(
                     "no_face",
                     options=list(_NO_FACE),
                     default="error",
-                    tooltip="If no image has a face: stop, or let the images pass through the graph unchanged.",
+                    tooltip="If no image has a face: stop with an error, or pass the images through unchanged.",
                 ),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="White over the faces that are meant; none or an empty one for all."
+                    "mask",
+                    optional=True,
+                    tooltip="White over the faces to find. Without a mask, or with an empty one: all faces.",
                 ),
                 sockets.advanced(
                     io.String.Input(
@@ -53,24 +55,26 @@ class PULSEAlignFacesNode(io.ComfyNode):
                         default="",
                         optional=True,
                         multiline=True,
-                        tooltip="To mark faces by hand: x and y, in pixels, of " + ", ".join(POINTS) + ". Ten numbers "
-                        "a face. Empty: faces are found.",
+                        tooltip="Marks faces by hand: x and y in pixels of "
+                        + ", ".join(POINTS)
+                        + ", ten numbers for each "
+                        "face. Empty: faces are detected.",
                     )
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    "aligned", display_name="aligned", tooltip="The faces, the largest of each image first."
+                    "aligned", display_name="aligned", tooltip="The aligned faces, the largest of each image first."
                 ),
                 sockets.Faces.Output(
                     "faces",
                     display_name="faces",
-                    tooltip="Where they were and what they hold, for PULSE Search and PULSE Paste Faces.",
+                    tooltip="Positions and degradation estimates of the faces, for PULSE Search and PULSE Paste Faces.",
                 ),
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="The images with squares, landmarks, numbers, sizes, and how many pixels each face holds.",
+                    tooltip="The images with the square, landmarks, number, size and effective size of each face.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -12,7 +12,7 @@ _MODES = ("factor", "size")
 
 
 class BicubicDownsampleNode(io.ComfyNode):
-    """IMAGE -> IMAGE, downscaled as the search does it."""
+    """IMAGE -> downscaled IMAGE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -20,28 +20,28 @@ class BicubicDownsampleNode(io.ComfyNode):
             node_id="BicubicDownsample",
             display_name="Bicubic Downsample",
             category=sockets.CATEGORY,
-            description="Antialiased bicubic downscaling, the forward operator of PULSE Search: shrink an image to a "
-            "target, or check that a result scales back down to its input.",
+            description="Antialiased bicubic downscaling, the forward operator of PULSE Search: to make a "
+            "low-resolution target, or to check that a result downscales to its input.",
             inputs=[
-                io.Image.Input("image", tooltip="Any size, any number of images."),
+                io.Image.Input("image", tooltip="Images of any size."),
                 io.Combo.Input(
-                    "mode", options=list(_MODES), default="factor", tooltip="Shrink by a factor or to a size."
+                    "mode", options=list(_MODES), default="factor", tooltip="Downscale by a factor, or to a size."
                 ),
                 io.Int.Input(
                     "factor",
                     default=32,
                     min=1,
                     max=1024,
-                    tooltip="For mode factor: 32 makes 1024 pixels 32. What does not divide evenly is cut off.",
+                    tooltip="For mode factor: 32 downscales 1024 pixels to 32. A remainder is cropped.",
                 ),
                 io.Int.Input(
-                    "width", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."
+                    "width", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most those of the image."
                 ),
                 io.Int.Input(
-                    "height", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most the image's."
+                    "height", default=32, min=1, max=16384, tooltip="For mode size: pixels, at most those of the image."
                 ),
             ],
-            outputs=[io.Image.Output("downscaled", display_name="image", tooltip="The small image.")],
+            outputs=[io.Image.Output("downscaled", display_name="image", tooltip="The downscaled images.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which of several: the text of a `which` widget."""
+"""Parses the text of a `which` widget."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..pulse_core.errors import SettingError
 
 
 def chosen(which: str, count: int, remedy: str) -> list[int]:
-    """The text all, or numbers from 1 up -> places from 0, in the order in which they are named, each once.
+    """Parses "all" or numbers from 1 up to indices from 0, in the order of the text, each once.
 
     Args:
-        count: how many there are; 0 accepts any number.
+        count: number of items; 0 accepts any number.
         remedy: where the user finds the numbers.
 
     Raises:
-        SettingError: no numbers, or one of none.
+        SettingError: the text has no numbers, or one that is out of range.
     """
     if which.strip().lower() in ("", "all"):
         return list(range(count))

@@ -19,12 +19,12 @@ _NO_AMOUNT = 0.0
 
 def _describe() -> str:
     """What amount means for each kind."""
-    first = {kind.name: kind.arguments[0] for kind in DEGRADATIONS if kind is not Mask and kind.arguments}
-    return "; ".join(f"{name}: {argument.name}, {argument.range}" for name, argument in first.items())
+    first = {kind.name: kind.options()[0] for kind in DEGRADATIONS if kind is not Mask and kind.options()}
+    return "; ".join(f"{name}: {each.name}, {each.range}" for name, each in first.items())
 
 
 class PULSEDegradationNode(io.ComfyNode):
-    """-> DEGRADATION, one that happened after another."""
+    """A kind and an amount -> DEGRADATION."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,9 +32,9 @@ class PULSEDegradationNode(io.ComfyNode):
             node_id="PULSEDegradation",
             display_name="PULSE Degradation",
             category=sockets.CATEGORY,
-            description="What happened to a picture besides shrinking: blur, noise, JPEG, hidden parts, lost colours. "
-            "It joins the forward operator of PULSE Search, so that the invented face is clean. Connect several in a "
-            "row, in the order in which they happened; pixels are those of the tiny image.",
+            description="What happened to a picture besides downscaling: blur, noise, JPEG, hidden parts, lost "
+            "colours. It joins the forward operator of PULSE Search, so that the invented face is free of it. Chain "
+            "several in the order in which they happened. Its pixels are those of the low-resolution image.",
             inputs=[
                 io.Combo.Input(
                     "kind",
@@ -49,7 +49,7 @@ class PULSEDegradationNode(io.ComfyNode):
                     max=16384.0,
                     step=0.01,
                     round=0.0001,
-                    tooltip=f"How much; 0 takes the kind's usual amount. {_describe()}.",
+                    tooltip=f"0: the default of the kind. {_describe()}.",
                 ),
                 io.Float.Input(
                     "angle",
@@ -57,18 +57,20 @@ class PULSEDegradationNode(io.ComfyNode):
                     min=-360.0,
                     max=360.0,
                     step=1.0,
-                    tooltip="Of motion blur, in degrees, counter-clockwise from the horizontal.",
+                    tooltip="Angle of motion blur, counter-clockwise from the horizontal. Unit: degrees.",
                 ),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="For kind mask: what is hidden (white) in the tiny image."
+                    "mask", optional=True, tooltip="For kind mask: white where the low-resolution image is hidden."
                 ),
-                sockets.Degradation.Input("before", optional=True, tooltip="What happened before this."),
+                sockets.Degradation.Input(
+                    "before", optional=True, tooltip="The degradation that happened before this one."
+                ),
             ],
             outputs=[
                 sockets.Degradation.Output(
                     "degradation",
                     display_name="degradation",
-                    tooltip="For PULSE Search, PULSE Degrade, or the next one.",
+                    tooltip="For PULSE Search, PULSE Degrade, or before of the next PULSE Degradation.",
                 )
             ],
         )
@@ -83,7 +85,7 @@ class PULSEDegradationNode(io.ComfyNode):
 
 
 class PULSEDegradeNode(io.ComfyNode):
-    """IMAGE -> IMAGE, as the degradation would really make it."""
+    """IMAGE -> degraded IMAGE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,12 +93,12 @@ class PULSEDegradeNode(io.ComfyNode):
             node_id="PULSEDegrade",
             display_name="PULSE Degrade",
             category=sockets.CATEGORY,
-            description="Does to images what the degradation says, with real noise and real JPEG: to make test inputs, "
+            description="Applies a degradation to images, with random noise and JPEG rounding: to make test inputs, "
             "or to check a result against its input.",
             inputs=[
-                io.Image.Input("image", tooltip="Any number of images."),
+                io.Image.Input("image", tooltip="The images to degrade."),
                 sockets.Degradation.Input("degradation", tooltip="From PULSE Degradation."),
-                sockets.seed("Of the noise.", changes=False),
+                sockets.seed("Seed of the noise.", changes=False),
             ],
             outputs=[io.Image.Output("degraded", display_name="image", tooltip="The degraded images.")],
         )
@@ -115,11 +117,12 @@ def _made(kind: type[Degradation], amount: float, angle: float, mask: Tensor | N
         if mask is None:
             raise SettingError("Kind is mask, and no mask is connected.", "a MASK.", "connect one, white where hidden.")
         return Mask(1 - host.plain(mask)[0])
-    values: list[Any] = [amount if amount != _NO_AMOUNT else argument.default for argument in kind.arguments[:1]]
-    if values and values[0] is None:
-        raise SettingError(
-            f"The amount of {kind.name} is 0.", f"{kind.arguments[0].name}: {kind.arguments[0].range}.", "give one."
-        )
-    if len(kind.arguments) == 2:  # of a line its angle, of a size the same height
-        values.append(angle if kind.arguments[1].name == "angle" else values[0])
-    return kind.from_arguments(*values)
+    first, *others = [*kind.options(), None]
+    if first is None:
+        return kind.from_options()
+    if amount == _NO_AMOUNT and first.is_required:
+        raise SettingError(f"The amount of {kind.name} is 0.", f"{first.name}: {first.range}.", "give one.")
+    values: dict[str, Any] = {first.name: amount if amount != _NO_AMOUNT else first.default}
+    for each in others[:-1]:  # the angle of a line, or the height of a square
+        values[each.name] = angle if each.name == "angle" else values[each.same_as or first.name]
+    return kind.from_options(**values)

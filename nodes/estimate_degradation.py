@@ -16,7 +16,7 @@ from . import host, sockets
 
 
 class PULSEEstimateDegradationNode(io.ComfyNode):
-    """IMAGE or FACES -> what happened to them, as it was measured."""
+    """IMAGE or FACES -> DEGRADATION, lr_size and text."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,35 +24,37 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
             node_id="PULSEEstimateDegradation",
             display_name="PULSE Estimate Degradation",
             category=sockets.CATEGORY,
-            description="Measures how many pixels a picture of a face really holds, and the blur, the noise and the "
-            "greyness that are left at that size: for PULSE Search, to change some of it, or just to read it.",
+            description="Estimates the effective size of a picture of a face, in pixels, and the blur, noise and "
+            "greyness that remain at that size: for PULSE Search, to change it first, or to read it.",
             inputs=[
-                io.Image.Input("image", tooltip="Pictures of a face each, cut to it, at least 16 pixels a side."),
+                io.Image.Input(
+                    "image", tooltip="Pictures that are cropped to one face each, at least 16 pixels a side."
+                ),
                 io.Int.Input(
                     "lr_size",
                     default=AUTO,
                     min=0,
                     max=4096,
-                    tooltip="Pixels a side that the search will match. 0: what is estimate, at most 128.",
+                    tooltip="Width in pixels at which the search will match. 0: the effective size, at most 128.",
                 ),
                 sockets.Faces.Input(
                     "faces",
                     optional=True,
-                    tooltip="From PULSE Align Faces: what was measured of them in their photographs, instead of the "
-                    "images. The largest face decides.",
+                    tooltip="From PULSE Align Faces: uses the estimate of the largest face in its photograph instead "
+                    "of the images.",
                 ),
             ],
             outputs=[
                 sockets.Degradation.Output(
                     "degradation",
                     display_name="degradation",
-                    tooltip="Of the first image or the largest face, in pixels of lr_size, for PULSE Search; one that "
-                    "changes nothing where there is none.",
+                    tooltip="For PULSE Search: of the first image or the largest face, in pixels of lr_size. Noise of "
+                    "0 if the estimate is uncertain.",
                 ),
                 io.Int.Output(
                     "size",
                     display_name="lr_size",
-                    tooltip="Connect it to lr_size of PULSE Search, together with the degradation.",
+                    tooltip="For lr_size of PULSE Search, together with the degradation.",
                 ),
                 io.String.Output("text", display_name="text", tooltip="One line for each image or face."),
             ],
@@ -69,7 +71,7 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
 
 
 def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:
-    """What the first holds, the size at which to match it, and a line for each."""
+    """The first estimate, the size at which to match that image, and a line for each image."""
     frames = host.Progress().over(host.frames(image), len(image))
     found = [(estimate_degradation(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
     first, shape = found[0]
@@ -78,7 +80,7 @@ def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:
 
 
 def _of_faces(faces: Any) -> tuple[DegradationEstimate | None, int, list[str]]:
-    """As `_of_images`, of the largest face; where there is none, nothing is known."""
+    """As `_of_images`, for the largest face; None if there is no face."""
     known = host.known_faces(faces)
     if not known:
         return None, AUTO, ["no face"]
@@ -88,6 +90,6 @@ def _of_faces(faces: Any) -> tuple[DegradationEstimate | None, int, list[str]]:
 
 
 def _degradation(estimate: DegradationEstimate | None, size: int) -> Degradation:
-    """What a search at this size looks through; no noise at all where there is nothing, or nothing certain."""
+    """The degradation at this size; noise of 0 if there is no estimate, or an uncertain one."""
     known = estimate.degradation(size) if estimate is not None and estimate.is_sure and size else None
     return known or Noise(0.0)

@@ -1,4 +1,4 @@
-"""PULSEContactSheet, PULSEUncertainty and PULSECompare: the answer is not unique, so they show many."""
+"""PULSEContactSheet, PULSEUncertainty and PULSECompare: they show that solutions are not unique."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ACCEPTED = ("found", "all")
 
 
 class PULSEContactSheetNode(io.ComfyNode):
-    """IMAGEs -> one IMAGE with all of them."""
+    """IMAGEs -> one IMAGE that shows all of them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -29,7 +29,7 @@ class PULSEContactSheetNode(io.ComfyNode):
             node_id="PULSEContactSheet",
             display_name="PULSE Contact Sheet",
             category=sockets.CATEGORY,
-            description="All images of a batch on one sheet, with captions. " + NOTICE,
+            description="Arranges all images of a batch on one sheet, with captions. " + NOTICE,
             inputs=[
                 io.Image.Input("image", tooltip="Any number of images."),
                 io.Int.Input(
@@ -37,16 +37,19 @@ class PULSEContactSheetNode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=64,
-                    tooltip="Images in a row; 0 makes the sheet about as wide as it is high.",
+                    tooltip="Images per row; 0: about as many as there are rows.",
                 ),
-                io.Int.Input("side", default=256, min=32, max=1024, step=32, tooltip="Pixels a side for each image."),
+                io.Int.Input(
+                    "side", default=256, min=32, max=1024, step=32, tooltip="Side of each image on the sheet in pixels."
+                ),
                 io.String.Input(
                     "captions",
                     default="",
                     multiline=True,
-                    tooltip="One line for each image. Empty: rank, residual and seed from the report, or numbers.",
+                    tooltip="One line for each image. Empty: rank, residual and seed from the report; without a "
+                    "report, numbers.",
                 ),
-                sockets.report("Of PULSE Search, for the captions."),
+                sockets.report("From PULSE Search, for the captions."),
             ],
             outputs=[io.Image.Output("sheet", display_name="sheet", tooltip="One image.")],
         )
@@ -60,7 +63,7 @@ class PULSEContactSheetNode(io.ComfyNode):
 
 
 class PULSEUncertaintyNode(io.ComfyNode):
-    """Several solutions -> where they differ, as IMAGE and MASK."""
+    """Several solutions -> heat map and MASK of where they differ."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -68,16 +71,17 @@ class PULSEUncertaintyNode(io.ComfyNode):
             node_id="PULSEUncertainty",
             display_name="PULSE Uncertainty",
             category=sockets.CATEGORY,
-            description="How far the solutions for one input differ at each pixel: where it is light, the input says "
-            "nothing, and the picture is invention. Where it is dark, all agree; they may still all be wrong. "
-            + NOTICE,
+            description="Shows how much the solutions for one input differ at each pixel. Where the map is light, the "
+            "input does not determine the picture, and it is invented. Where it is dark, the solutions agree, which "
+            "does not prove them right. " + NOTICE,
             inputs=[
-                io.Image.Input("image", tooltip="Solutions of PULSE Search with solutions at 4 or more."),
+                io.Image.Input("image", tooltip="Results of PULSE Search with solutions at 4 or more."),
                 io.Combo.Input(
                     "accept",
                     options=list(_ACCEPTED),
                     default="found",
-                    tooltip="With a report: only the solutions whose face was found within eps, or all.",
+                    tooltip="With a report: found uses only solutions that were found within eps; all uses every "
+                    "solution.",
                 ),
                 io.Float.Input(
                     "full_scale",
@@ -85,7 +89,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="The spread that is shown white, and 1 in the mask. Unit: standard deviation, colours in "
+                    tooltip="The standard deviation that is white in the heat map and 1 in the mask. Unit: colours in "
                     "0..1.",
                 ),
                 io.Float.Input(
@@ -94,13 +98,17 @@ class PULSEUncertaintyNode(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How much of the first solution shines through the heat map, in grey.",
+                    tooltip="Opacity of the first solution, in grey, over the heat map.",
                 ),
-                sockets.report("Of PULSE Search: which were found, and for which input. Else all are of one input."),
+                sockets.report(
+                    "From PULSE Search: the input and convergence of each solution. Without it all are of one input."
+                ),
             ],
             outputs=[
-                io.Image.Output("heat_map", display_name="heat map", tooltip="One for each input; light is invention."),
-                io.Mask.Output("mask", display_name="mask", tooltip="The same as numbers: 1 is full_scale or more."),
+                io.Image.Output(
+                    "heat_map", display_name="heat map", tooltip="One for each input; light parts are invented."
+                ),
+                io.Mask.Output("mask", display_name="mask", tooltip="The same as a mask; 1 is full_scale or more."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -121,7 +129,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
 
 
 class PULSECompareNode(io.ComfyNode):
-    """Inputs and results -> one picture each of how well they agree."""
+    """Inputs and results -> one comparison for each result."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -129,16 +137,22 @@ class PULSECompareNode(io.ComfyNode):
             node_id="PULSECompare",
             display_name="PULSE Compare",
             category=sockets.CATEGORY,
-            description="Input, result, the result scaled down, and the error between the two, in one image. " + NOTICE,
+            description="Shows input, result, downscaled result, and the error between the two, side by side. "
+            + NOTICE,
             inputs=[
-                io.Image.Input("image", tooltip="The tiny inputs."),
-                io.Image.Input("result", tooltip="Of PULSE Search: as many for each input."),
+                io.Image.Input("image", tooltip="The low-resolution inputs."),
+                io.Image.Input("result", tooltip="From PULSE Search; the same number for each input."),
                 io.Float.Input(
-                    "gain", default=10.0, min=1.0, max=1000.0, step=1.0, tooltip="How many times the error is enlarged."
+                    "gain",
+                    default=10.0,
+                    min=1.0,
+                    max=1000.0,
+                    step=1.0,
+                    tooltip="Factor by which the error is amplified.",
                 ),
-                io.Int.Input("side", default=384, min=64, max=1024, step=32, tooltip="Pixels of height of each part."),
+                io.Int.Input("side", default=384, min=64, max=1024, step=32, tooltip="Height of each part in pixels."),
                 sockets.Degradation.Input(
-                    "degradation", optional=True, tooltip="What else happened to the inputs, as for the search."
+                    "degradation", optional=True, tooltip="The degradation that was connected to the search."
                 ),
             ],
             outputs=[io.Image.Output("comparison", display_name="image", tooltip="One for each result.")],
@@ -153,7 +167,7 @@ class PULSECompareNode(io.ComfyNode):
             if len(results) % len(given):
                 raise SettingError(
                     f"There are {len(results)} results for {len(given)} inputs.",
-                    "as many results for each input.",
+                    "the same number of results for each input.",
                     "connect the image and the result of the same search.",
                 )
             sheets = []

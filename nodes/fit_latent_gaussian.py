@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..pulse_core.latents.encoder import DEFAULT_PAIRS
-from ..pulse_core.latents.gaussian import DEFAULT_SAMPLES, LatentGaussian, gaussian_for
+from ..pulse_core.latents.encoder.training import DEFAULT_PAIRS
+from ..pulse_core.latents.fits import gaussian_for
+from ..pulse_core.latents.gaussian import DEFAULT_SAMPLES, LatentGaussian
 from . import folders, host, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
 
 
-_MEASURE = "measure it (or reuse the cached one)"
+_MEASURE = "fit now (or reuse the cached fit)"
 
 
 class FitLatentGaussianNode(io.ComfyNode):
@@ -26,9 +27,8 @@ class FitLatentGaussianNode(io.ComfyNode):
             node_id="FitLatentGaussian",
             display_name="Fit Latent Gaussian",
             category=sockets.CATEGORY,
-            description="Measures where a generator's latents lie: the mean and covariance of W, the prior of a "
-            "search. It can also train an encoder. Both are made once and kept beside the checkpoint; known "
-            "generators come with theirs.",
+            description="Fits the prior of a search: the mean and covariance of a generator's W. It can also train an "
+            "encoder. Both are cached beside the checkpoint; generators of the catalogue come with them.",
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
                 io.Int.Input(
@@ -37,18 +37,18 @@ class FitLatentGaussianNode(io.ComfyNode):
                     min=2,
                     max=100_000_000,
                     step=1000,
-                    tooltip="How many random latents are mapped. 1,000,000 is the published number; "
-                    "10,000 takes a second and is nearly as good.",
+                    tooltip="Number of random latents that are mapped to W. 1,000,000 is the published number; 10,000 "
+                    "take a second and are nearly as good.",
                 ),
-                # one that changed by itself would fit anew on every run
-                sockets.advanced(sockets.seed("Of the random latents.", changes=False)),
+                # a seed that changes after each run would fit again each time
+                sockets.advanced(sockets.seed("Seed of the random latents.", changes=False)),
                 sockets.class_label(),
                 io.Combo.Input(
                     "fit_file",
                     options=[_MEASURE, *folders.fit_names()],
                     default=_MEASURE,
                     optional=True,
-                    tooltip="A fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
+                    tooltip="Load a fit from models/stylegan instead, for example PULSE's gaussian_fit.pt.",
                 ),
                 io.Int.Input(
                     "encoder_pairs",
@@ -57,9 +57,9 @@ class FitLatentGaussianNode(io.ComfyNode):
                     max=1_000_000,
                     step=100,
                     optional=True,
-                    tooltip="Also train an encoder, with so many pairs of latents and rendered images, 100 or more; "
+                    tooltip="Also train an encoder on this many pairs of latents and rendered images, 100 or more; "
                     f"{DEFAULT_PAIRS} take about an hour on two CPU cores, minutes on a GPU. Searches then start close "
-                    "to their input. 0: none. Known generators come with one.",
+                    "to their input. 0: no encoder. Generators of the catalogue come with one.",
                 ),
             ],
             outputs=[

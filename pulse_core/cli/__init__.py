@@ -1,6 +1,6 @@
 """The commands of `python -m pulse_core`.
 
-To add a command: one file with NAME, HELP, `configure(parser)` and `run(args)`, and one entry in COMMANDS.
+To add a command: write a file with NAME, HELP, `configure(parser)` and `run(args)`, and add it to COMMANDS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="python -m pulse_core",
-        description="PULSE: searches a frozen StyleGAN for faces that downscale to a tiny picture. " + NOTICE,
+        description="PULSE: searches a frozen StyleGAN for faces that downscale to a low-resolution picture. " + NOTICE,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns 0, 2 for an input that cannot be used, 1 for a disk that fails, 130 after Ctrl-C."""
+    """Runs one command. Returns 0, 1 for a disk error, 2 for an unusable input, 130 after Ctrl-C."""
     args = build_parser().parse_args(argv)
     keep_freed_memory()
     try:
@@ -49,5 +49,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept, nothing is half-written.", file=sys.stderr)
+        print("\nstopped; finished results are kept, and no file is half-written.", file=sys.stderr)
         return 130

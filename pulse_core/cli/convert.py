@@ -1,4 +1,4 @@
-"""`convert`: any checkpoint as one .safetensors."""
+"""`convert`: a checkpoint to one .safetensors file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..checkpoints.conversion import convert
 from .options import add_mapping
 
 NAME = "convert"
-HELP = "write any checkpoint as one .safetensors that draws the same images"
+HELP = "convert a checkpoint to one .safetensors file that renders the same images"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("file", metavar="FILE", help="a checkpoint file, or a known generator's name")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors", help="where to")
+    parser.add_argument("file", metavar="FILE", help="a checkpoint file, or a name from the catalogue")
+    parser.add_argument("output", type=Path, metavar="OUT.safetensors", help="the file to write")
     add_mapping(parser)
 
 

@@ -1,4 +1,4 @@
-"""`downsample`: the bicubic downscaling that the search looks through."""
+"""`downsample`: bicubic downscaling, the forward operator of the search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..degradations.bicubic import downsample
 from ..pictures.images import read_image, save_image
 
 NAME = "downsample"
-HELP = "downscale a picture as the search does"
+HELP = "downscale a picture with the forward operator of the search"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="IN", help="a picture")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the PNG to write")
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--factor", type=int, metavar="N", help="a whole number; what is left over is dropped")
+    how.add_argument("--factor", type=int, metavar="N", help="an integer factor; a remainder is cropped")
     how.add_argument("--size", type=_size, metavar="N|WxH", help="the size of the result")
 
 
@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """The text 32 or 64x32 -> (height, width)."""
+    """Parses 32 or 64x32 to (height, width)."""
     width, _, height = text.lower().partition("x")
     return int(height or width), int(width)

@@ -1,4 +1,4 @@
-"""`fit`: the latent Gaussian of a generator."""
+"""`fit`: fits the latent Gaussian of a generator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..latents.gaussian import DEFAULT_SAMPLES, fit_gaussian
 from .options import add_class, add_loading, add_seed, chosen_device
 
 NAME = "fit"
-HELP = "fit the latent Gaussian of a generator and keep it beside its checkpoint"
+HELP = "fit the latent Gaussian of a generator, and its encoder if asked for, and cache them beside the checkpoint"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("generator", metavar="GENERATOR", help="a known generator or a checkpoint file")
+    parser.add_argument("generator", metavar="GENERATOR", help="a name from the catalogue, or a checkpoint file")
     add_loading(parser)
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, metavar="N", help="latents to map, 2 or more")
     parser.add_argument(
@@ -32,14 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         nargs="?",
         const=DEFAULT_PAIRS,
-        help=f"also train an encoder that guesses latents from pictures, with N rendered images ({DEFAULT_PAIRS} "
-        "unless said otherwise: about an hour on two cores, minutes on a GPU): searches then begin nearly there. "
-        "A stopped one goes on",
+        help=f"also train an encoder on N rendered images ({DEFAULT_PAIRS} without N: about an hour on two cores, "
+        "minutes on a GPU). It predicts the latent of a picture, so that searches start close to it. Training that was "
+        "stopped resumes",
     )
     add_class(parser)
-    add_seed(parser, "of the samples")
+    add_seed(parser, "seed of the samples")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="where to; by default the cache beside the checkpoint"
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write; default: the cache beside the checkpoint"
     )
 
 
@@ -66,18 +66,22 @@ def run(args: argparse.Namespace) -> int:
     shutil.rmtree(training_path(output), ignore_errors=True)
     print(f"{output}: mean and covariance of {len(fit.mean)} dimensions from {args.samples} samples")
     if args.encoder:
-        print(f"{encoder_path(output)}: a guess of latents from {args.encoder} images")
+        print(f"{encoder_path(output)}: an encoder trained on {args.encoder} images")
     return 0
 
 
 class _Bars:
-    """A progress bar for each thing that is counted, one after another."""
+    """One progress bar after another.
+
+    Args:
+        units: what each of them counts.
+    """
 
     def __init__(self, *units: str):
         self._units, self._bar = list(units), tqdm(disable=True)
 
     def count(self, done: int, total: int) -> None:
-        """So many of the present thing are done; the next one begins where the last has all."""
+        """Moves the current bar, or starts the next one if it is full."""
         if self._bar.disable or self._bar.n >= self._bar.total:
             self._bar.close()
             self._bar = tqdm(total=total, unit=self._units.pop(0), unit_scale=True)

@@ -1,7 +1,7 @@
-"""Many inputs over the devices of this machine, or over a Ray cluster: one worker a device, each input whole on one.
+"""Distributes inputs over the devices of this machine, or over a Ray cluster, with one worker per device.
 
-A worker writes the results itself, each file whole or not at all, and an input whose result is there is not worked on
-again: so nothing is lost with a worker, and a run that was stopped goes on where it was.
+Workers write the results themselves, each file atomically, and skip inputs whose results are up to date. So a worker
+that dies loses nothing, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..devices.device import best_device, count, named_device
 from ..errors import PulseError, SettingError
 from .memory import keep_freed_memory
 
-_RETRIES = 3  # of an input whose worker died
+_RETRIES = 3  # for an input whose worker died
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Item(NamedTuple):
-    """An input and where its result goes."""
+    """An input and the path of its result."""
 
     source: Path
     result: Path
 
 
 class Outcome(NamedTuple):
-    """What became of an item: rows of the report, or why it cannot be used."""
+    """The result of an item: rows of the report, or the error."""
 
     item: Item
     rows: list[dict[str, Any]]
@@ -50,23 +50,23 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "--devices",
         type=lambda text: text.split(","),
         metavar="A,B,...",
-        help="several devices that share the inputs, one worker each; by default every GPU of the machine",
+        help="devices that share the inputs, one worker each; default: all GPUs of the machine",
     )
     parser.add_argument(
         "--ray",
         nargs="?",
         const="local",
         metavar="ADDRESS",
-        help="share the inputs over a Ray cluster, one worker a GPU; without an address over one that is started here "
-        "(needs `pip install ray`; all machines must see the same folders)",
+        help="share the inputs over a Ray cluster, one worker per GPU; without ADDRESS it starts a local one (needs "
+        "`pip install ray`; all machines must see the same folders)",
     )
 
 
 def devices_of(args: argparse.Namespace) -> list[str]:
-    """Those that share the inputs; none where this process does all.
+    """The devices that share the inputs; none if this process does all.
 
     Raises:
-        SettingError: one that this machine has not. With --ray it is another that has it.
+        SettingError: this machine has no such device. With --ray other machines may have it.
     """
     if args.devices:
         return list(args.devices) if args.ray is not None else [str(named_device(name)) for name in args.devices]
@@ -82,13 +82,13 @@ def is_fleet(args: argparse.Namespace) -> bool:
 
 
 def outcomes(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
-    """Of all items, as they are done.
+    """The outcomes of all items, as they finish.
 
     Args:
-        begin: makes what works on an item, in each worker; a function of a module, as workers import it.
+        begin: makes the function that handles an item, in each worker; a module-level function, as workers import it.
 
     Raises:
-        SettingError: Ray is not installed or not there, or a worker of this machine died.
+        SettingError: Ray is not installed or not reachable, or a worker of this machine died.
     """
     plain = argparse.Namespace(**{name: value for name, value in vars(args).items() if name != "run"})
     if args.ray is not None:
@@ -98,11 +98,11 @@ def outcomes(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> I
 
 
 class Worker:
-    """Works on one item after the other, on one device.
+    """Handles one item after another on one device.
 
     Args:
-        device: None takes the best one that it sees.
-        threads: of a CPU; None leaves them.
+        device: None: the best one that the worker sees.
+        threads: CPU threads; None: unchanged.
     """
 
     def __init__(self, begin: Begin, args: argparse.Namespace, device: str | None, threads: int | None):
@@ -112,7 +112,7 @@ class Worker:
         self._handle = begin(argparse.Namespace(**{**vars(args), "device": device}))
 
     def work(self, item: Item) -> Outcome:
-        """What cannot be used is told, not raised: the others go on."""
+        """Handles an item. An unusable input is returned as an error, so that the others continue."""
         try:
             return Outcome(item, self._handle(item), "")
         except PulseError as error:
@@ -143,16 +143,16 @@ def _in_processes(begin: Begin, args: argparse.Namespace, items: Sequence[Item])
             yield done.result()
     except BrokenProcessPool:
         raise SettingError(
-            "A worker died, or could not begin.",
-            "devices with memory enough for the generator and a search.",
-            "run the same command again: what is finished is not done anew. Its own message is above.",
+            "A worker died, or could not start.",
+            "devices with enough memory for the generator and a search.",
+            "run the same command again, finished results are kept; the worker's own message is above.",
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _on_ray(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> Iterator[Outcome]:
-    """Ray starts dead actors again, and gives them what they had in hand."""
+    """On a Ray cluster, which restarts dead actors and retries their items."""
     try:
         ray: Any = importlib.import_module("ray")
         pools: Any = importlib.import_module("ray.util.actor_pool")
@@ -164,7 +164,7 @@ def _on_ray(begin: Begin, args: argparse.Namespace, items: Sequence[Item]) -> It
         ray.init(None if local else args.ray, runtime_env=environment, include_dashboard=False if local else None)
     except ConnectionError as error:
         raise SettingError(
-            f"No Ray cluster: {error}", "the address of one.", "leave the address out, or start one."
+            f"There is no Ray cluster: {error}", "the address of one.", "leave the address out, or start one."
         ) from None
     try:
         has = ray.cluster_resources()

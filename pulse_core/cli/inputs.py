@@ -1,4 +1,4 @@
-"""The pictures that a command is given."""
+"""Finds the pictures that a command is given."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def find_pictures(inputs: Iterable[Path]) -> list[Path]:
-    """Files as given, folders as the pictures in them, globs (where the shell left them) as what they match.
+    """The picture files for a list of files, folders and globs (which the shell may not have expanded).
 
     Raises:
-        SettingError: a folder or a glob without pictures.
-        ImageError: a file that does not exist; told before any work.
+        SettingError: a folder or glob has no pictures.
+        ImageError: a file does not exist.
     """
     found: list[Path] = []
     for path in inputs:

@@ -1,4 +1,4 @@
-"""`inspect`: what a checkpoint is."""
+"""`inspect`: describes a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..checkpoints.inspection import as_table, describe
 from .options import add_mapping
 
 NAME = "inspect"
-HELP = "say what a checkpoint file is"
+HELP = "describe a checkpoint file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("file", metavar="FILE", help="a checkpoint file, or a known generator's name")
+    parser.add_argument("file", metavar="FILE", help="a checkpoint file, or a name from the catalogue")
     add_mapping(parser)
     parser.add_argument("--json", action="store_true", help="as JSON instead of a table")
 

@@ -1,4 +1,4 @@
-"""Memory habits of the process, for the command line only: a node pack leaves its host's process alone."""
+"""The allocator of the process, for the command line only: a node pack does not change its host's process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed blocks instead of giving them back to the system. False where there is no glibc.
+    """Makes glibc keep freed blocks instead of returning them to the system. False if there is no glibc.
 
-    A step of the search frees and takes the same few hundred megabytes again and again. By default glibc
-    unmaps every large block, and the kernel zeroes each page anew: on two CPU cores that is more than
-    half of a step's time.
+    Each step of a search frees and allocates the same few hundred megabytes. By default glibc unmaps every large block,
+    and the kernel zeroes each page again, which takes more than half of a step's time on two CPU cores.
     """
     if not sys.platform.startswith("linux") or not is_enabled("memory"):
         return False

@@ -24,7 +24,10 @@ S = TypeVar("S", bound=Settings)
 def add_generator(parser: argparse.ArgumentParser) -> None:
     """--generator, --mapping and --device."""
     parser.add_argument(
-        "--generator", default=DEFAULT_GENERATOR, metavar="NAME|FILE", help="a known generator or a checkpoint file"
+        "--generator",
+        default=DEFAULT_GENERATOR,
+        metavar="NAME|FILE",
+        help="a name from the catalogue, or a checkpoint file",
     )
     add_loading(parser)
 
@@ -32,11 +35,11 @@ def add_generator(parser: argparse.ArgumentParser) -> None:
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """--mapping and --device."""
     add_mapping(parser)
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, xpu, mps; by default the best there is")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, xpu or mps; default: the best there is")
 
 
 def chosen_device(args: argparse.Namespace) -> torch.device:
-    """What --device says, or the best there is.
+    """The device of --device, or the best there is.
 
     Raises:
         SettingError: no such device.
@@ -47,7 +50,7 @@ def chosen_device(args: argparse.Namespace) -> torch.device:
 def add_mapping(parser: argparse.ArgumentParser) -> None:
     """--mapping."""
     parser.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="the mapping network's file, where it is one of its own"
+        "--mapping", type=Path, metavar="FILE", help="the file of the mapping network, if it is a separate one"
     )
 
 
@@ -58,7 +61,7 @@ def add_class(parser: argparse.ArgumentParser) -> None:
         dest="class_index",
         type=int,
         metavar="N",
-        help="class of a conditional generator, from 0; by default all of them",
+        help="class of a conditional generator, from 0; default: all classes",
     )
 
 
@@ -68,7 +71,7 @@ def add_gaussian(parser: argparse.ArgumentParser) -> None:
         "--gaussian",
         type=Path,
         metavar="FILE",
-        help="a latent fit, as `fit` or PULSE made it",
+        help="a latent fit from `fit`, or PULSE's gaussian_fit.pt",
     )
 
 
@@ -76,36 +79,40 @@ def add_lr_size(parser: argparse.ArgumentParser, what: str, but: str = "") -> No
     """--lr-size.
 
     Args:
-        what: is matched. but: what else is to be said of auto.
+        what: the kind of input, as in "a face". but: an exception of auto.
     """
     parser.add_argument(
         "--lr-size",
         type=lambda text: word_or_number(text, {"auto": AUTO}),
         default=AUTO,
         metavar="auto|N",
-        help=f"pixels a side that {what} is matched at; auto takes what its pixels hold, as measured: what is soft, "
-        f"grainy or was enlarged before holds less than it has in its file{but}",
+        help=f"width in pixels at which {what} is matched; auto: its estimated effective size, below its own if it is "
+        f"enlarged, blurred or noisy{but}",
     )
 
 
 def word_or_number(text: str, words: dict[str, int]) -> int:
-    """One of the words, or a number from 1 up, for argparse."""
+    """An argparse type: one of the words, or a number from 1 up."""
     if text in words:
         return words[text]
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)} or a number from 1 up")
+    raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(words)} nor a number from 1 up")
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """--preset, --degradation, and one option for each setting of a search."""
     parser.add_argument(
-        "--preset", choices=tuple(PRESETS), default="recommended", help="the settings that options then change"
+        "--preset",
+        choices=tuple(PRESETS),
+        default="recommended",
+        help="search settings, which the options below override",
     )
     parser.add_argument(
         "--degradation",
         metavar="TEXT",
-        help=f"what else happened to the picture, in this order, in its own pixels, joined by +: {forms()}",
+        help="what happened to the picture besides downscaling, in this order, in pixels of the picture, joined by +: "
+        f"{forms()}",
     )
     add_settings(parser, "search", SearchConfig, preset=True)
 
@@ -118,10 +125,10 @@ def add_settings(
     *,
     preset: bool = False,
 ) -> None:
-    """One option for each setting, with its description, unit and range.
+    """Adds an option for each setting, with its description and unit.
 
     Args:
-        preset: the defaults come from a preset, so that what is not given is not set.
+        preset: leaves out what is not given, as the defaults come from a preset.
     """
     group = parser.add_argument_group(title)
     for item in fields(kind):
@@ -143,18 +150,18 @@ def add_settings(
 
 
 def search_config(args: argparse.Namespace) -> SearchConfig:
-    """The preset, and the settings that were given besides."""
+    """The preset with the settings that were given."""
     given = {item.name: getattr(args, item.name) for item in fields(SearchConfig) if hasattr(args, item.name)}
     return replace(PRESETS[args.preset], **_frozen(given))
 
 
 def search_degradation(args: argparse.Namespace) -> Degradation | None:
-    """What --degradation says."""
+    """The degradation of --degradation."""
     return None if args.degradation is None else parse_degradation(args.degradation)
 
 
 def parsed(args: argparse.Namespace, kind: type[S], **others: Any) -> S:
-    """The settings that `add_settings` parsed, and those that it was to leave out."""
+    """The settings that `add_settings` added, and those that it left out."""
     given = {item.name: getattr(args, item.name) for item in fields(kind) if item.name not in others}
     return kind(**_frozen(given), **others)
 
@@ -171,5 +178,5 @@ def add_seed(parser: argparse.ArgumentParser, help: str) -> None:
 def _seed(text: str) -> int:
     value = int(text)
     if not 0 <= value < SEEDS:
-        raise argparse.ArgumentTypeError(f"{value} is not a seed: 0 to 2^64 - 1")
+        raise argparse.ArgumentTypeError(f"{value} is not a seed from 0 to 2^64 - 1")
     return value

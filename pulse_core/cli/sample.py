@@ -1,4 +1,4 @@
-"""`sample`: faces from seeds."""
+"""`sample`: invented faces from seeds."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from ..pictures.images import NOTICE, save_image
 from .options import add_class, add_generator, add_seed, chosen_device
 
 NAME = "sample"
-HELP = "draw invented faces from seeds"
+HELP = "render invented faces from seeds"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the faces go")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the faces")
     add_generator(parser)
     add_class(parser)
-    add_seed(parser, "of the first face; the next ones count up")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="how many faces")
+    add_seed(parser, "seed of the first face; the next ones count up")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="number of faces")
     parser.add_argument(
-        "--truncation", type=float, default=0.7, metavar="PSI", help="0 (the mean face) to 1 (full variety)"
+        "--truncation",
+        type=float,
+        default=0.7,
+        metavar="PSI",
+        help="truncation psi, from 0 (the mean face) to 1 (full variety)",
     )
 
 

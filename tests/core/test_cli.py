@@ -150,14 +150,14 @@ def test_the_input_beside_a_result_is_the_given_picture(tiny_file, enlarged, tmp
 def test_a_size_that_is_none(tiny_file, faces, tmp_path, capsys, size):
     with pytest.raises(SystemExit):
         upscale(tiny_file, faces, tmp_path / "out", "--lr-size", size)
-    assert "none of auto or a number from 1 up" in capsys.readouterr().err
+    assert "neither auto nor a number from 1 up" in capsys.readouterr().err
 
 
 def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
     out = tmp_path / "fit.safetensors"
     words = ["--samples", 500, "--encoder", 100, "-o", out]
     assert run("fit", tiny_file, *words) == 0
-    assert "a guess of latents from 100 images" in capsys.readouterr().out
+    assert "an encoder trained on 100 images" in capsys.readouterr().out
     assert LatentGaussian.load(out).encoder is not None
     assert (tmp_path / "fit.encoder.safetensors").is_file()
     assert not list(tmp_path.glob("*.training"))
