@@ -1,4 +1,4 @@
-"""Where the host keeps files: generators, latent fits, saved latents, results. Only here is folder_paths asked."""
+"""The host's folders: generators, latent fits, saved latents, results. Only this file imports folder_paths."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..pulse_core.checkpoints import SUFFIXES
 from ..pulse_core.errors import CheckpointError
 from ..pulse_core.faces.detection import WEIGHTS
 from ..pulse_core.fetching import catalogue
-from ..pulse_core.latents.gaussian import FIT_SUFFIX, PULSE_FIT
+from ..pulse_core.latents.fits import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.latents.latent import LATENT_SUFFIX
 
 MODEL_FOLDER = "stylegan"
 _PACK_FOLDER = Path(__file__).resolve().parent.parent
-_DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # lies among the generators, but is none
-_OUTPUT = " [output]"  # the host's own mark of a file among its results
+_DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # is in the same folder as the generators
+_OUTPUT = " [output]"  # marks a file of the output folder, as the host does
 
 
 def register_model_folders() -> None:
-    """models/stylegan, the pack's weights and what it saved, added to what the user's extra_model_paths.yaml names."""
+    """Adds models/stylegan, the pack's weights and its output folder to those of the user's extra_model_paths.yaml."""
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.models_dir) / MODEL_FOLDER))
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(catalogue.weights_dir()))
     folder_paths.add_model_folder_path(MODEL_FOLDER, str(Path(folder_paths.get_output_directory()) / MODEL_FOLDER))
@@ -29,14 +29,14 @@ def register_model_folders() -> None:
 
 
 def checkpoint_names() -> list[str]:
-    """The files to choose from, then the known ones that could be fetched."""
+    """The checkpoint files that are there, then those of the catalogue that can be fetched."""
     files = folder_paths.get_filename_list(MODEL_FOLDER)
     here = [name for name in files if not _is_other(name)]
     return here + [row.file for row in catalogue.fetchable() if row.file not in here]
 
 
 def fit_names() -> list[str]:
-    """The latent fits to choose from, ours and PULSE's."""
+    """The files of latent fits, ours and PULSE's."""
     return [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if _is_fit(name)]
 
 
@@ -49,10 +49,10 @@ def _is_other(name: str) -> bool:
 
 
 def checkpoint_path(name: str) -> Path:
-    """The file behind a choice of `checkpoint_names`.
+    """The path of one of `checkpoint_names`.
 
     Raises:
-        CheckpointError: it is not on this machine; the message says how it gets there.
+        CheckpointError: the file is not there; the message says how to get it.
     """
     path = folder_paths.get_full_path(MODEL_FOLDER, name)
     if path is not None:
@@ -73,18 +73,18 @@ def checkpoint_path(name: str) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when the file does, so that the host reads an exchanged one again."""
+    """A text that changes when the file does, so that the host loads it again."""
     metadata = path.stat()
     return f"{path}:{metadata.st_mtime_ns}:{metadata.st_size}"
 
 
 def _latent_folders() -> dict[str, Path]:
-    """By what is appended to a file's name in the choices."""
+    """The folders of saved latents, by the suffix of their names in the list."""
     return {"": Path(folder_paths.get_input_directory()), _OUTPUT: Path(folder_paths.get_output_directory())}
 
 
 def latent_names() -> list[str]:
-    """The saved latents among the host's inputs and outputs, the latter marked as the host marks them."""
+    """The saved latents in the host's input and output folders, the latter marked as the host marks them."""
     return [
         path.relative_to(folder).as_posix() + mark
         for mark, folder in _latent_folders().items()
@@ -93,10 +93,10 @@ def latent_names() -> list[str]:
 
 
 def latent_path(name: str) -> Path:
-    """The file behind a choice of `latent_names`.
+    """The path of one of `latent_names`.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no such file.
     """
     folders = _latent_folders()
     mark = _OUTPUT if name.endswith(_OUTPUT) else ""
@@ -112,12 +112,12 @@ def latent_path(name: str) -> Path:
 
 
 def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
-    """A new file of this prefix among the host's outputs."""
+    """A new path with this prefix in the host's output folder."""
     directory = folder_paths.get_output_directory()
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
     return Path(folder) / f"{name}_{counter:05}_{suffix}"
 
 
 def in_output(path: Path) -> Path:
-    """A file of the host's output folder as its user knows it: from that folder on."""
+    """The path of a file relative to the host's output folder."""
     return path.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())

@@ -1,6 +1,6 @@
-"""What the pack asks of its host: devices, gradients, memory, progress, previews, the interrupt button.
+"""The interface to the host: devices, gradients, memory, progress, previews, the interrupt button.
 
-No other file imports comfy.*; where files lie is asked in folders.py.
+No other file imports comfy.*; folders.py has the host's folders.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PREVIEW_SIDE = 512
-_TEXT_EVERY = 0.2  # seconds between texts on a searching node
-_WHOLE = "pulse_latent"  # the attribute of the tensor on a STYLEGAN_LATENT that has the rest of it
+_TEXT_EVERY = 0.2  # seconds between texts on the node during a search
+_HANDLE = "pulse_handle"  # the attribute of a generator that holds its patcher
+_WHOLE = "pulse_latent"  # the attribute of a STYLEGAN_LATENT tensor that holds the rest of the latent
 
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Leaves the inference mode that ComfyUI runs nodes in; without this no gradient exists.
+    """Leaves inference mode, in which ComfyUI runs nodes and which has no gradients.
 
-    Tensors made outside of the block stay inference tensors: pass inputs through `plain`.
+    Tensors from outside the block are still inference tensors: pass inputs through `plain`.
     """
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """A copy that gradients may flow through; call it inside `gradients()`."""
+    """A copy that is no inference tensor; call it inside `gradients()`."""
     return tensor.detach().clone()
 
 
 @dataclass
 class _Handle:
-    """What the host's memory management knows a generator by. A copy of a generator has none: projectors make them."""
+    """Holds a generator's patcher. A deep copy of the generator, as projectors make it, gets none."""
 
     patcher: comfy.model_patcher.ModelPatcher
 
@@ -62,7 +63,22 @@ class _Handle:
         return None
 
 
-# Wrappers of other packs' generators, for as long as those live.
+def patcher_of(generator: Generator) -> comfy.model_patcher.ModelPatcher:
+    """The patcher by which ComfyUI's memory management knows the generator; made when first needed.
+
+    It is kept as an attribute of the generator. A patcher refers to its generator, so a WeakKeyDictionary would keep
+    both alive forever.
+    """
+    handle = getattr(generator, _HANDLE, None)
+    if handle is None:
+        load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+        handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
+        setattr(generator, _HANDLE, handle)
+    patcher: comfy.model_patcher.ModelPatcher = handle.patcher
+    return patcher
+
+
+# Wrappers of other packs' generators, as long as those live.
 _WRAPPED: WeakKeyDictionary[nn.Module, Generator] = WeakKeyDictionary()
 
 
@@ -70,7 +86,7 @@ def known(stylegan: Any) -> Generator:
     """The generator on a STYLEGAN input, ours or another pack's; call it inside `gradients()`.
 
     Raises:
-        SettingError: the object has not the interface of a generator.
+        SettingError: the object does not have the interface of a generator.
     """
     if isinstance(stylegan, Generator) or not isinstance(stylegan, nn.Module):
         return adapt(stylegan)
@@ -81,7 +97,7 @@ def known(stylegan: Any) -> Generator:
 
 
 def _own_weights(module: nn.Module) -> None:
-    """Copies weights that were made or moved in inference mode: no gradient can pass those."""
+    """Replaces weights that are inference tensors by copies: no gradient can pass through inference tensors."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             if parameter.is_inference():
@@ -92,31 +108,26 @@ def _own_weights(module: nn.Module) -> None:
 
 
 def on_device(stylegan: Any, searched: int = 0) -> Generator:
-    """Has ComfyUI's memory management bring the generator to its device; call it inside `gradients()`, each time.
+    """Loads the generator to its device with ComfyUI's memory management; call it inside `gradients()`, each time.
 
-    It is told what the work takes besides, and makes room for it. A generator of another pack is wrapped.
+    ComfyUI also frees the memory that the work needs. A generator of another pack is wrapped.
 
     Args:
-        searched: how many images are searched for at a time; 0 draws one after the other.
+        searched: batch size of a search; 0: images are only rendered, one at a time.
 
     Raises:
-        SettingError: the object has not the interface of a generator.
+        SettingError: the object does not have the interface of a generator.
     """
     generator = known(stylegan)
-    if generator.host_handle is None:
-        load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-        generator.host_handle = _Handle(comfy.model_patcher.ModelPatcher(generator, load, offload))
     memory = search_memory(generator, searched) if searched else render_memory(generator)
-    comfy.model_management.load_models_gpu(
-        [generator.host_handle.patcher], memory_required=memory, force_full_load=True
-    )
-    _own_weights(generator)  # another node may have moved them in inference mode since
+    comfy.model_management.load_models_gpu([patcher_of(generator)], memory_required=memory, force_full_load=True)
+    _own_weights(generator)  # another node may have moved them in inference mode
     return generator
 
 
 def make_room(generator: Generator) -> None:
-    """Has ComfyUI unload all other models from the generator's device, and torch give back what it keeps for later."""
-    patcher = generator.host_handle.patcher
+    """Makes ComfyUI unload all other models from the generator's device, and torch empty its cache."""
+    patcher = patcher_of(generator)
     loaded = comfy.model_management.LoadedModel(patcher)
     comfy.model_management.free_memory(1e30, patcher.load_device, keep_loaded=[loaded])
     comfy.model_management.soft_empty_cache()
@@ -128,17 +139,17 @@ def take_image(image: Tensor) -> Tensor:
 
 
 def frames(image: Tensor, *, alpha: bool = False) -> Iterator[Tensor]:
-    """The host's IMAGE [B, H, W, C], one by one: copies [3, H, W]; with `alpha` [4, H, W] where it has one."""
+    """The images of the host's IMAGE [B, H, W, C] as copies [3, H, W]; with `alpha` [4, H, W] if there is one."""
     for frame in image:
         pixels = plain(frame).movedim(-1, 0)
         yield pixels if alpha and pixels.shape[0] == 4 else to_rgb(pixels)
 
 
 def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
-    """The host's MASK [B, H, W], or one for all, for `count` images; None for those whose mask is empty.
+    """The masks of `count` images from the host's MASK [B, H, W]; None for an empty mask. One mask serves all images.
 
     Raises:
-        SettingError: another number of masks.
+        SettingError: the number of masks is neither 1 nor `count`.
     """
     if mask is None:
         return [None] * count
@@ -151,10 +162,10 @@ def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
 
 
 def known_faces(faces: Any) -> Faces:
-    """What is on a FACES input.
+    """The value of a FACES input.
 
     Raises:
-        SettingError: the FACES of another pack.
+        SettingError: it is another pack's.
     """
     if isinstance(faces, Faces):
         return faces
@@ -166,10 +177,10 @@ def known_faces(faces: Any) -> Faces:
 
 
 class Images:
-    """A host's IMAGE or MASK that is filled one by one, so that its parts need not be held beside it.
+    """Fills the host's IMAGE or MASK image by image, so that there is no second copy of all images.
 
     Args:
-        count: how many are to come, all of one size.
+        count: number of images, all of one size.
     """
 
     def __init__(self, count: int):
@@ -177,7 +188,7 @@ class Images:
         self._whole = torch.empty(0)
 
     def add(self, image: Tensor) -> None:
-        """[C, H, W] in RGB or with alpha, or [H, W]; values are cut off at 0 and 1."""
+        """Appends [C, H, W] (RGB or RGBA) or [H, W], clamped to 0..1."""
         pixels = image.detach().float().clamp(0, 1)
         pixels = pixels.movedim(0, -1) if pixels.ndim == 3 else pixels
         if not self._filled:
@@ -187,16 +198,16 @@ class Images:
         self._filled += 1
 
     def all(self, order: Sequence[int] | None = None) -> Tensor:
-        """[B, H, W, C] or [B, H, W], float32, where the host wants results; in another order where one is given."""
+        """[B, H, W, C] or [B, H, W], float32, on the host's device for results; in the given order."""
         assert self._filled == self._count
         return self._whole if order is None or list(order) == sorted(order) else self._whole[list(order)]
 
 
 def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
-    """[C, H, W] each, all of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, where it wants results.
+    """Images [C, H, W] of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, on its device for results.
 
     Args:
-        count: how many there are, where `images` makes them one by one.
+        count: number of images, if `images` is an iterator that makes them one by one.
     """
     if count is None:
         held = list(images)
@@ -208,10 +219,10 @@ def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
 
 
 def give_latent(latent: Latent) -> Tensor:
-    """Style vectors ws [B, num_ws, w_dim], as other packs have them on this socket; the whole latent hangs on them.
+    """The style vectors ws [B, num_ws, w_dim], as other packs have them on this socket, with the latent as attribute.
 
-    They lie on the device that computes: other packs' samplers expect them there, and they are small; the noise is
-    not. What other packs compute with them is a plain tensor.
+    They are on the compute device, where other packs' samplers expect them; the noise maps are not, as they are large.
+    What other packs compute from ws is a plain tensor without the attribute.
     """
     ws = latent.ws.detach().to(comfy.model_management.get_torch_device())
     rest = replace(latent, ws=torch.empty(0), noise=tuple(map(store, latent.noise)))  # not ws itself: no circle
@@ -220,10 +231,10 @@ def give_latent(latent: Latent) -> Tensor:
 
 
 def take_latent(value: Any) -> Latent:
-    """What is on a STYLEGAN_LATENT input, ours or another pack's; copies. Call it inside `gradients()`.
+    """A copy of the value of a STYLEGAN_LATENT input, ours or another pack's; call it inside `gradients()`.
 
     Raises:
-        SettingError: no style vectors.
+        SettingError: it has no style vectors.
     """
     ws = value[None] if isinstance(value, Tensor) and value.ndim == 2 else value
     if not isinstance(ws, Tensor) or ws.ndim != 3 or not len(ws):
@@ -239,34 +250,34 @@ def take_latent(value: Any) -> Latent:
 
 
 def class_of(label: int) -> int | None:
-    """A class_label widget's value; -1 stands for all classes."""
+    """The class index of a class_label widget; -1 means all classes."""
     return None if label < 0 else label
 
 
 def store(tensor: Tensor) -> Tensor:
-    """Where the host wants results."""
+    """The tensor on the host's device for results."""
     return tensor.detach().to(comfy.model_management.intermediate_device())
 
 
-def tells_metadata() -> bool:
-    """Whether the user lets pictures say how they were made (--disable-metadata)."""
+def writes_metadata() -> bool:
+    """Whether pictures may contain metadata (not with --disable-metadata)."""
     return not comfy.cli_args.args.disable_metadata
 
 
 def note_in_pictures(extra_pnginfo: dict[str, Any] | None, node_id: str, report: dict[str, Any]) -> None:
-    """Has the host's Save Image write the report beside the workflow into the pictures of this run."""
+    """Makes the host's Save Image write the report into the pictures of this run, as it writes the workflow."""
     if extra_pnginfo is not None:
         extra_pnginfo.setdefault("pulse", {})[node_id] = report
 
 
 def show_text(node_id: str, text: str) -> None:
-    """Text on the node itself, in the browser that queued the graph."""
+    """Shows text on the node, in the browser that queued the graph."""
     server = PromptServer.instance
     server.send_progress_text(text, node_id, server.client_id)
 
 
 def show_lines(node_id: str, lines: Sequence[str], most: int = 8) -> None:
-    """The first lines as text on the node, and how many more there are."""
+    """Shows the first lines on the node, and the number of the others."""
     left = len(lines) - most
     show_text(node_id, "\n".join([*lines[:most], f"and {left} more"] if left > 0 else lines))
 
@@ -275,28 +286,27 @@ class Progress:
     """The progress bar of the running node. Each call raises if the user pressed the interrupt button.
 
     Args:
-        preview_every: show the current image every so many steps of a search, or at the full evaluation after that;
-            0 shows none.
-        node_id: the node to tell the steps of a search on; None tells nobody.
+        preview_every: steps between previews of a search, rounded up to the next full evaluation; 0: no previews.
+        node_id: the node that shows the steps of a search as text; None: no text.
     """
 
     def __init__(self, preview_every: int = 0, node_id: str | None = None):
         self._bar = comfy.utils.ProgressBar(1)
-        self._every, self._node_id, self._told, self._shown = preview_every, node_id, -_TEXT_EVERY, 0
+        self._every, self._node_id, self._last_text, self._shown = preview_every, node_id, -_TEXT_EVERY, 0
 
     def count(self, done: int, total: int) -> None:
-        """For work that is counted."""
+        """An `on_progress` callback."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._bar.update_absolute(done, total)
 
     def over(self, parts: Iterable[T], total: int) -> Iterator[T]:
-        """Hands the parts through and counts them."""
+        """Yields the parts and counts them."""
         for done, part in enumerate(parts, 1):
             yield part
             self.count(done, total)
 
     def step(self, state: StepState) -> None:
-        """For the steps of a search."""
+        """An `on_step` callback of a search."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview: Any = None
         first, last = state.step == 0, state.step == state.steps
@@ -305,13 +315,13 @@ class Progress:
             # to_pil is always RGB: the host encodes previews as JPEG, which an alpha channel would break
             preview = ("JPEG", to_pil(state.image[0]), PREVIEW_SIDE)
         self._bar.update_absolute(*state.progress, preview)
-        self._tell(state)
+        self._show_step(state)
 
-    def _tell(self, state: StepState) -> None:
-        """Now and then: the host sends each text to the browser, and reading the numbers waits for the device."""
+    def _show_step(self, state: StepState) -> None:
+        """Shows the step, but not too often: each text goes to the browser, and reading the L2 waits for the device."""
         now = time.monotonic()
-        if self._node_id is not None and state.is_full and now - self._told >= _TEXT_EVERY:
-            self._told = now
+        if self._node_id is not None and state.is_full and now - self._last_text >= _TEXT_EVERY:
+            self._last_text = now
             which = f"{state.done + 1} of {state.total}, " if state.total > 1 else ""
             line = f"{which}step {state.step} of {state.steps}, L2 {float(state.l2.mean()):.4f}"
             show_text(self._node_id, line)

@@ -26,14 +26,15 @@ class PULSESaveLatentNode(io.ComfyNode):
             node_id="PULSESaveLatent",
             display_name="PULSE Save Latent",
             category=sockets.CATEGORY,
-            description="Writes latents into ComfyUI's output folder, with their noise, the generator's name and hash, "
-            "seeds and settings: a face in a few megabytes, to draw, blend or search on later.",
+            description="Writes latents into ComfyUI's output folder, with their noise maps, seeds and settings, and "
+            "the name and hash of the generator: a few megabytes for a face, to render, blend or continue to search "
+            "later.",
             inputs=[
-                sockets.StyleGANLatent.Input("latent", tooltip="What to save; a batch goes into one file."),
+                sockets.StyleGANLatent.Input("latent", tooltip="The latents; a batch goes into one file."),
                 io.String.Input(
                     "filename_prefix",
                     default="latents/pulse",
-                    tooltip=f"Below ComfyUI's output folder; a number and {LATENT_SUFFIX} are added.",
+                    tooltip=f"Path below ComfyUI's output folder; a number and {LATENT_SUFFIX} are appended.",
                 ),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
@@ -88,7 +89,7 @@ class PULSELoadLatentNode(io.ComfyNode):
 
 
 class PULSEPickLatentsNode(io.ComfyNode):
-    """STYLEGAN_LATENT -> some of it."""
+    """STYLEGAN_LATENT -> some of its latents."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -96,16 +97,20 @@ class PULSEPickLatentsNode(io.ComfyNode):
             node_id="PULSEPickLatents",
             display_name="PULSE Pick Latents",
             category=sockets.CATEGORY,
-            description="Takes some latents out of a batch, in any order: to save, blend or search on with the best.",
+            description="Picks latents from a batch, in any order: to save, blend or continue with the best.",
             inputs=[
                 sockets.StyleGANLatent.Input("latent", tooltip="A batch of latents."),
                 io.String.Input(
                     "which",
                     default="1",
-                    tooltip="all, or numbers from 1 up, like 3, 1. PULSE Search has the best of each image first.",
+                    tooltip="all, or numbers from 1 up, like 3, 1. PULSE Search returns the best of each image first.",
                 ),
             ],
-            outputs=[sockets.StyleGANLatent.Output("picked", display_name="latent", tooltip="Those, in this order.")],
+            outputs=[
+                sockets.StyleGANLatent.Output(
+                    "picked", display_name="latent", tooltip="The picked latents, in this order."
+                )
+            ],
         )
 
     @classmethod
@@ -125,17 +130,17 @@ class PULSESynthesizeNode(io.ComfyNode):
             node_id="PULSESynthesize",
             display_name="PULSE Synthesize",
             category=sockets.CATEGORY,
-            description="Draws the images of latents: the generator's own, without a residual. " + NOTICE,
+            description="Renders latents: the generator's own images, without a residual. " + NOTICE,
             inputs=[
-                sockets.StyleGAN.Input("stylegan", tooltip="The generator that the latents are of."),
+                sockets.StyleGAN.Input("stylegan", tooltip="The generator of the latents."),
                 sockets.StyleGANLatent.Input("latent", tooltip="From PULSE Search, Load Latent, Blend Latents, ..."),
                 io.Combo.Input(
                     "noise",
                     options=list(LATENT_NOISE_MODES),
                     default="kept",
-                    tooltip="kept: the noise that the search found, so that the generator draws the same face again; "
-                    "where a latent has none, and for const, the generator's own; none: no noise, smoother skin "
-                    "and hair.",
+                    tooltip="kept: the noise maps of the latent, with which the generator renders the same face again. "
+                    "const: the generator's own noise maps, also used by kept if a latent has none. none: no noise, "
+                    "smoother skin and hair.",
                 ),
             ],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The invented images.")],
@@ -158,36 +163,44 @@ class PULSEBlendLatentsNode(io.ComfyNode):
             node_id="PULSEBlendLatents",
             display_name="PULSE Blend Latents",
             category=sockets.CATEGORY,
-            description="Between two latents of one generator: interpolation in W over all layers, style mixing over "
-            "some of them, or a row of frames from one to the other.",
+            description="Interpolates between two latents of one generator in W: in all layers, in some of them (style "
+            "mixing), or as a sequence of frames.",
             inputs=[
-                sockets.StyleGANLatent.Input("latent_a", tooltip="Where weight 0 is; its other layers are kept."),
-                sockets.StyleGANLatent.Input("latent_b", tooltip="Where weight 1 is. As many as A, or one of either."),
+                sockets.StyleGANLatent.Input(
+                    "latent_a", tooltip="The latent at weight 0; layers that are not blended are taken from it."
+                ),
+                sockets.StyleGANLatent.Input(
+                    "latent_b", tooltip="The latent at weight 1. As many as latent_a, or one in either input."
+                ),
                 io.Float.Input(
                     "weight",
                     default=0.5,
                     min=-1.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="0: A, 1: B; beyond them it goes on in the same direction.",
+                    tooltip="0: latent_a, 1: latent_b; values outside 0..1 extrapolate.",
                 ),
                 io.Int.Input(
                     "first_layer",
                     default=0,
                     min=-64,
                     max=63,
-                    tooltip="The first style layer that is blended, from 0: pose and shape lie in the first four, "
-                    "features and hair in the next four, colours and texture in the rest. Negative: from the end.",
+                    tooltip="The first style layer to blend, from 0. The first four are pose and shape, the next four "
+                    "features and hair, the rest colours and texture. Negative: from the end.",
                 ),
                 io.Int.Input(
-                    "last_layer", default=-1, min=-64, max=63, tooltip="The last one that is blended; -1 is the last."
+                    "last_layer",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    tooltip="The last style layer to blend; -1: the last one.",
                 ),
                 io.Int.Input(
                     "frames",
                     default=1,
                     min=1,
                     max=4096,
-                    tooltip="Latents for each pair, from A to the weight in even steps; 1: the weight alone.",
+                    tooltip="Latents for each pair, in even steps from latent_a to the weight; 1: only the weight.",
                 ),
             ],
             outputs=[sockets.StyleGANLatent.Output("latent", display_name="latent", tooltip="The blended latents.")],
@@ -203,7 +216,7 @@ class PULSEBlendLatentsNode(io.ComfyNode):
 
 
 def _described(latent: Latent) -> str:
-    """What a file estimate, for the node."""
+    """A description of loaded latents, for the node."""
     count, num_ws, w_dim = latent.ws.shape
     whose = f"of {latent.generator or 'an unknown generator'}"
     noise = "with noise" if latent.noise else "without noise"

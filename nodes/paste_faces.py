@@ -20,7 +20,7 @@ _SETTINGS = ("blend", "color_match", "feather", "enlarge")
 
 
 class PULSEPasteFacesNode(io.ComfyNode):
-    """Restored faces back into their photographs."""
+    """Photographs and restored faces -> photographs with these faces."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,28 +28,31 @@ class PULSEPasteFacesNode(io.ComfyNode):
             node_id="PULSEPasteFaces",
             display_name="PULSE Paste Faces",
             category=sockets.CATEGORY,
-            description="Puts restored faces back where they were found; everything else stays as it is. " + NOTICE,
+            description="Pastes restored faces back into their photographs; all other pixels stay unchanged. " + NOTICE,
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="The photographs in which the faces were found, or enlargements of them."
+                    "image",
+                    tooltip="The photographs in which the faces were found; they may be recoloured or enlarged.",
                 ),
-                io.Image.Input("restored", tooltip="A face for each one found, in the same order, of any size."),
+                io.Image.Input(
+                    "restored", tooltip="One restored face of any size for each of faces, in the same order."
+                ),
                 sockets.Faces.Input("faces", tooltip="From PULSE Align Faces."),
                 *sockets.widgets(PasteSettings, _SETTINGS),
                 io.String.Input(
-                    "which", default="all", tooltip="all, or the numbers of the faces to put back, like 1, 3."
+                    "which", default="all", tooltip="all, or the numbers of the faces to paste, like 1, 3."
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Instead of a feathered seam: white where the faces are laid in, drawn on the photograph "
-                    "or on the restored faces.",
+                    tooltip="White where the faces are pasted, instead of a feathered seam; drawn on the photograph or "
+                    "on the restored faces.",
                 ),
                 sockets.widget(PasteSettings, "grain", optional=True),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The photographs with the invented faces."),
-                io.Mask.Output("invented", display_name="invented", tooltip="White where the picture is invented."),
+                io.Mask.Output("invented", display_name="invented", tooltip="White where the photograph is invented."),
             ],
         )
 
@@ -75,14 +78,14 @@ class PULSEPasteFacesNode(io.ComfyNode):
 def _patches(
     restored: Tensor, mask: Tensor | None, faces: Faces, number: int, here: dict[int, Face]
 ) -> Iterator[Patch]:
-    """The restored faces of one image that were chosen, the smallest first."""
+    """The chosen restored faces of one image, the smallest first."""
     for index, face in reversed(here.items()):
         (image,) = host.frames(restored[index : index + 1])
         yield Patch(face, image, _mask_of(mask, index, number, faces))
 
 
 def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces) -> Tensor | None:
-    """One for all, one an image, or one a face. An empty one is what the host gives for none."""
+    """The mask of a face: one for all, for each image or for each face. An empty one counts as none."""
     if mask is None or not bool((mask > 0).any()):
         return None
     return host.plain(mask[0 if len(mask) == 1 else number if len(mask) == len(faces.sources) else index])

@@ -26,24 +26,28 @@ class PULSESampleFaceNode(io.ComfyNode):
             node_id="PULSESampleFace",
             display_name="PULSE Sample Face",
             category=sockets.CATEGORY,
-            description="Draws invented images from seeds, so that a graph runs without any input file. " + NOTICE,
+            description="Renders invented faces from seeds, for graphs without any input file. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
-                sockets.seed("The same seed is the same face on every machine, up to rounding."),
-                io.Int.Input("count", default=1, min=1, max=256, tooltip="How many faces, from seed, seed + 1, ..."),
+                sockets.seed("The same seed gives the same face on every machine, up to rounding."),
+                io.Int.Input(
+                    "count", default=1, min=1, max=256, tooltip="Number of faces, with the seeds seed, seed + 1, ..."
+                ),
                 io.Float.Input(
                     "truncation",
                     default=0.7,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="psi: 0 is the mean face, 1 the generator's full variety; smaller is cleaner.",
+                    tooltip="psi. 0: the mean face; 1: the generator's full variety. Lower values look cleaner.",
                 ),
                 sockets.class_label(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The invented faces."),
-                sockets.StyleGANLatent.Output("latent", display_name="latent", tooltip="Their style vectors ws."),
+                sockets.StyleGANLatent.Output(
+                    "latent", display_name="latent", tooltip="The style vectors ws of the faces."
+                ),
             ],
         )
 

@@ -12,7 +12,7 @@ from . import folders, host, reports, sockets
 
 
 class PULSESaveImageNode(io.ComfyNode):
-    """IMAGEs and the report -> PNG files that say how each was made."""
+    """IMAGEs and the report -> PNG files with metadata."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -20,16 +20,16 @@ class PULSESaveImageNode(io.ComfyNode):
             node_id="PULSESaveImage",
             display_name="PULSE Save Image",
             category=sockets.CATEGORY,
-            description="Saves results as PNG with the workflow, as Save Image does, and in each picture its own seed, "
-            "L2, settings, generator and hash, and that it is invented. " + NOTICE,
+            description="Saves results as PNG with the workflow, as Save Image does, and with the seed, L2, settings, "
+            "generator and hash of each picture, and a note that it is invented. " + NOTICE,
             inputs=[
                 io.Image.Input("image", tooltip="The results."),
                 io.String.Input(
                     "filename_prefix",
                     default="PULSE/face",
-                    tooltip="Below ComfyUI's output folder; a number is added.",
+                    tooltip="Path below ComfyUI's output folder; a number is appended.",
                 ),
-                sockets.report("Of PULSE Search: what goes into the pictures."),
+                sockets.report("From PULSE Search: the metadata of the pictures."),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -38,14 +38,14 @@ class PULSESaveImageNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, filename_prefix: str, report: str = "") -> io.NodeOutput:
-        told = host.tells_metadata()
-        chunks = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {}), "pulse": None} if told else {}
+        allowed = host.writes_metadata()
+        chunks = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {}), "pulse": None} if allowed else {}
         texts = {name: json.dumps(value) for name, value in chunks.items() if value is not None}
         saved = []
         with host.gradients():
             for frame, metadata in zip(host.frames(image), reports.metadata_of_each(report, len(image)), strict=True):
                 path = folders.output_file(filename_prefix, ".png")
-                save_image(frame, path, metadata if told and metadata else None, texts=texts)
+                save_image(frame, path, metadata if allowed and metadata else None, texts=texts)
                 subfolder = folders.in_output(path).parent.as_posix().removeprefix(".")
                 saved.append(ui.SavedResult(path.name, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedImages(saved))

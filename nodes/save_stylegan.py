@@ -22,14 +22,14 @@ class PULSESaveStyleGANNode(io.ComfyNode):
             node_id="PULSESaveStyleGAN",
             display_name="PULSE Save StyleGAN",
             category=sockets.CATEGORY,
-            description="Writes a generator as one .safetensors into ComfyUI's output folder, where Load StyleGAN "
-            "finds it: safe to share, quick to load, and it draws the same images bit for bit.",
+            description="Writes a generator as one .safetensors file into ComfyUI's output folder, where Load StyleGAN "
+            "finds it. The file is safe to share, loads quickly, and renders the same images bit for bit.",
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator to save."),
                 io.String.Input(
                     "filename_prefix",
                     default=f"{folders.MODEL_FOLDER}/generator",
-                    tooltip="Below ComfyUI's output folder; a number is added. Load StyleGAN looks into stylegan/.",
+                    tooltip="Path below ComfyUI's output folder; a number is appended. Load StyleGAN lists stylegan/.",
                 ),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
