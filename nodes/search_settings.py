@@ -19,12 +19,12 @@ _SETTINGS = (
     "candidates",
     "trial_steps",
     "full_every",
-    "recompute",
+    "gradient_checkpointing",
 )
 
 
 class PULSESearchSettingsNode(io.ComfyNode):
-    """-> settings of a search that are seldom needed."""
+    """-> rarely needed settings of a search."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,8 +32,8 @@ class PULSESearchSettingsNode(io.ComfyNode):
             node_id="PULSESearchSettings",
             display_name="PULSE Search Settings",
             category=sockets.CATEGORY,
-            description="The prior of PULSE Search, where it starts, what it weighs, and how it saves time and memory. "
-            "The values are the recommended ones.",
+            description="Settings of PULSE Search for its prior, initialisation, noise schedule and weights, and for "
+            "time and memory. The defaults are the recommended values.",
             inputs=sockets.widgets(SearchConfig, _SETTINGS),
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
@@ -42,5 +42,5 @@ class PULSESearchSettingsNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **settings: Any) -> io.NodeOutput:
-        SearchConfig(**settings)  # what is out of range is told here
+        SearchConfig(**settings)  # raises if a value is out of range
         return io.NodeOutput(settings)

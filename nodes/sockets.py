@@ -1,4 +1,4 @@
-"""The socket types that the pack's nodes share, and widgets that settings describe."""
+"""The socket types that the nodes share, and the widgets of settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STEPS = {"eps": 0.0001, "enlarge": 0.5, "sigma_start": 0.001, "sigma_end": 0.00
 
 
 def advanced(widget: Any) -> Any:
-    """The same widget, which the front end shows only on demand ("Show Advanced" in the node's menu)."""
+    """The widget, marked as advanced: the front end hides it until "Show Advanced" in the node's menu."""
     widget.extra_dict = {**(widget.extra_dict or {}), "advanced": True}
     return widget
 
@@ -47,21 +47,21 @@ def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
 
 
 def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:
-    """A seed.
+    """The seed widget.
 
     Args:
-        changes: whether the front end offers to change it after each run.
+        changes: whether the front end may change it after each run.
     """
     return io.Int.Input("seed", default=0, min=0, max=SEEDS - 1, control_after_generate=changes, tooltip=tooltip)
 
 
 def report(tooltip: str) -> Any:
-    """The report of a search, from its output."""
+    """The input for the report of a search."""
     return io.String.Input("report", optional=True, force_input=True, tooltip=tooltip)
 
 
 def class_label() -> io.Int.Input:
-    """The class of a conditional generator; optional, so that graphs saved before it was there still run."""
+    """The widget for the class of a conditional generator."""
     return advanced(
         io.Int.Input(
             "class_label",
@@ -69,19 +69,18 @@ def class_label() -> io.Int.Input:
             min=-1,
             max=100_000,
             optional=True,
-            tooltip="For conditional generators: the class, from 0; -1 for all. Others have no classes: leave it at "
-            "-1.",
+            tooltip="For conditional generators: the class, from 0; -1: all classes. For other generators: -1.",
         )
     )
 
 
 # A generator with the interface of NVlabs' G_ema; the existing StyleGAN pack's sockets have the same names.
 StyleGAN = io.Custom("STYLEGAN")
-# Style vectors ws, [B, num_ws, w_dim], as other packs have them; host.take_latent gives what hangs on ours.
+# Style vectors ws, [B, num_ws, w_dim], as other packs have them; host.take_latent reads the whole latent of ours.
 StyleGANLatent = io.Custom("STYLEGAN_LATENT")
-# pulse_core's Faces: where the faces of a batch of pictures are.
+# pulse_core's Faces: the faces of a batch of pictures.
 Faces = io.Custom("FACES")
-# Settings of a search by their names in SearchConfig.
+# Search settings by their names in SearchConfig.
 SearchSettings = io.Custom("PULSE_SEARCH_SETTINGS")
 # A pulse_core Degradation: what happened to a picture.
 Degradation = io.Custom("DEGRADATION")
