@@ -117,12 +117,12 @@ def _made(kind: type[Degradation], amount: float, angle: float, mask: Tensor | N
         if mask is None:
             raise SettingError("Kind is mask, and no mask is connected.", "a MASK.", "connect one, white where hidden.")
         return Mask(1 - host.plain(mask)[0])
-    first, *others = [*kind.options(), None]
-    if first is None:
-        return kind.from_options()
-    if amount == _NO_AMOUNT and first.is_required:
-        raise SettingError(f"The amount of {kind.name} is 0.", f"{first.name}: {first.range}.", "give one.")
-    values: dict[str, Any] = {first.name: amount if amount != _NO_AMOUNT else first.default}
-    for each in others[:-1]:  # the angle of a line, or the height of a square
-        values[each.name] = angle if each.name == "angle" else values[each.same_as or first.name]
+    values: dict[str, Any] = {}
+    for each in kind.options():
+        if not values:  # the first one is the amount
+            if amount == _NO_AMOUNT and each.is_required:
+                raise SettingError(f"The amount of {kind.name} is 0.", f"{each.name}: {each.range}.", "give one.")
+            values[each.name] = each.default if amount == _NO_AMOUNT else amount
+        else:  # the angle of a line, the height of a square
+            values[each.name] = values[each.same_as] if each.same_as else angle
     return kind.from_options(**values)

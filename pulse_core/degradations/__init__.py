@@ -1,11 +1,10 @@
-"""Operators between the picture and its low-resolution measurement.
+"""Degradations: the forward operators between an image and its low-resolution target.
 
-To add a degradation: one file with a class that keeps base.Degradation's contract, and one entry in
-DEGRADATIONS, which the texts, the help and the contract tests walk.
+To add one: a file with a frozen dataclass of `option`s that follows the contract of base.Degradation, and an entry in
+DEGRADATIONS, from which the text form, the help, the node and the contract tests are made.
 """
 
 from .area import AreaDownsample
-from .base import Argument as Argument
 from .base import Degradation as Degradation
 from .bicubic import BicubicDownsample
 from .blur import GaussianBlur, MotionBlur

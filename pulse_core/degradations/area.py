@@ -1,7 +1,8 @@
-"""Downscaling by averaging areas: each output pixel is the mean of exactly what it covers."""
+"""Area downscaling: each output pixel is the mean of the input under it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from .separable import Downsample
 def area_matrix(length: int, out: int, scale: float) -> np.ndarray:
     """[out, length]: the share of each pixel in the interval from i * scale to (i + 1) * scale, summing to 1.
 
-    Also enlarges, with a scale below 1.
+    A scale below 1 upscales.
     """
     start, pixel = np.arange(out)[:, None] * scale, np.arange(length)
     covered = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
@@ -22,8 +23,9 @@ def area_matrix(length: int, out: int, scale: float) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
+@dataclass(frozen=True, init=False)
 class AreaDownsample(Downsample):
-    """Downscales by an integer factor or to a size by averaging, also sizes that do not divide."""
+    """Downscales by an integer factor or to a size by averaging, also to sizes that do not divide the input's."""
 
     name: ClassVar[str] = "area"
     help: ClassVar[str] = "downscaling that averages the area of each pixel (box)"

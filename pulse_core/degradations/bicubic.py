@@ -1,12 +1,13 @@
 """Antialiased bicubic downscaling.
 
-The kernel is Keys' cubic (Keys 1981, eq. 15) with a = -0.5, stretched by the factor, sampled where
-the published PULSE code samples it, and normalised. Borders are mirrored without repeating the edge
-pixel. Its values are rounded to float32 whatever the image's type, as the published code does.
+The kernel is Keys' cubic (Keys 1981, eq. 15) with a = -0.5, stretched by the factor, sampled at
+the points of the published PULSE code, and normalised. Borders are reflected without repeating the edge pixel. The
+kernel is rounded to float32 for every dtype, as in the published code.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -27,10 +28,10 @@ def keys_cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def factor_matrix(length: int, factor: int) -> np.ndarray:
-    """[length // factor, length] for an integer factor, on the lattice of the published code.
+    """[length // factor, length] for an integer factor, on the grid of the published code.
 
     4 * factor taps, the first at i * factor - floor(3 * factor / 2). For odd factors (1 included) that
-    lattice is half a pixel off the centre; `size_matrix` is centred for every factor.
+    grid is half a pixel off centre; `size_matrix` is centred for every factor.
     """
     first = np.arange(length // factor) * factor - 3 * factor // 2
     return kernel_matrix(keys_cubic, first, first + 2 * factor - 0.5, 4 * factor, factor, length, np.float32)
@@ -47,16 +48,17 @@ def size_matrix(length: int, out: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def enlarging_matrix(length: int, out: int) -> np.ndarray:
-    """[out, length] for out >= length: Keys' cubic interpolation, on the lattice of `size_matrix`."""
+    """[out, length] for out >= length: Keys' cubic interpolation, on the grid of `size_matrix`."""
     centre = (np.arange(out) + 0.5) * length / out - 0.5
     return kernel_matrix(keys_cubic, np.floor(centre).astype(np.int64) - 1, centre, 4, 1.0, length, np.float32)
 
 
+@dataclass(frozen=True, init=False)
 class BicubicDownsample(Downsample):
     """Downscales by an integer factor or to a size with Keys' cubic."""
 
     name: ClassVar[str] = "bicubic"
-    help: ClassVar[str] = "bicubic downscaling, as PULSE was published with"
+    help: ClassVar[str] = "bicubic downscaling, as in the PULSE paper"
 
     def axis(self, length: int, out: int) -> np.ndarray:
         """[out, length] of one axis."""
@@ -70,5 +72,5 @@ def downsample(x: Tensor, *, factor: int | None = None, size: tuple[int, int] | 
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic interpolation to a size not below its own: [..., h, w], any range, same dtype."""
+    """Bicubic interpolation to a size that is not smaller: [..., h, w], any range, same dtype."""
     return both_axes(enlarging_matrix(x.shape[-2], size[0]), x, enlarging_matrix(x.shape[-1], size[1]))

@@ -1,4 +1,4 @@
-"""Degradations one after the other, and what the search looks through for a target."""
+"""Compositions of degradations, and the forward operator for a target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .bicubic import BicubicDownsample
 
 
 class Chain(Degradation):
-    """Degradations in the order in which they happened; chains in it are laid out flat.
+    """Applies its parts in order; nested chains are flattened.
 
     Raises:
-        SettingError: no part is given.
+        SettingError: no parts.
     """
 
     name: ClassVar[str] = "chain"
@@ -35,7 +35,7 @@ class Chain(Degradation):
 
     @property
     def takes_any_size(self) -> bool:
-        """If its first part does."""
+        """That of its first part."""
         return self.parts[0].takes_any_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,57 +57,57 @@ class Chain(Degradation):
         return x
 
     def project(self, y: Tensor) -> Tensor:
-        """[B, C, h, w] as the measurement would show it."""
+        """Projects by all parts, in order."""
         for part in self.parts:
             y = part.project(y)
         return y
 
     def weight_map(self, y: Tensor) -> Tensor | None:
-        """[B, 1, h, w]: the product of what the parts say; None where none of them says anything."""
-        said = [trust for part in self.parts if (trust := part.weight_map(y)) is not None]
-        return prod(said[1:], start=said[0]) if said else None
+        """[B, 1, h, w]: the product of the parts' weight maps; None if none has one."""
+        maps = [weight for part in self.parts if (weight := part.weight_map(y)) is not None]
+        return prod(maps[1:], start=maps[0]) if maps else None
 
     def noise_variance(self, y: Tensor) -> Tensor:
-        """[B]: the sum over the parts: what later parts average away is not taken off."""
+        """[B]: the sum over the parts; that later parts average noise away is ignored."""
         return torch.stack([part.noise_variance(y) for part in self.parts]).sum(0)
 
 
 def forward_operator(
     degradation: Degradation | None, size: tuple[int, int], image_size: tuple[int, int]
 ) -> Degradation:
-    """What the search looks through for a target of this size.
+    """The forward operator from a generator's image to a target of this size.
 
     Args:
-        degradation: one that turns the image into the target; or one that leaves the target's size as it is,
-            and then follows a bicubic downscaling, its pixels being those of the target; None is that alone.
+        degradation: one whose output for the image has the target's size; or one that keeps the target's size, which
+            then follows bicubic downscaling, in pixels of the target; None is the downscaling alone.
         size: (height, width) of the target.
         image_size: (height, width) of the generator's image.
 
     Raises:
-        ImageError: the degradation leads from the image to another size, or the target is larger than the image.
+        ImageError: the degradation's output has another size than the target, or the target is larger than the image.
     """
     down = BicubicDownsample(size=size)
     if degradation is not None:
         own = degradation.output_size(*image_size)
         if own == size:
             return degradation
-        if not _keeps(degradation, size):
+        if not _keeps_size(degradation, size):
             raise ImageError(
-                f"The target is {_named(size)}; the degradation makes {_named(own)} of the generator's "
-                f"{_named(image_size)}.",
-                f"a target of {_named(own)}, or a degradation that does not change the size.",
+                f"The target is {_text_of(size)}; the degradation makes {_text_of(own)} of the generator's "
+                f"{_text_of(image_size)}.",
+                f"a target of {_text_of(own)}, or a degradation that does not change the size.",
                 "resize the target, or take the downscaling out of the degradation.",
             )
     down.output_size(*image_size)
     return down if degradation is None else Chain([down, degradation])
 
 
-def _keeps(degradation: Degradation, size: tuple[int, int]) -> bool:
+def _keeps_size(degradation: Degradation, size: tuple[int, int]) -> bool:
     try:
         return degradation.output_size(*size) == size
     except ImageError:  # the target is smaller than what it downscales to
         return False
 
 
-def _named(size: tuple[int, int]) -> str:
+def _text_of(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"

@@ -1,8 +1,8 @@
-"""JPEG (ITU-T T.81, JFIF; 4:2:0, as libjpeg does it): what it does to every picture, and what its rounding adds.
+"""JPEG (ITU-T T.81, JFIF; 4:2:0, as in libjpeg).
 
-Halving the chroma is linear, and the search looks through it. Rounding to quantisation steps has no gradient that
-leads anywhere: inside of a step it is zero, and a substitute fills the steps with whatever reaches their edges.
-It is noise that the search allows for, as strong as the same rounding makes it in the input moved by half a block.
+Chroma subsampling is linear and is the forward operator. Quantisation has no useful gradient: it is zero inside a step,
+and a surrogate gradient drives values to the edges of the steps. The search treats it as noise instead. Its variance is
+estimated by quantising the target once more, shifted by half a block.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -20,12 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures.images import from_pil, to_pil
-from .base import Argument, Degradation, check_rgb
+from ..settings import option
+from .base import Degradation, check_rgb
 from .grey import LUMA
 from .separable import both_axes, like
 
 BLOCK = 8
-# T.81, tables K.1 and K.2, which libjpeg scales by the quality
+# T.81, tables K.1 and K.2, scaled by the quality in libjpeg
 LUMA_TABLE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -43,7 +45,7 @@ CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [4
 TABLES = {"luma": LUMA_TABLE, "chroma": CHROMA_TABLE}
 
 _red, _green, _blue = LUMA
-# chroma without its offset of 128, which the blocks' transform would take off again
+# without the chroma offset of 128, which the DCT's level shift would remove
 TO_YCC = np.array(
     [
         LUMA,
@@ -55,35 +57,33 @@ TO_RGB = np.linalg.inv(TO_YCC)
 
 _frequency, _place = np.arange(BLOCK)[:, None], np.arange(BLOCK)
 DCT = np.cos(np.pi * (2 * _place + 1) * _frequency / (2 * BLOCK)) * np.where(_frequency == 0, BLOCK**-0.5, 0.5)
-
-
-_TIES = np.array([-1 / 8, 1 / 8])  # down and up in turn, as libjpeg rounds
+_TIES = np.array([-1 / 8, 1 / 8])  # libjpeg rounds ties down and up in turn
 
 
 @lru_cache(maxsize=16)
 def quantisation_table(table: str, quality: int) -> np.ndarray:
-    """A table of quantisation steps ("luma" or "chroma"), scaled by the quality as libjpeg does: [8, 8], 1..255."""
+    """A table of quantisation steps ("luma" or "chroma"), scaled by the quality as in libjpeg: [8, 8], 1..255."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return ((TABLES[table] * percent + 50) // 100).clip(1, 255).astype(np.float64)
 
 
 @lru_cache(maxsize=8)
 def padding_matrix(length: int, multiple: int) -> np.ndarray:
-    """[out, length]: the last pixel repeated up to a multiple."""
+    """[out, length]: edge padding to a multiple."""
     out = math.ceil(length / multiple) * multiple
     return np.eye(length)[np.minimum(np.arange(out), length - 1)]
 
 
 @lru_cache(maxsize=8)
 def chroma_down_matrix(length: int, *, across: bool) -> np.ndarray:
-    """[out, length]: means of pairs, in whole blocks, filled up across before taking the means, and down after."""
+    """[out, length]: means of pairs, padded to whole blocks: the columns before averaging, the rows after."""
     pairs = padding_matrix(length, 2 * BLOCK if across else 2).reshape(-1, 2, length).mean(1)
     return padding_matrix(len(pairs), BLOCK) @ pairs
 
 
 @lru_cache(maxsize=8)
 def chroma_up_matrix(length: int, *, smooth: bool) -> np.ndarray:
-    """[length, out of halved]: 3/4 of the nearer half and 1/4 of the next ("fancy upsampling"), or repeated."""
+    """[length, out of chroma_down_matrix]: 3/4 of the nearer and 1/4 of the next ("fancy upsampling"), or nearest."""
     nearer, side = np.arange(length) // 2, np.arange(length) % 2 * 2 - 1
     following = (nearer + side).clip(0, nearer[-1]) if smooth else nearer
     halves = np.eye(math.ceil(length / (2 * BLOCK)) * BLOCK)
@@ -91,7 +91,7 @@ def chroma_up_matrix(length: int, *, smooth: bool) -> np.ndarray:
 
 
 def quantise(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tensor]) -> Tensor:
-    """[..., H, W] of whole blocks, there and back through the DCT and the steps of a table."""
+    """[..., H, W] in whole blocks: DCT, quantisation by a table, inverse DCT."""
     dct, step = like(DCT, plane), like(table, plane)
     blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
     kept = to_whole(dct @ blocks @ dct.mT / step) * step
@@ -99,10 +99,10 @@ def quantise(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tens
 
 
 def compress(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
-    """What a JPEG keeps: [B, 3, H, W] in 0..1 -> the same shape, not clamped.
+    """JPEG compression and decompression: [B, 3, H, W] in 0..1 -> the same shape, not clamped.
 
     Args:
-        rounded: colours and quotients to whole numbers; without it only chroma is lost, and all is linear.
+        rounded: rounds colours and coefficients; without it, only chroma is subsampled, which is linear.
     """
     to_whole: Callable[[Tensor], Tensor] = torch.round if rounded else torch.clone
     height, width = x.shape[-2:]
@@ -113,17 +113,18 @@ def compress(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:
     chroma = to_whole(chroma + ties) if rounded else chroma
     luma = quantise(luma, quantisation_table("luma", quality), to_whole)[..., :height, :width]
     chroma = quantise(chroma, quantisation_table("chroma", quality), to_whole)
-    wide = width > 4  # libjpeg smooths only then, whatever the height
+    wide = width > 4  # libjpeg interpolates only then, whatever the height
     chroma = both_axes(chroma_up_matrix(height, smooth=wide), chroma, chroma_up_matrix(width, smooth=wide))
     rgb = like(TO_RGB, x) @ torch.cat([luma, chroma], 1).flatten(2)
     return (rgb.unflatten(2, (height, width)) + 128) / 255
 
 
+@dataclass(frozen=True)
 class JPEG(Degradation):
-    """Compression to a JPEG and back.
+    """JPEG compression and decompression.
 
     Args:
-        quality: as libjpeg and Pillow count it, 1..100.
+        quality: of libjpeg and Pillow, 1..100.
 
     Raises:
         SettingError: out of range.
@@ -131,15 +132,10 @@ class JPEG(Degradation):
 
     name: ClassVar[str] = "jpeg"
     help: ClassVar[str] = "JPEG compression (4:2:0)"
-    arguments: ClassVar[tuple[Argument, ...]] = (
-        Argument("quality", "as Pillow counts it", low=1, high=100, default=75, kind=int),
-    )
-
-    def __init__(self, quality: int):
-        self.quality: int = self.checked("quality", quality)
+    quality: int = option(75, "quality of libjpeg and Pillow", low=1, high=100)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] -> the same shape, without rounding: linear.
+        """[B, 3, H, W] -> the same shape: chroma subsampling, linear.
 
         Raises:
             ImageError: not RGB.
@@ -148,20 +144,20 @@ class JPEG(Degradation):
         return compress(x, self.quality, rounded=False)
 
     def noise_variance(self, y: Tensor) -> Tensor:
-        """[B], in (0..1)^2: what rounding adds, told by a second one on another grid (compare Nosratinia 2001).
+        """[B], in (0..1)^2: the variance of quantisation, estimated on a shifted grid (compare Nosratinia 2001).
 
-        On faces of 16 to 128 pixels and qualities 10 to 75 that was half to nine tenths of what it had added.
+        On faces of 16 to 128 pixels and qualities 10 to 75, the estimate is 0.5 to 0.9 of the true variance.
         """
         moved = F.pad(y, (BLOCK // 2, 0, BLOCK // 2, 0), mode="replicate")
         error = compress(moved, self.quality) - compress(moved, self.quality, rounded=False)
         return error.square().flatten(1).mean(1)
 
     def apply(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """[B, 3, H, W] -> the same shape: the 8-bit picture, written and read by Pillow."""
+        """[B, 3, H, W] -> the same shape: the 8-bit image, encoded and decoded by Pillow."""
         check_rgb(x, self.name)
-        return torch.stack([self._written(image) for image in x]).to(x)
+        return torch.stack([self._encoded(image) for image in x]).to(x)
 
-    def _written(self, image: Tensor) -> Tensor:
+    def _encoded(self, image: Tensor) -> Tensor:
         file = io.BytesIO()
         to_pil(image).save(file, format="JPEG", quality=self.quality, subsampling="4:2:0")
         with Image.open(file) as picture:

@@ -1,7 +1,8 @@
-"""Antialiased Lanczos downscaling, a = 3: sinc(x) sinc(x / 3), stretched by the factor; borders are mirrored."""
+"""Antialiased Lanczos downscaling, a = 3: sinc(x) sinc(x / 3), stretched by the factor; borders are reflected."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -23,11 +24,12 @@ def lanczos_matrix(length: int, out: int, scale: float) -> np.ndarray:
     return centred_matrix(lanczos, LOBES, length, out, scale)
 
 
+@dataclass(frozen=True, init=False)
 class LanczosDownsample(Downsample):
     """Downscales by an integer factor or to a size with the Lanczos kernel."""
 
     name: ClassVar[str] = "lanczos"
-    help: ClassVar[str] = "Lanczos downscaling (a = 3), as photo programs do"
+    help: ClassVar[str] = "Lanczos downscaling (a = 3), as image editors do"
 
     def axis(self, length: int, out: int) -> np.ndarray:
         """[out, length] of one axis."""

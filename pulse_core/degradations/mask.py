@@ -1,7 +1,8 @@
-"""Parts of the input that are hidden."""
+"""Hidden parts of the target."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,28 +11,29 @@ from torch import Tensor
 
 from ..errors import SettingError
 from ..pictures.images import read_image
+from ..settings import REQUIRED, option
 from .area import area_matrix
-from .base import Argument, Degradation
+from .base import Degradation
 from .separable import both_axes
 
 
+@dataclass(frozen=True, eq=False)
 class Mask(Degradation):
-    """Hides pixels; what they show is invented freely.
+    """Hides pixels of the target; the search ignores them.
 
     Args:
-        mask: [h, w] or [1, h, w] in 0..1 of any size, 1 = visible, 0 = hidden. It is resized to the picture by area.
+        mask: [h, w] or [1, h, w] in 0..1 of any size, 1 = visible, 0 = hidden. It is resized to the target by area.
 
     Raises:
-        SettingError: another shape, values outside of 0..1, or nothing visible.
+        SettingError: another shape, values outside 0..1, or nothing visible.
     """
 
     name: ClassVar[str] = "mask"
     help: ClassVar[str] = "hides parts of the input"
-    arguments: ClassVar[tuple[Argument, ...]] = (
-        Argument("file", "white where visible, black where hidden", kind=Path),
-    )
+    mask: Tensor = option(REQUIRED, "white where visible, black where hidden", file=True)
 
-    def __init__(self, mask: Tensor):
+    def __post_init__(self) -> None:
+        mask = self.mask
         plane = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
         if plane.ndim != 2 or plane.numel() == 0:
             raise SettingError(
@@ -42,17 +44,17 @@ class Mask(Degradation):
             raise SettingError(
                 f"The mask's values run from {low:.3g} to {high:.3g}.",
                 "0 (hidden) to 1 (visible), with something visible.",
-                "make what may be seen white.",
+                "make the visible part white.",
             )
-        self.mask = plane.detach().to("cpu", torch.float32)
+        object.__setattr__(self, "mask", plane.detach().to("cpu", torch.float32))
 
     @classmethod
-    def from_arguments(cls, file: Any) -> Degradation:
-        """From the first channel of a picture file; raises ImageError where it cannot be read."""
-        return cls(read_image(file)[:1])
+    def from_options(cls, *, mask: Path | str, **_: Any) -> Degradation:
+        """From the first channel of an image file; raises ImageError if it cannot be read."""
+        return cls(read_image(mask)[:1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """x itself: the search is told by `trust` what not to look at."""
+        """The identity; `weight_map` hides the pixels."""
         return x
 
     def apply(self, x: Tensor, random: torch.Generator) -> Tensor:
@@ -60,11 +62,11 @@ class Mask(Degradation):
         return 0.5 + (x - 0.5) * self._resized(x)
 
     def weight_map(self, y: Tensor) -> Tensor:
-        """[B, 1, h, w]: the mask in the size of the input."""
+        """[B, 1, h, w]: the mask in the size of the target."""
         return self._resized(y).expand(len(y), 1, -1, -1)
 
     def _resized(self, x: Tensor) -> Tensor:
-        """[h, w] of the size, type and device of x."""
+        """[h, w] in the size, dtype and device of x."""
         rows, columns = (
             area_matrix(length, out, length / out) for length, out in zip(self.mask.shape, x.shape[-2:], strict=True)
         )

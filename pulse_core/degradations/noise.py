@@ -1,22 +1,25 @@
-"""Noise: what the search cannot look through, only allow for."""
+"""Noise: the forward operator is the identity, and the search allows for the noise's variance."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .base import Argument, Degradation
+from ..settings import option
+from .base import Degradation
 
 HALF_STEP = 0.5 / 255  # an 8-bit value is black or white where it rounds to 0 or 255
 
 
+@dataclass(frozen=True)
 class Noise(Degradation):
-    """Gaussian noise on every value, alone; the result is clamped to 0..1, as pictures are.
+    """Independent Gaussian noise on every value; the result is clamped to 0..1.
 
     Args:
-        std: its standard deviation in 0..1.
+        std: standard deviation, colours in 0..1.
 
     Raises:
         SettingError: out of range.
@@ -24,15 +27,10 @@ class Noise(Degradation):
 
     name: ClassVar[str] = "noise"
     help: ClassVar[str] = "Gaussian noise"
-    arguments: ClassVar[tuple[Argument, ...]] = (
-        Argument("std", "standard deviation, colours being 0..1", low=0, high=1, default=0.1),
-    )
-
-    def __init__(self, std: float):
-        self.std: float = self.checked("std", std)
+    std: float = option(0.1, "standard deviation, colours in 0..1", low=0, high=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x itself: no noise is known beforehand."""
+        """The identity: the mean of the noise is zero."""
         return x
 
     def apply(self, x: Tensor, random: torch.Generator) -> Tensor:
@@ -40,29 +38,27 @@ class Noise(Degradation):
         return (x + self.std * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
     def noise_variance(self, y: Tensor) -> Tensor:
-        """[B], in (0..1)^2; clamping takes a little of it away."""
+        """[B], colours in 0..1; clamping, which lowers it a little, is ignored."""
         return y.new_full((len(y),), self.std**2)
 
 
+@dataclass(frozen=True)
 class SaltAndPepper(Degradation):
-    """Pixels that turn black or white, both as likely, in all channels.
+    """Pixels that turn black or white in all channels, with equal probability.
 
     Args:
-        amount: the share of pixels, in 0..1.
+        amount: share of the pixels, 0..1.
 
     Raises:
         SettingError: out of range.
     """
 
     name: ClassVar[str] = "salt_and_pepper"
-    help: ClassVar[str] = "black and white pixels, which are then not trusted"
-    arguments: ClassVar[tuple[Argument, ...]] = (Argument("amount", "share of the pixels", low=0, high=1, default=0.1),)
-
-    def __init__(self, amount: float):
-        self.amount: float = self.checked("amount", amount)
+    help: ClassVar[str] = "black and white pixels, which the search ignores"
+    amount: float = option(0.1, "share of the pixels", low=0, high=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x itself: which pixels turn is not known beforehand."""
+        """The identity; `weight_map` finds the pixels in the target."""
         return x
 
     def apply(self, x: Tensor, random: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """Linear operators that are two small matrix products: R_h x R_w^T, exact, and so is their gradient.
 
-Borders are mirrored without repeating the edge pixel; the mirrored taps are folded into the one matrix
-[out, in] of an axis, so that images smaller than a kernel need nothing else.
+Borders are reflected without repeating the edge pixel. The reflected taps are folded into the matrix [out, in] of each
+axis, so images smaller than the kernel need no special case.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ import math
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
-from .base import Argument, Degradation
+from ..settings import REQUIRED, check_options, option
+from .base import Degradation
 
 Kernel = Callable[[np.ndarray], np.ndarray]
-_MOST_PLACED = 256
-_placed: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[np.ndarray, Tensor]] = OrderedDict()
+_CACHE_SIZE = 256
+_cache: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[np.ndarray, Tensor]] = OrderedDict()
 
 
 def reflect_index(index: np.ndarray, length: int) -> np.ndarray:
-    """Indices outside 0..length-1 folded back, the edge pixel not repeated, as often as needed."""
+    """Reflects indices outside 0..length-1, without repeating the edge pixel, as often as needed."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)
@@ -42,7 +44,7 @@ def kernel_matrix(
     length: int,
     precision: type[np.floating] = np.float64,
 ) -> np.ndarray:
-    """[out, length]: row i holds `taps` kernel values from pixel first[i] on, around centre[i], borders mirrored.
+    """[out, length]: row i holds `taps` kernel values from pixel first[i] on, around centre[i], with reflected borders.
 
     The kernel is stretched by the scale, and each row sums to 1 in the precision.
     """
@@ -70,30 +72,30 @@ def centred_matrix(
 
 
 def like(matrix: np.ndarray, x: Tensor) -> Tensor:
-    """The matrix in the type and on the device of x, kept there for the next time: a copy makes the CPU wait for a GPU.
+    """The matrix in the dtype and on the device of x, cached there: copying makes the CPU wait for the GPU.
 
     Args:
-        matrix: one that lives on and never changes, as what lru_cache returns.
+        matrix: one that is never changed or freed, as from lru_cache.
     """
     key = (id(matrix), x.dtype, x.device)
-    if key not in _placed:
+    if key not in _cache:
         with torch.inference_mode(False):  # gradients pass through it later
-            placed = torch.from_numpy(matrix).to(x.dtype).to(x.device)  # the type first: MPS knows no float64
-        _placed[key] = (matrix, placed)  # the matrix as well, so that its id stays its own
-        if len(_placed) > _MOST_PLACED:
-            _placed.popitem(last=False)
-    _placed.move_to_end(key)
-    return _placed[key][1]
+            placed = torch.from_numpy(matrix).to(x.dtype).to(x.device)  # dtype first: MPS has no float64
+        _cache[key] = (matrix, placed)  # keeps the matrix, so that its id is not reused
+        if len(_cache) > _CACHE_SIZE:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    return _cache[key][1]
 
 
 def cached_matrices() -> list[Tensor]:
-    """All that `like` keeps: a captured step needs them where they are."""
-    return [placed for _, placed in _placed.values()]
+    """All matrices that `like` has cached: a captured CUDA graph needs their addresses to stay valid."""
+    return [placed for _, placed in _cache.values()]
 
 
 def both_axes(rows: np.ndarray, x: Tensor, columns: np.ndarray) -> Tensor:
     """rows @ x @ columns^T: [..., H, W] -> [..., h, w] with rows [h, H] and columns [w, W]."""
-    # the columns first: they shrink the larger, contiguous side
+    # columns first: that shrinks the larger, contiguous side
     return like(rows, x) @ (x @ like(columns, x).mT)
 
 
@@ -110,44 +112,51 @@ class Separable(Degradation):
         return both_axes(rows, x, columns)
 
 
+@dataclass(frozen=True, init=False)
 class Downsample(Separable):
-    """Downscales by an integer factor or to a size; `axis` says with which kernel.
+    """Downscales by an integer factor or to a size; `axis` is the kernel.
 
     Args:
         factor: 1 or more; the result has floor(side / factor) pixels a side, the remainder is dropped.
-        size: (height, width) of the result, each at most the image's; any ratio, the whole image is used.
+        size: (height, width) of the result, at most the image's; any ratio, the whole image is used.
 
     Raises:
         SettingError: neither or both are given, or a value is below 1 or not whole.
     """
 
-    arguments: ClassVar[tuple[Argument, ...]] = (
-        Argument("width", "width of the result", "pixels", low=1, kind=int),
-        Argument("height", "height of the result", "pixels", low=1, default="width", kind=int),
-    )
+    width: int = option(REQUIRED, "width of the result", unit="pixels", low=1)
+    height: int = option(REQUIRED, "height of the result", unit="pixels", low=1, same_as="width")
+    factor: int | None
 
     def __init__(self, *, factor: int | None = None, size: tuple[int, int] | None = None):
         if (factor is None) == (size is None):
             raise SettingError(
                 f"factor is {factor} and size is {size}.", "exactly one of the two.", "give a factor or a size."
             )
-        side = self.arguments[0]
-        if not all(side.accepts(value) for value in (size if size is not None else (factor,))):
-            raise SettingError(
-                f"{'size' if factor is None else 'factor'} is {size if factor is None else factor}.",
-                "whole numbers from 1 up.",
-                "give a larger one.",
-            )
-        self.factor, self.size = factor, size
+        width = self.options()[0]
+        if size is None and not width.accepts(factor):
+            raise SettingError(f"factor is {factor}.", "whole numbers from 1 up.", "give a larger one.")
+        height_width = (0, 0) if size is None else size
+        vars(self).update(factor=factor, height=height_width[0], width=height_width[1])  # it is frozen
+        if size is not None:
+            check_options(self, self.name)
 
     @classmethod
-    def from_arguments(cls, width: int, height: int) -> Degradation:
+    def from_options(cls, *, width: Any, height: Any, **_: Any) -> Degradation:
         """To this size."""
         return cls(size=(height, width))
 
+    def __str__(self) -> str:
+        return super().__str__() if self.factor is None else f"{self.name}(factor {self.factor})"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the result; None for a factor."""
+        return (self.height, self.width) if self.factor is None else None
+
     @property
     def takes_any_size(self) -> bool:
-        """To a size, not by a factor."""
+        """True for a size, False for a factor."""
         return self.size is not None
 
     @abstractmethod
@@ -155,7 +164,7 @@ class Downsample(Separable):
         """[out, length] of one axis."""
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Raises ImageError where the image is too small for this factor or size."""
+        """Raises ImageError if the image is too small for this factor or size."""
         out = self.size if self.factor is None else (height // self.factor, width // self.factor)
         assert out is not None
         if not (1 <= out[0] <= height and 1 <= out[1] <= width):

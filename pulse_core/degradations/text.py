@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
-from .base import Argument, Degradation
+from ..settings import Option
+from .base import Degradation
 from .chain import Chain
 
 _PART = re.compile(r"([a-z_]+)\s*(?:\((.*)\))?", re.DOTALL)
 
 
 def parse_degradation(text: str) -> Degradation:
-    """Reads "name(number, ...) + name(...) ...", in the order in which it happened to the picture.
+    """Parses "name(number, ...) + name(...) ...", in the order in which the degradations happened.
 
-    The kinds and their arguments are those of `help_text`. Returns a `Chain` where there are several.
+    `help_text` lists the names and their options. Returns a `Chain` for more than one.
 
     Raises:
-        SettingError: an unknown name, a wrong number of arguments, or one out of its range.
+        SettingError: an unknown name, a wrong number of arguments, or one out of range.
         ImageError: the file of a mask cannot be read.
     """
     parts = [_part(part.strip(), text) for part in _split(text)]
@@ -27,25 +27,25 @@ def parse_degradation(text: str) -> Degradation:
 
 
 def forms() -> str:
-    """How each kind is written, separated by commas."""
+    """The form of each degradation, separated by commas."""
     return ", ".join(map(_signature, _kinds()))
 
 
 def help_text() -> str:
-    """A line for each kind: how it is written, what it does, its arguments with range, unit and default."""
+    """A line for each degradation: its form, what it does, its options with range, unit and default."""
     written = {_signature(kind): kind for kind in _kinds()}
     width = max(map(len, written))
     return "\n".join(f"{form:{width}}  {_described(kind)}" for form, kind in written.items())
 
 
 def _kinds() -> tuple[type[Degradation], ...]:
-    from . import DEGRADATIONS  # there once the package is imported, of which this file is a part
+    from . import DEGRADATIONS  # late: the package imports this file
 
     return DEGRADATIONS
 
 
 def _split(text: str) -> list[str]:
-    """At each "+" outside of parentheses: the paths of files may hold some."""
+    """Splits at each "+" outside parentheses; paths may contain some."""
     parts, depth = [""], 0
     for letter in text:
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -67,37 +67,37 @@ def _part(part: str, text: str) -> Degradation:
             "check the spelling, and write name(number, ...).",
         )
     inside = (match[2] or "").strip()
-    is_file = any(argument.kind is Path for argument in kind.arguments)
+    is_file = any(each.file for each in kind.options())  # its path may contain commas
     words = [inside] if is_file else [word.strip() for word in inside.split(",")]
-    return kind.from_arguments(*_values(kind, words if inside else [], part))
+    return kind.from_options(**_values(kind, words if inside else [], part))
 
 
-def _values(kind: type[Degradation], words: list[str], part: str) -> list[Any]:
-    """A value for each argument, what is left out by its default."""
-    needed = sum(argument.default is None for argument in kind.arguments)
-    if not needed <= len(words) <= len(kind.arguments):
+def _values(kind: type[Degradation], words: list[str], part: str) -> dict[str, Any]:
+    """The value of each option, from the words or its default."""
+    wanted = kind.options()
+    if not sum(each.is_required for each in wanted) <= len(words) <= len(wanted):
         raise SettingError(
             f"{part!r} has {len(words)} argument{'' if len(words) == 1 else 's'}.",
             f"{_signature(kind)}: {_described(kind)}.",
             f"write {_signature(kind)}.",
         )
     values: dict[str, Any] = {}
-    for index, argument in enumerate(kind.arguments):
-        default = values.get(str(argument.default), argument.default)
-        values[argument.name] = argument.check(words[index] if index < len(words) else default, kind.name)
-    return list(values.values())
+    for index, each in enumerate(wanted):
+        default = each.default if each.same_as is None else values[each.same_as]
+        values[each.name] = each.check(each.parse(words[index]), kind.name) if index < len(words) else default
+    return values
 
 
 def _signature(kind: type[Degradation]) -> str:
-    """As in motion(length, angle); without parentheses where there is nothing to say."""
-    names = ", ".join(argument.name for argument in kind.arguments)
+    """As in motion(length, angle) or grey."""
+    names = ", ".join(each.label for each in kind.options())
     return f"{kind.name}({names})" if names else kind.name
 
 
 def _described(kind: type[Degradation]) -> str:
-    return "; ".join([kind.help, *map(_explained, kind.arguments)])
+    return "; ".join([kind.help, *map(_explained, kind.options())])
 
 
-def _explained(argument: Argument) -> str:
-    default = "" if argument.default is None else f", default {argument.default}"
-    return f"{argument.name}: {argument.help}, {argument.range}{default}"
+def _explained(each: Option) -> str:
+    default = "" if each.is_required else f", default {each.same_as or each.default}"
+    return f"{each.label}: {each.help}, {each.range}{default}"

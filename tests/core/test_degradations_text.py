@@ -53,10 +53,9 @@ def test_what_is_left_out_has_its_default():
     assert parse_degradation("jpeg").quality == 75
     assert parse_degradation("blur()").sigma == 1
     for kind in DEGRADATIONS:
-        for argument in kind.arguments:
-            assert argument.help
-            if isinstance(argument.default, (int, float)):
-                assert argument.accepts(argument.default)
+        for each in kind.options():
+            assert each.help
+            assert each.is_required or each.same_as or each.accepts(each.default)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,9 @@ def test_an_unknown_name_is_told_the_known_ones():
     with pytest.raises(SettingError) as caught:
         parse_degradation("fog(1)")
     for kind in DEGRADATIONS:
-        assert f"{kind.name}({', '.join(each.name for each in kind.arguments)})".removesuffix("()") in str(caught.value)
+        assert f"{kind.name}({', '.join(each.label for each in kind.options())})".removesuffix("()") in str(
+            caught.value
+        )
     with pytest.raises(SettingError, match=r"Accepted: motion\(length, angle\): .*1 to 200 \(pixels\), default 5"):
         parse_degradation("motion(1,2,3)")
     with pytest.raises(ImageError, match=r"nowhere\.png does not exist"):
@@ -103,7 +104,7 @@ def test_the_help_has_a_line_for_each_kind():
     assert [line.split("(")[0].split(" ")[0] for line in lines] == [kind.name for kind in DEGRADATIONS]
     for line, kind in zip(lines, DEGRADATIONS, strict=True):
         assert kind.help in line
-        assert all(f"{argument.name}: {argument.help}, {argument.range}" in line for argument in kind.arguments)
+        assert all(f"{each.label}: {each.help}, {each.range}" in line for each in kind.options())
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_the_help_has_a_line_for_each_kind():
         (lambda: JPEG(0), "quality of jpeg is 0. Accepted: whole numbers 1 to 100."),
         (lambda: JPEG(9.5), "quality of jpeg is 9.5."),
         (lambda: JPEG(None), "quality of jpeg is None."),
-        (lambda: AreaDownsample(size=(2.5, 4)), "size is (2.5, 4). Accepted: whole numbers from 1 up."),
+        (lambda: AreaDownsample(size=(2.5, 4)), "height of area is 2.5. Accepted: whole numbers from 1 up (pixels)."),
         (lambda: LanczosDownsample(factor=0), "factor is 0. Accepted: whole numbers from 1 up."),
     ],
 )
