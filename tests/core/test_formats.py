@@ -1,4 +1,4 @@
-"""Families x formats: every cell of the README's table loads, and draws the same images as the tensors themselves."""
+"""Families x formats: every cell of the table in docs/generators.md loads, and draws the images of the tensors themselves."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_conversion_refuses_to_write_over_its_input_or_under_a_wrong_name(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
 
 
-# The README's rows, and the generators that stand for each.
+# The rows of docs/generators.md, and the generators that stand for each.
 ROWS = {
     "StyleGAN1: PULSE's pair, lernapparat, conditional": ["stylegan1", "stylegan1 conditional"],
     "StyleGAN2 and ADA: skip": ["stylegan2 skip", "stylegan2 rosinality"],
@@ -199,8 +199,8 @@ ROWS = {
 COLUMNS = [write_safetensors, write_torch, write_rosinality, write_nvlabs_4, write_tensorflow]
 
 
-def test_the_readmes_table_is_what_is_tested():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def test_the_documented_table_is_what_is_tested():
+    lines = (ROOT / "docs" / "generators.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     table = {row[0]: [cell == "✓" for cell in row[1:]] for row in cells if row[0] in ROWS}
     assert sorted(name for names in ROWS.values() for name in names) == sorted(ZOO)
