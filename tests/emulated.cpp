@@ -1,5 +1,5 @@
-// Runs the kernels of pulse_core/kernels/features.cu on the CPU: the blocks one after the other, the threads of a block
-// as fibres that hand over at each __syncthreads(). Compiled by emulated.py, once for each TYPE.
+// Runs the kernels of pulse_core/generators/kernels/features.cu on the CPU: one block after the other, and the threads
+// of a block as fibres that switch at each __syncthreads(). Compiled by emulated.py, once per TYPE.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -39,10 +39,10 @@ def library(dtype: torch.dtype, folder: Path) -> Any:
     return loaded
 
 
-def emulated(dtype: torch.dtype, folder: Path, processors: int = 2) -> Kernels:
+def emulated(dtype: torch.dtype, folder: Path, multiprocessors: int = 2) -> Kernels:
     """Kernels for features on the CPU; their attribute launched has the names of all that were launched.
 
-    processors: few, so that small features give each thread something to do; many cut them into slabs.
+    multiprocessors: few, so that small features give each thread something to do; many cut them into slabs.
     """
     run = library(dtype, folder).run
 
@@ -54,6 +54,6 @@ def emulated(dtype: torch.dtype, folder: Path, processors: int = 2) -> Kernels:
             raise KeyError(name)
 
     launched: list[str] = []
-    kernels = Kernels(launch, processors)
+    kernels = Kernels(launch, multiprocessors)
     object.__setattr__(kernels, "launched", launched)
     return kernels

@@ -19,7 +19,7 @@ from pulse_core.devices.optimizations import disabled
 from pulse_core.fetching import catalogue
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.latents.gaussian import gaussian_for
+from pulse_core.latents.fits import gaussian_for
 
 from .loops import Ours
 from .notebook import Notebook, Row

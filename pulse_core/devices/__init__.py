@@ -1,1 +1,1 @@
-"""Devices: which there are, whether they calculate correctly, their memory, and what is optimised on them."""
+"""Devices: selection, a check that they compute correctly, memory estimates, and device-specific optimizations."""

@@ -1,6 +1,6 @@
-"""The kinds of layers that device_check.py tries, each in a size that takes no time.
+"""The kinds of layers that check.py tries, each in a tiny size.
 
-To add one: a function that draws what it needs and returns what it computes, and its entry in CASES.
+To add one, write a function that draws its inputs and returns its result, and list it in CASES.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from .optimizations import memory_format
 
 SIZE = (6, 10)  # height and width of the features
 LIMIT = 1.5
-_NEAR = 1e-3  # of a kink: there a gradient hangs on rounding
+_KINK = 1e-3  # results closer to zero than this get no gradient: rounding decides on which side of a kink they are
 
 
 class RandomInputs:
-    """Random tensors on a device, the same numbers on all of them.
+    """Random tensors on a device, with the same values on every device.
 
-    inputs: those drawn so far whose gradients count.
+    Attributes:
+        inputs: the tensors drawn so far that require a gradient.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
@@ -37,24 +38,24 @@ class RandomInputs:
         self._random = torch.Generator().manual_seed(0)
 
     def constant(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """A tensor without gradient; [B, C, H, W] as weights lie in memory."""
+        """A tensor without a gradient; [B, C, H, W] in the memory format of weights."""
         drawn = (torch.randn(shape, generator=self._random, dtype=torch.float64) * scale).to(self.dtype)
         if drawn.ndim == 4:
             drawn = drawn.contiguous(memory_format=memory_format(drawn))
         return drawn.to(self.device)
 
     def weight(self, *shape: int) -> Tensor:
-        """Of a convolution, [out, in, h, w], so that its result is about as large as what goes in."""
+        """A convolution weight [out, in, h, w], scaled to keep the variance of the features."""
         return self.constant(*shape, scale=float(torch.Size(shape[1:]).numel()) ** -0.5)
 
     def variable(self, *shape: int) -> Tensor:
-        """An input whose gradient counts."""
+        """An input that requires a gradient."""
         drawn = self.constant(*shape).requires_grad_()
         self.inputs.append(drawn)
         return drawn
 
     def positive(self, *shape: int) -> Tensor:
-        """One above 0, as a demodulation is."""
+        """An input above 0.5 that requires a gradient, such as a demodulation factor."""
         drawn = (self.constant(*shape).abs() + 0.5).requires_grad_()
         self.inputs.append(drawn)
         return drawn
@@ -62,17 +63,22 @@ class RandomInputs:
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of layer. families: that have it; none stands for all. make(random, images, channels in, channels out)."""
+    """A kind of layer.
+
+    Args:
+        families: the generator families that have it; empty means all.
+        make: (random, images, in_channels, out_channels) -> the layer's result.
+    """
 
     name: str
     families: tuple[str, ...]
     make: Callable[[RandomInputs, int, int, int], Tensor]
 
     def step(self, random: RandomInputs, images: int, in_channels: int, out_channels: int) -> list[Tensor]:
-        """What it computes, and the gradients of its inputs for a random one of that, which lies contiguously."""
+        """The result, and the gradients of the inputs for a random contiguous gradient of the result."""
         result = self.make(random, images, in_channels, out_channels)
         cotangent = random.constant(*result.shape).contiguous()
-        cotangent = cotangent * (result.detach().abs() > _NEAR)
+        cotangent = cotangent * (result.detach().abs() > _KINK)
         return [result.detach(), *torch.autograd.grad(result, random.inputs, cotangent)]
 
 
@@ -81,34 +87,34 @@ def _features(random: RandomInputs, images: int, channels: int) -> Tensor:
 
 
 def _plain(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
-    filters = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
+    convolutions = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
     layer = FrozenLayer(
-        filters, random.constant(out_channels), random.constant(1, out_channels, 1, 1), SLOPE, overwrites=True
+        convolutions, random.constant(out_channels), random.constant(1, out_channels, 1, 1), SLOPE, overwrites=True
     )
     return layer(_features(random, images, in_channels), random.variable(1, 1, *SIZE))
 
 
 def _modulated(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
-    filters = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
-    return _styled(random, filters, images, in_channels, out_channels, SIZE)
+    convolutions = (Convolution(random.weight(out_channels, in_channels, 3, 3), (1, 1)),)
+    return _modulated_with(random, convolutions, images, in_channels, out_channels, SIZE)
 
 
 def _modulated_up(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
     blur = Convolution(random.weight(out_channels, 1, 4, 4), (1, 1), depthwise=True)
-    filters = (Convolution(random.weight(in_channels, out_channels, 3, 3), up=True), blur)
-    return _styled(random, filters, images, in_channels, out_channels, (2 * SIZE[0], 2 * SIZE[1]))
+    convolutions = (Convolution(random.weight(in_channels, out_channels, 3, 3), up=True), blur)
+    return _modulated_with(random, convolutions, images, in_channels, out_channels, (2 * SIZE[0], 2 * SIZE[1]))
 
 
-def _styled(
+def _modulated_with(
     random: RandomInputs,
-    filters: Sequence[Convolution],
+    convolutions: Sequence[Convolution],
     images: int,
     in_channels: int,
     out_channels: int,
     size: tuple[int, int],
 ) -> Tensor:
-    """With all that a layer may have, the clamp included, and then the same on averages."""
-    layer = FrozenLayer(filters, random.constant(out_channels), random.constant(), SLOPE, LIMIT, overwrites=True)
+    """A layer with every part, the clamp included, and its pooled version."""
+    layer = FrozenLayer(convolutions, random.constant(out_channels), random.constant(), SLOPE, LIMIT, overwrites=True)
     x, noise = _features(random, images, in_channels), random.variable(images, 1, *size)
     style, demod = random.variable(images, in_channels, 1, 1), random.positive(images, out_channels, 1, 1)
     whole, flat = layer(x, noise, style, demod), layer.pooled()(x, None, style, demod)
@@ -117,8 +123,8 @@ def _styled(
 
 def _up_blurred(random: RandomInputs, images: int, in_channels: int, out_channels: int) -> Tensor:
     blur = Convolution(random.weight(out_channels, 1, 3, 3), (1, 1), depthwise=True)
-    filters = (Convolution(random.weight(in_channels, out_channels, 4, 4), (1, 1), up=True), blur)
-    return FrozenLayer(filters, random.constant(out_channels), None, SLOPE, overwrites=True)(
+    convolutions = (Convolution(random.weight(in_channels, out_channels, 4, 4), (1, 1), up=True), blur)
+    return FrozenLayer(convolutions, random.constant(out_channels), None, SLOPE, overwrites=True)(
         _features(random, images, in_channels)
     )
 
@@ -153,7 +159,7 @@ def _resampled(random: RandomInputs, images: int, in_channels: int, out_channels
         _features(random, images, 4 - in_channels % 2),
         random.constant(5),
         random.constant(4, 4),
-    )  # few: they take long
+    )  # few channels: this case is slow
     up, down = upfir(x, row, 2, (2, 2, 2, 2)), firdown(x, square, 2, (1, 2, 1, 1))
     radial = firdown(upfir(x, square, 2, (2, 1, 2, 1)), row)
     return torch.cat([part.flatten(1) for part in (up, down, radial)], 1)
@@ -179,7 +185,7 @@ def _downsampled(random: RandomInputs, images: int, in_channels: int, out_channe
 
 CASES: tuple[Case, ...] = (
     Case("a dense layer", (), _dense),
-    Case("the bicubic downscaling", (), _downsampled),
+    Case("bicubic downsampling", (), _downsampled),
     Case("a 3x3 convolution with noise", ("stylegan1",), _plain),
     Case("an upsampling convolution with a blur", ("stylegan1",), _up_blurred),
     Case("the instance norm", ("stylegan1",), _norm),

@@ -1,7 +1,7 @@
-"""What computes: which devices there are, what the user calls them, and how each speaks of its memory.
+"""Devices: which are available, how the user names them, and their memory.
 
-Makers differ: NVIDIA and AMD are torch.cuda, Intel torch.xpu, Apple torch.mps, Huawei torch.npu and Cambricon torch.mlu
-(both after their own package was imported). DirectML's devices are taken where a tensor lies on one.
+NVIDIA and AMD are torch.cuda, Intel torch.xpu, Apple torch.mps, Huawei torch.npu and Cambricon torch.mlu (the last two
+once their own packages are imported). DirectML devices work where a tensor is already on one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 
 from ..errors import SettingError
 
-ACCELERATORS = ("cuda", "xpu", "npu", "mlu", "mps")  # the first that is there is the best one
+ACCELERATORS = ("cuda", "xpu", "npu", "mlu", "mps")  # in order of preference
 
-_OUT_OF_MEMORY = (  # in lower case
+_OUT_OF_MEMORY = (  # parts of error messages, in lower case
     "out of memory",  # CUDA, ROCm, XPU, MPS, NPU, MLU
     "can't allocate memory",  # the CPU
     "not enough memory",  # the CPU on Windows, DirectML
@@ -31,18 +31,17 @@ _OUT_OF_MEMORY = (  # in lower case
     "callbackerroroutofmemory",  # MPS: kIOGPUCommandBuffer...
 )
 
-
 _EXACT: dict[str, Any] = {"matmul": "highest", "cudnn": False, "mkldnn": False}
 _KINDS = ("matmul", "conv", "rnn")
 
 
 def _module(kind: str) -> Any:
-    """torch.cuda and its like; None where this torch has none."""
+    """torch.cuda, torch.xpu, ...; None if this build of torch does not have it."""
     return getattr(torch, kind, None)
 
 
 def count(kind: str) -> int:
-    """How many devices of one of ACCELERATORS there are."""
+    """The number of devices of a kind in ACCELERATORS."""
     module = torch.backends.mps if kind == "mps" else _module(kind)
     if module is None or not module.is_available():
         return 0
@@ -50,65 +49,63 @@ def count(kind: str) -> int:
 
 
 def available() -> tuple[str, ...]:
-    """The kinds of ACCELERATORS that are there, the best one first."""
+    """The kinds in ACCELERATORS that this machine has, in order of preference."""
     return tuple(kind for kind in ACCELERATORS if count(kind))
 
 
 def best_device() -> torch.device:
-    """The first of ACCELERATORS that is there, else the CPU."""
+    """The preferred accelerator, or the CPU if there is none."""
     return torch.device(next(iter(available()), "cpu"))
 
 
 def named_device(name: str | torch.device) -> torch.device:
-    """A device of this machine, by the name that torch gives it: cpu, cuda, cuda:1, mps, ...
+    """The device with a torch name such as cpu, cuda, cuda:1 or mps.
 
     Raises:
-        SettingError: no such device, or none here.
+        SettingError: unknown to torch, or not on this machine.
     """
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise _no_device(f"The device {str(name)!r} is none that torch knows.") from None
-    there = 1 if device.type == "cpu" else count(device.type) if device.type in ACCELERATORS else 0
-    if not there and device.type == _other_kind():
+        raise _device_error(f"torch does not know the device {str(name)!r}.") from None
+    found = 1 if device.type == "cpu" else count(device.type) if device.type in ACCELERATORS else 0
+    if not found and device.type == _extension_kind():
         return device
-    if not there:
-        raise _no_device(f"The device is {str(name)!r}, and there is none of that kind here.")
-    if device.index is not None and device.index >= there:
-        raise _no_device(
-            f"The device is {str(name)!r}, and there {'is' if there == 1 else 'are'} {there} of that kind."
-        )
+    if not found:
+        raise _device_error(f"The device is {str(name)!r}, but this machine has no device of that kind.")
+    if device.index is not None and device.index >= found:
+        raise _device_error(f"The device is {str(name)!r}, but this machine has only {found} of that kind.")
     return device
 
 
-def _other_kind() -> str | None:
-    """Of an accelerator that a package of its maker's adds to torch."""
+def _extension_kind() -> str | None:
+    """The kind of an accelerator that another package adds to torch."""
     accelerator = getattr(torch, "accelerator", None)  # from torch 2.6 on
     current = accelerator.current_accelerator() if accelerator is not None and accelerator.is_available() else None
     return None if current is None else str(current.type)
 
 
-def _no_device(found: str) -> SettingError:
+def _device_error(found: str) -> SettingError:
     names = [f"{kind}:{index}" for kind in available() for index in range(count(kind))]
     names = ["mps" if each == "mps:0" else each for each in names]
-    without = "" if names else " (torch sees no other device here)"
+    note = "" if names else " (torch sees no other device)"
     return SettingError(
         found,
-        f"{', '.join(['cpu', *names])}{without}.",
-        "choose one of these, or leave the device out. A card that is not among them needs its driver, and a torch "
-        "that was made for it.",
+        f"{', '.join(['cpu', *names])}{note}.",
+        "choose one of these, or leave the device out. If your card is missing, install its driver and a build "
+        "of torch for it.",
     )
 
 
 def empty_cache() -> None:
-    """Gives back what torch keeps of the devices' memory for later."""
+    """Returns the memory that torch caches to the devices."""
     for kind in available():
         _module(kind).empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says so, in the words of any device or of its libraries."""
-    of_torch = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # its name before torch 2.5
+    """Whether an error means "out of memory", on any device and from any of its libraries."""
+    of_torch = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # before 2.5
     if isinstance(error, (MemoryError, of_torch)):
         return True
     text = str(error).lower()
@@ -116,7 +113,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that could be taken now, with what torch keeps for later; None where that is not known."""
+    """Bytes that can be allocated now, torch's own cache included; None if unknown."""
     module = _module(device.type)
     if device.type == "mps":
         return max(0, int(module.recommended_max_memory()) - int(module.current_allocated_memory()))
@@ -128,40 +125,41 @@ def free_memory(device: torch.device) -> int | None:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """While entered, convolutions and matrix products of float32 are computed in float32, and not in TF32 or bfloat16.
+    """Context manager: float32 convolutions and matrix products use float32, not TF32 or bfloat16.
 
-    A host may have allowed those for speed; a search follows gradients that their 10 bits lose. Restored after.
+    A host may allow those for speed, but a search follows gradients that are lost in a mantissa of 10 bits. The host's
+    settings are restored on exit.
     """
-    legacy = {name: value for name, value in _legacy().items() if value != _EXACT[name]}
-    before = [(part, part.fp32_precision) for part in _parts()]
+    legacy = {name: value for name, value in _legacy_settings().items() if value != _EXACT[name]}
+    before = [(each, each.fp32_precision) for each in _precision_settings()]
     try:
         for name in legacy:
             _set_legacy(name, _EXACT[name])
-        for part, _ in before:
-            if part.fp32_precision not in ("ieee", "none"):
-                part.fp32_precision = "ieee"
+        for each, _ in before:
+            if each.fp32_precision not in ("ieee", "none"):
+                each.fp32_precision = "ieee"
         yield
     finally:
         for name, value in legacy.items():
             _set_legacy(name, value)
-        for part, precision in before:
-            if part.fp32_precision != precision:
-                part.fp32_precision = precision
+        for each, precision in before:
+            if each.fp32_precision != precision:
+                each.fp32_precision = precision
 
 
-def _parts() -> list[Any]:
-    """What has a precision of its own in torch from 2.9 on."""
+def _precision_settings() -> list[Any]:
+    """The objects that have an `fp32_precision` of their own, from torch 2.9 on."""
     backends = torch.backends
     owners = (
         (backends.cuda, "matmul"),
         *((each, name) for each in (backends.cudnn, backends.mkldnn) for name in _KINDS),
     )
-    parts = [getattr(owner, name, None) for owner, name in owners]
-    return [part for part in parts if part is not None and hasattr(part, "fp32_precision")]
+    settings = [getattr(owner, name, None) for owner, name in owners]
+    return [each for each in settings if each is not None and hasattr(each, "fp32_precision")]
 
 
-def _legacy() -> dict[str, Any]:
-    """The settings of torch before 2.9, which later ones have besides; one that was set the new way cannot be read."""
+def _legacy_settings() -> dict[str, Any]:
+    """The settings of torch before 2.9, which later versions keep; without those that were set in the new way."""
     read = {
         "matmul": torch.get_float32_matmul_precision,
         "cudnn": lambda: torch.backends.cudnn.allow_tf32,
@@ -171,7 +169,7 @@ def _legacy() -> dict[str, Any]:
     for name, value in read.items():
         try:
             values[name] = value()
-        except RuntimeError:  # "a mix of the legacy and new APIs": then the new ones alone count
+        except RuntimeError:  # "a mix of the legacy and new APIs": only the new ones count
             continue
     return {name: value for name, value in values.items() if value is not None}
 

@@ -1,7 +1,6 @@
-"""How much memory a step takes besides the weights, found out without taking it.
+"""Estimates the memory that a step needs besides the weights, without allocating it.
 
-A copy of the synthesis network without numbers (torch's "meta" device) goes through the step, and what is alive at the
-same time is counted.
+A copy of the synthesis network on torch's "meta" device runs the step, and the bytes of all live tensors are counted.
 """
 
 from __future__ import annotations
@@ -20,48 +19,47 @@ from torch.utils._pytree import tree_leaves
 from ..generators import Generator
 from ..generators.base import SynthesisNetwork
 
-# What is not counted, as a share: the workspace of convolutions, and what lies unused between blocks.
+# A factor for what is not counted: the workspace of convolutions, and fragmentation.
 _SLACK = 1.25
-_PER_PIXEL = (
-    1500  # bytes a pixel of the image, where another program's network cannot go without numbers: a StyleGAN2's
-)
-# Pictures as large as the image besides: in a step degraded, compared, enlarged, each with its gradient.
-_IN_STEP, _IN_DRAWING = 8, 2
+# Bytes per pixel of the image (a StyleGAN2's), for another pack's network, which may not run on the meta device.
+_BYTES_PER_PIXEL = 1500
+# Further tensors of the image's size. A search step degrades, compares and enlarges it, each with a gradient.
+_IMAGES_PER_STEP, _IMAGES_PER_RENDER = 8, 2
 
-Work = Callable[[SynthesisNetwork, int], None]
+Pass = Callable[[SynthesisNetwork, int], None]
 _estimates: WeakKeyDictionary[Generator, dict[tuple[int, int], int]] = WeakKeyDictionary()
 
 
 def search_memory(generator: Generator, images: int) -> int:
-    """Bytes besides the weights that a step takes at its most: the whole image of each, forward and gradient."""
-    return _results(generator, images, _step, _IN_STEP)
+    """Peak bytes besides the weights of a search step at full resolution, forward and backward, for a batch."""
+    return _cached_estimate(generator, images, _forward_backward, _IMAGES_PER_STEP)
 
 
 def render_memory(generator: Generator) -> int:
-    """Bytes besides the weights that drawing one image takes at its most, without a gradient."""
-    return _results(generator, 1, _drawing, _IN_DRAWING)
+    """Peak bytes besides the weights of rendering one image without a gradient."""
+    return _cached_estimate(generator, 1, _forward, _IMAGES_PER_RENDER)
 
 
-def _results(generator: Generator, images: int, work: Work, pictures: int) -> int:
+def _cached_estimate(generator: Generator, images: int, run: Pass, extra_images: int) -> int:
     estimates = _estimates.setdefault(generator, {})
-    if (images, pictures) not in estimates:
-        estimates[images, pictures] = _estimate(generator, images, work, pictures)
-    return estimates[images, pictures]
+    if (images, extra_images) not in estimates:
+        estimates[images, extra_images] = _estimate(generator, images, run, extra_images)
+    return estimates[images, extra_images]
 
 
-def _estimate(generator: Generator, images: int, work: Work, pictures: int) -> int:
+def _estimate(generator: Generator, images: int, run: Pass, extra_images: int) -> int:
     height, width = generator.size
     if generator.family == "foreign":
-        return images * height * width * _PER_PIXEL
+        return images * height * width * _BYTES_PER_PIXEL
     network = _to_meta(generator.synthesis)
-    with torch.inference_mode(False), torch.enable_grad(), PeakMemory() as alive:
-        work(network, images)
-    besides = pictures * images * generator.img_channels * height * width * 4
-    return round(_SLACK * (alive.peak + besides))
+    with torch.inference_mode(False), torch.enable_grad(), PeakMemory() as memory:
+        run(network, images)
+    extra = extra_images * images * generator.img_channels * height * width * 4
+    return round(_SLACK * (memory.peak + extra))
 
 
 def _to_meta(network: SynthesisNetwork) -> SynthesisNetwork:
-    """A copy that takes no memory."""
+    """A copy on the meta device; the network itself stays where it is."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         empty = tensor.detach().to("meta")
@@ -69,7 +67,7 @@ def _to_meta(network: SynthesisNetwork) -> SynthesisNetwork:
     return deepcopy(network, memo)
 
 
-def _step(network: SynthesisNetwork, images: int) -> None:
+def _forward_backward(network: SynthesisNetwork, images: int) -> None:
     like = next(network.parameters())
     ws = torch.empty(images, network.num_ws, network.w_dim, device="meta", dtype=like.dtype, requires_grad=True)
     noise = [
@@ -80,22 +78,23 @@ def _step(network: SynthesisNetwork, images: int) -> None:
     torch.autograd.grad(image, [ws, *noise], torch.empty_like(image), allow_unused=True)
 
 
-def _drawing(network: SynthesisNetwork, images: int) -> None:
+def _forward(network: SynthesisNetwork, images: int) -> None:
     like = next(network.parameters())
     with torch.no_grad():
         network(torch.empty(images, network.num_ws, network.w_dim, device="meta", dtype=like.dtype))
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make while it is entered, as long as they live.
+    """Context manager that counts the bytes of the meta tensors made inside it, for as long as they live.
 
-    now: bytes at present; most: at their most.
+    Attributes:
+        current, peak: bytes alive now, and at most.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.current = self.peak = 0
-        self._seen: dict[int, weakref.ref[Any]] = {}
+        self._storages: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -107,12 +106,12 @@ class PeakMemory(TorchDispatchMode):
 
     def _track(self, storage: Any) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key in self._seen:
+        if key in self._storages:
             return
 
-        def forget(_: Any) -> None:
+        def release(_: Any) -> None:
             self.current -= size
-            del self._seen[key]
+            del self._storages[key]
 
-        self._seen[key] = weakref.ref(storage, forget)
+        self._storages[key] = weakref.ref(storage, release)
         self.current += size

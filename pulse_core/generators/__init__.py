@@ -1,7 +1,7 @@
-"""The generator families, detected by names and shapes of tensors.
+"""The generator families, detected by the names and shapes of their tensors.
 
-To add a family: one file that defines a `Generator` with `recognises` and `build`, and one entry in
-FAMILIES. What other programs call the same tensors is the business of layouts/.
+To add a family, write a file with a subclass of `Generator` that defines `recognises` and `build`, and list it in
+FAMILIES. Other programs' names for the same tensors belong to checkpoints/layouts/.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def build_generator(
     name: str,
     dtype: torch.dtype = torch.float32,
 ) -> Generator:
-    """The generator that these tensors are; every size is deduced from their shapes.
+    """Builds the generator that a checkpoint holds; all sizes follow from the shapes of its tensors.
 
     Args:
-        tensors: under this pack's names (see layouts/).
-        settings: of the network, as far as no tensor shows them; see the family.
+        tensors: by this pack's names (see checkpoints/layouts/).
+        settings: of the network, where they do not follow from the tensors; see the family.
 
     Raises:
-        CheckpointError: no family knows them, or a tensor is missing, left over, or of a wrong shape.
+        CheckpointError: no family recognises them, or a tensor is missing, unknown, or of a wrong shape.
     """
     weights = stored(tensors)
     for family in FAMILIES:
@@ -48,7 +48,7 @@ def build_generator(
             bag.finish()
             digest = content_hash(weights, settings)
             return family(mapping, synthesis, name=name, content_hash=digest).to(dtype)
-    first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none at all"
+    first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none"
     raise CheckpointError(
         f"The tensors of {name!r} belong to no generator family that this pack knows (the first names: {first}).",
         "a generator of one of the families " + ", ".join(family.family for family in FAMILIES) + ".",

@@ -1,7 +1,7 @@
-"""The contract of a generator: the interface that NVlabs' G_ema speaks, plus what a search needs.
+"""The interface of a generator: that of NVlabs' G_ema, plus what a search needs.
 
-`G.mapping(z, c) -> ws`, `G.synthesis(ws) -> image`, and the sizes as attributes. A search needs
-besides: `noise_shapes`, the noise maps as an input, and a name with a content hash.
+`G.mapping(z, c) -> ws`, `G.synthesis(ws) -> image`, and the sizes as attributes, as in G_ema. For a search:
+`noise_shapes`, noise maps as an input, rendering at low resolution, a name and a content hash.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from .tensors import TensorBag
 
 T = TypeVar("T")
 
-# What NVlabs' synthesis networks take besides: choices between kernels, which there are none of here.
+# Arguments of NVlabs' synthesis networks that choose kernels. They are accepted and have no effect here.
 _IGNORED_OPTIONS = {"force_fp32", "fused_modconv", "update_emas"}
 
 
 class SynthesisNetwork(nn.Module):
-    """ws -> image. A family implements `render` or `render_low_resolution`; the choice of noise is the same for all.
+    """ws -> image. A family implements `render` or `render_low_resolution`; noise modes are common to all.
 
     Args:
         w_dim, num_ws: length and number of the style vectors.
         size: (height, width) of the image; channels: of the image.
-        noise_shapes: (height, width) of each noise input; noise_consts: the stored maps [H, W] that noise_mode
-            "const" uses; where the checkpoint has none they are drawn from seed 0, the same on every machine.
-        style_sides: the longer side, in pixels, of the features that each style vector works on; None supposes
-            that it doubles every two, up to the image's.
+        noise_shapes: (height, width) of each noise input.
+        noise_consts: the maps [H, W] that noise_mode "const" uses; None draws one from seed 0.
+        style_sides: the longer side, in pixels, of the features that each style vector modulates; None assumes that
+            it doubles every two style vectors, up to the image's.
 
     Attributes:
-        can_capture: whether a CUDA graph can record it; not what another program loaded.
-        has_low_resolution: whether the family defines `render_low_resolution`, whose largest side is that of `render`.
-        recomputes: see `recomputing`.
+        can_capture: whether a CUDA graph can capture it; False for networks of other programs.
+        has_low_resolution: whether the family defines `render_low_resolution`, at sides up to that of the image.
+        recomputes: whether gradient checkpointing is on; see `gradient_checkpointing`.
     """
 
     can_capture: ClassVar[bool] = True
@@ -67,21 +67,22 @@ class SynthesisNetwork(nn.Module):
         random = torch.Generator().manual_seed(0)
         for index, (shape, stored) in enumerate(zip(noise_shapes, noise_consts, strict=True)):
             noise = stored if stored is not None else torch.randn(shape, generator=random)
-            self.register_buffer(f"noise_const_{index}", noise)  # [H, W] and this name, as projectors expect it
+            self.register_buffer(f"noise_const_{index}", noise)  # shape and name that projectors expect
 
     def render(self, ws: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
-        """ws [B, num_ws, w_dim], one noise map [B or 1, 1, H, W] or None a layer -> [B, C, H, W]."""
+        """ws [B, num_ws, w_dim], a noise map [B or 1, 1, H, W] or None for each layer -> [B, C, H, W]."""
         if not self.has_low_resolution:
             raise TypeError(f"{type(self).__name__} must define render")
         return self.render_low_resolution(ws, noise, self.img_resolution)
 
     def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
-        """About what `render` gives, with a longer side of `side` pixels, a power of two, at a part of the cost.
+        """Approximates `render` at a lower resolution, for a part of its cost.
 
-        Layers of larger features work at that size, on their averages over squares, as if they were alike inside.
-        How it follows from ws and the noise of the smaller ones is about right; fine detail is not in it.
+        Layers whose features are larger than `side` pixels (a power of two) run on average-pooled features of that
+        size, as if features were constant within each pooling window. Gradients of ws and of the coarse noise maps
+        are about right; fine detail is missing.
         """
-        raise TypeError(f"{type(self).__name__} has no coarse picture")
+        raise TypeError(f"{type(self).__name__} cannot render at low resolution")
 
     def forward(
         self,
@@ -92,13 +93,16 @@ class SynthesisNetwork(nn.Module):
         **nvlabs_options: Any,
     ) -> Tensor:
         """Args:
-            ws: [B, num_ws, w_dim], brought to the weights' device and type.
+            ws: [B, num_ws, w_dim]; converted to the weights' device and type.
             noise_mode: "const" (the stored maps), "random" or "none".
-            noise: maps [B or 1, 1, H, W], one a layer as in `noise_shapes`; a None falls back to noise_mode.
-            generator: for "random"; None seeds a new one, the global random state is never touched.
-            nvlabs_options: force_fp32, fused_modconv and update_emas are accepted, and change nothing.
+            noise: maps [B or 1, 1, H, W], one per layer as in `noise_shapes`; None falls back to noise_mode.
+            generator: for "random"; None seeds a new one. The global random state is never used.
+            nvlabs_options: force_fp32, fused_modconv and update_emas are accepted and ignored.
 
         Returns: [B, C, H, W], about -1..1, not clamped.
+
+        Raises:
+            SettingError: another number of noise maps, or an unknown noise_mode.
         """
         if unknown := nvlabs_options.keys() - _IGNORED_OPTIONS:
             raise TypeError(f"synthesis has no argument {sorted(unknown)[0]!r}")
@@ -109,48 +113,46 @@ class SynthesisNetwork(nn.Module):
         if len(noise) != len(self.noise_shapes):
             raise SettingError(
                 f"{len(noise)} noise maps were given.",
-                f"{len(self.noise_shapes)}, one a layer, with None where the stored map will do.",
+                f"{len(self.noise_shapes)}, one per layer; None for a stored map.",
                 "see noise_shapes for their sizes.",
             )
         return self.render(
-            ws, [given if given is not None else own for given, own in zip(noise, fallback, strict=True)]
+            ws, [default if given is None else given for given, default in zip(noise, fallback, strict=True)]
         )
 
     def with_feature_dtype(self, dtype: torch.dtype) -> SynthesisNetwork:
-        """A copy whose features are of another type: the constant and the weights of convolutions, not the styles."""
-        other = copy.deepcopy(self)
-        for part in other.modules():
-            for name, each in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+        """A copy with features of another type: the constant and convolution weights change, affine layers do not."""
+        converted = copy.deepcopy(self)
+        for module in converted.modules():
+            for name, each in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
                 if each.ndim == 4 or name == "kernel":
                     data = each.detach().to(dtype)
                     data = channels_last(data) if data.ndim == 4 else data
-                    setattr(part, name, nn.Parameter(data, False) if isinstance(each, nn.Parameter) else data)
-        return other
+                    setattr(module, name, nn.Parameter(data, False) if isinstance(each, nn.Parameter) else data)
+        return converted
 
     @contextmanager
-    def recomputing(self, on: bool) -> Iterator[None]:
-        """While entered (and on), a gradient computes what lies inside the blocks again instead of keeping it.
+    def gradient_checkpointing(self, enabled: bool) -> Iterator[None]:
+        """Context manager: the backward pass recomputes the activations inside blocks.
 
-        The gradient is to be taken inside, too: it is then that parts of parts are not kept.
-
-        The same result to the last bit, for up to a half more time, in a part of the memory (Chen et al. 2016,
-        arXiv 1604.06174).
+        The backward pass must run inside it too. It takes a part of the memory and up to half more time; results are
+        the same to the bit (Chen et al. 2016, arXiv 1604.06174).
         """
-        before, self.recomputes = self.recomputes, on
+        before, self.recomputes = self.recomputes, enabled
         try:
             yield
         finally:
             self.recomputes = before
 
     def run_block(self, block: Callable[..., T], *inputs: Any) -> T:
-        """block(*inputs); recomputed for its gradient, if that was asked for."""
+        """block(*inputs), with gradient checkpointing if it is on."""
         if self.recomputes and torch.is_grad_enabled():
             result: T = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
             return result
         return block(*inputs)
 
     def const_noise(self) -> tuple[Tensor, ...]:
-        """The stored maps, [1, 1, H, W] a layer."""
+        """The stored noise maps, [1, 1, H, W] each."""
         return tuple(getattr(self, f"noise_const_{i}")[None, None] for i in range(len(self.noise_shapes)))
 
     def _default_noise(self, mode: str, ws: Tensor, generator: torch.Generator | None) -> list[Tensor | None]:
@@ -168,32 +170,30 @@ class SynthesisNetwork(nn.Module):
 
 
 class Generator(nn.Module):
-    """A frozen generator of one family; see the module's docstring for the contract.
+    """A frozen generator of one family; see the module's docstring for the interface.
 
     Args:
-        name: what reports and pictures call it.
+        name: its name in reports and in metadata.
         content_hash: SHA-256 of the weights, independent of the file format.
 
     Attributes:
-        files: what it was loaded from; its latent fit is cached beside the first.
-        host_handle: what a host's memory management knows it by; None until a host sets it.
+        files: the files it was loaded from; its Gaussian fit is cached beside the first.
     """
 
     family: ClassVar[str]
     files: tuple[Path, ...] = ()
-    host_handle: Any = None
 
     @staticmethod
     def recognises(tensors: Stored) -> bool:
-        """Whether these are tensors of this family, under this pack's names."""
+        """Whether these tensors, by this pack's names, are of this family."""
         raise TypeError("a family must define recognises")
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """Both networks out of a bag of tensors and settings.
+        """Builds both networks from a checkpoint's tensors and settings.
 
         Raises:
-            CheckpointError: a tensor is missing or of a wrong shape, a setting out of its range.
+            CheckpointError: a tensor is missing or of a wrong shape, or a setting out of range.
         """
         raise TypeError("a family must define build")
 
@@ -213,17 +213,17 @@ class Generator(nn.Module):
 
     @property
     def source(self) -> Path | None:
-        """The first of its files; None for a generator that was not loaded from one."""
+        """The first of its files; None if it was not loaded from a file."""
         return self.files[0] if self.files else None
 
     @property
     def identity(self) -> dict[str, str]:
-        """What reports and pictures say of it."""
+        """Its entries in reports and metadata."""
         return {"generator": self.name, "generator_hash": self.content_hash}
 
     @property
     def has_mapping(self) -> bool:
-        """False where the checkpoint held only a synthesis network."""
+        """False if the checkpoint held only a synthesis network."""
         return not isinstance(self.mapping, MissingMapping)
 
     def forward(
@@ -240,12 +240,13 @@ class Generator(nn.Module):
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    """[B, C, H, W] in the memory format of its device's features and weights: channels_last, or else contiguous."""
+    """[B, C, H, W] in the memory format for its device and type, which is channels_last or contiguous."""
     return tensor.contiguous(memory_format=memory_format(tensor))
 
 
 def safe_layout(weight: Tensor) -> Tensor:
-    """For a convolution: without strides of its own where channels_last is left out, as there are devices (MPS) that
-    ignore those of a weight, be it laid out, transposed or expanded.
+    """A weight that is safe to pass to a convolution: contiguous on devices without channels_last.
+
+    MPS ignores the strides of a weight, and with them channels_last, transposes and expansions.
     """
     return weight if is_enabled("channels_last", weight.device) else weight.contiguous()

@@ -1,9 +1,8 @@
-"""Where cuDNN's own choice of a float32 kernel is slow, and the same convolution written otherwise.
+"""Faster equivalents of float32 convolutions for which cuDNN's heuristics choose a slow kernel.
 
-Its heuristics take an FFT of 6 ms for the gradient of a 3x3 convolution on 512x512 (32 channels), whose forward pass of
-the same size takes 0.2 ms, and 1.5 ms for a transposed convolution to 1024x1024 that takes 0.3 as an ordinary one
-(H200, cuDNN 9, torch 2.11). Measuring all kernels first, as torch.backends.cudnn.benchmark does, is a setting of the
-whole process and takes seconds.
+For the gradient of a 3x3 convolution on 512x512 pixels (32 channels) they choose an FFT of 6 ms, where the forward pass
+takes 0.2 ms. A transposed convolution to 1024x1024 takes 1.5 ms, and 0.3 ms as an ordinary convolution (H200, cuDNN 9,
+torch 2.11). torch.backends.cudnn.benchmark would find better kernels, but is global and takes seconds.
 """
 
 from __future__ import annotations
@@ -14,19 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLOW_GRAD_SIDE, SLOW_UP_SIDE = (
-    64,
-    256,
-)  # pixels of the shorter side: of a gradient, and of what a transposed convolution takes
+# Shorter sides in pixels from which on cuDNN is slow: of a gradient, and of a transposed convolution's input.
+SLOW_GRAD_SIDE, SLOW_UP_SIDE = 64, 256
 
 
 def is_slow_in_cudnn(x: Tensor, side: int) -> bool:
-    """Whether features [B, C, H, W] are of a kind and size that it is slow with."""
+    """Whether cuDNN is slow for features [B, C, H, W] whose shorter side is at least `side` pixels."""
     return x.device.type == "cuda" and x.dtype == torch.float32 and min(x.shape[-2:]) >= side
 
 
 def subpixel_conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """conv_transpose2d of stride 2 as a convolution to four times the channels, one for each pixel of a square.
+    """conv_transpose2d of stride 2 as a convolution to four times the channels, and a pixel shuffle.
+
+    Each of the four phases (2m or 2m + 1, along each axis) of the output is an ordinary convolution of the input (Shi
+    et al. 2016, arXiv 1609.07009).
 
     Args:
         x: [B, in, H, W]. weight: [in, out, kh, kw]. padding: (vertical, horizontal).
@@ -52,12 +52,12 @@ def subpixel_conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, pa
 
 
 def _window(side: int, padding: int) -> tuple[int, int]:
-    """The first input pixel, relative to m, that the outputs 2m and 2m + 1 look at, and how many there are."""
+    """The first input pixel, relative to m, that outputs 2m and 2m + 1 depend on, and the number of such pixels."""
     first = math.ceil((padding - side + 1) / 2)
     return first, (1 + padding) // 2 - first + 1
 
 
 def _taps(phase: int, side: int, padding: int, first: int) -> list[tuple[int, int]]:
-    """(place in the window, tap of the kernel) of the outputs 2m + phase: o = 2i + k - padding."""
+    """(position in the window, tap of the kernel) for the outputs o = 2m + phase, where o = 2i + tap - padding."""
     taps = [tap for tap in range(side) if (tap - phase - padding) % 2 == 0]
     return [((phase + padding - tap) // 2 - first, tap) for tap in taps]

@@ -1,4 +1,4 @@
-"""What follows from weights alone, computed once and not at every step: it is small, and each kernel costs time."""
+"""A cache for tensors that depend on weights alone, so that they are not computed again at every step."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 T = TypeVar("T")
 
-_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # by the first weight, as long as it lives
+_entries: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # by the first weight, for as long as it lives
 
 
 def cached(name: str, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
-    """compute(), or what it gave before for the same weights, if nothing has moved or changed them since.
+    """compute(), or its cached result if the weights were not moved or changed since.
 
     Args:
-        name: of what is computed; it must follow from this and the weights.
+        name: identifies the computation; the result may depend on nothing but this and the weights.
     """
     first, *rest = weights
-    stamps = [_stamp(each) for each in weights]
-    known = _kept.setdefault(first, {})
+    versions = [_version(each) for each in weights]
+    known = _entries.setdefault(first, {})
     if name in known:
-        before, stamps_before, result = known[name]
-        if stamps == stamps_before and all(one is other for one, other in zip(rest, before, strict=True)):
+        cached_rest, cached_versions, result = known[name]
+        if versions == cached_versions and all(one is other for one, other in zip(rest, cached_rest, strict=True)):
             value: T = result
             return value
     if first.is_cuda and torch.cuda.is_current_stream_capturing():
-        return compute()  # what is captured has not been computed yet
+        return compute()  # a captured result has no values yet, so it cannot be cached
     with torch.inference_mode(False), torch.no_grad():
         value = compute()
-    known[name] = (rest, stamps, value)
+    known[name] = (rest, versions, value)
     return value
 
 
-def _stamp(weight: Tensor) -> tuple[Any, ...]:
-    """What changes when a weight is moved, or written to (of an inference tensor torch does not tell that)."""
+def _version(weight: Tensor) -> tuple[Any, ...]:
+    """Changes when a weight is moved or written to; torch does not track writes to inference tensors."""
     version = 0 if weight.is_inference() else weight._version
     return weight.data_ptr(), version, weight.dtype, weight.device, weight.stride()

@@ -1,6 +1,6 @@
-"""A generator that another program loaded: any object with the interface of NVlabs' G_ema.
+"""Generators loaded by other programs: any object with the interface of NVlabs' G_ema.
 
-It is used as it is. Its noise maps are not an input of that interface, so a search leaves them alone.
+That interface has no noise inputs, so a search does not optimise the noise of such a generator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBERS = ("z_dim", "c_dim", "w_dim", "num_ws", "img_channels")
 
 
 class ForeignMapping(MappingNetwork):
-    """Somebody else's mapping network."""
+    """Wraps another program's mapping network."""
 
     def __init__(self, network: nn.Module, numbers: dict[str, int]):
         w_avg = getattr(network, "w_avg", None)
@@ -35,7 +35,7 @@ class ForeignMapping(MappingNetwork):
 
 
 class ForeignSynthesis(SynthesisNetwork):
-    """Somebody else's synthesis network."""
+    """Wraps another program's synthesis network."""
 
     can_capture = False
 
@@ -52,7 +52,7 @@ class ForeignSynthesis(SynthesisNetwork):
         generator: torch.Generator | None = None,
         **nvlabs_options: Any,
     ) -> Tensor:
-        """As for any synthesis network; `noise` can only be empty, and `generator` is not used."""
+        """See SynthesisNetwork; `noise` must be empty or None, and `generator` is ignored."""
         ws = ws.to(next(self.parameters()))
         return self.network(ws, noise_mode=noise_mode, **{**self._options, **nvlabs_options}).float()
 
@@ -64,10 +64,10 @@ class ForeignGenerator(Generator):
 
 
 def adapt(network: Any) -> Generator:
-    """The generator, or a frozen wrapper of another program's one.
+    """Returns a generator of this pack as it is, and wraps one of another program.
 
     Raises:
-        SettingError: it does not have the interface.
+        SettingError: the object lacks a part of the interface.
     """
     if isinstance(network, Generator):
         return network
@@ -81,22 +81,22 @@ def adapt(network: Any) -> Generator:
             "connect another loader's STYLEGAN output.",
         )
     mapping = ForeignMapping(network.mapping, numbers)
-    size = _probe(network.synthesis, mapping)
+    size = _image_size(network.synthesis, mapping)
     name = f"{type(network).__name__} of another program"
     digest = content_hash(stored(network.state_dict())) if isinstance(network, nn.Module) else content_hash({})
     return ForeignGenerator(mapping, ForeignSynthesis(network.synthesis, numbers, size), name=name, content_hash=digest)
 
 
 def _float32_option(synthesis: nn.Module) -> dict[str, bool]:
-    """force_fp32=True where the network knows it: float16 layers are too coarse for a search."""
+    """force_fp32=True if the network accepts it: float16 layers are too imprecise for a search."""
     parameters = inspect.signature(synthesis.forward).parameters.values()
     if any(p.name == "force_fp32" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return {"force_fp32": True}
     return {}
 
 
-def _probe(synthesis: nn.Module, mapping: ForeignMapping) -> tuple[int, int]:
-    """(height, width), which the interface does not say of images that are not square: one image is drawn."""
+def _image_size(synthesis: nn.Module, mapping: ForeignMapping) -> tuple[int, int]:
+    """(height, width), found by rendering one image: the interface has no attribute for non-square sizes."""
     like = next(synthesis.parameters())
     ws = torch.zeros(1, mapping.num_ws, mapping.w_dim).to(like)
     with torch.no_grad():

@@ -1,11 +1,11 @@
-"""Layers of a frozen network: gradients for what flows through it, and none for its weights.
+"""Layers of a frozen network, with hand-written gradients for their inputs and none for their weights.
 
-torch's own convolutions keep their input for a weight's gradient that a search never asks for, and each factor and
-sum between two of them is a pass over the features of its own, forward and backward. Here one layer
+torch's convolutions keep their input for a weight gradient that a search never needs, and each elementwise operation
+between two of them is another pass over the features, forward and backward. A layer here,
 
-    y = limit(leaky(demod * L(x * style) + noise * strength + bias)),    L a chain of convolutions,
+    y = clamp(leaky(demod * L(x * style) + noise * strength + bias)),    L a chain of convolutions,
 
-keeps x and y at most, from which its gradients follow (and y is the next layer's x): a part of the memory and time.
+saves at most x and y for its gradients, and y is also the next layer's x. That saves memory and time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..devices.optimizations import is_enabled, memory_format
@@ -25,15 +26,16 @@ from .cudnn import SLOW_GRAD_SIDE, SLOW_UP_SIDE, is_slow_in_cudnn, subpixel_conv
 from .derived import cached
 
 Size = tuple[int, int]
-_SLAB = 2**20  # numbers
+_SLAB = 2**20  # elements
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution that knows its adjoint.
+    """A convolution and its adjoint.
 
-    weight: [out, in, kh, kw]; depthwise [C, 1, kh, kw]; up [in, out, kh, kw]. padding: (vertical, horizontal).
-    up: transposed, with stride 2.
+    weight: [out, in, kh, kw]; [C, 1, kh, kw] if depthwise; [in, out, kh, kw] if up.
+    padding: (vertical, horizontal).
+    up: a transposed convolution of stride 2.
     """
 
     weight: Tensor
@@ -51,24 +53,24 @@ class Convolution:
         return F.conv2d(x, weight, bias, 1, self.padding, groups=len(weight) if self.depthwise else 1)
 
     def adjoint(self, grad: Tensor, size: Size) -> Tensor:
-        """[B, out, H', W'] -> [B, in, *size]: the gradient of an input of that size."""
+        """The gradient [B, out, H', W'] of the result -> that of the input, [B, in, *size]."""
         if self.up:
             return F.conv2d(grad, safe_layout(self.weight), None, 2, self.padding)
         height, width = self.weight.shape[-2:]
-        if self.depthwise:  # turned round: the general way takes a CPU up to eight times as long,
+        if self.depthwise:  # a convolution with flipped weights; the general way is up to eight times as slow on a CPU
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
-            turned = cached("turned", [self.weight], lambda: self.weight.flip(2, 3))
-            return F.conv2d(grad, safe_layout(turned), None, 1, around, groups=len(self.weight))
-        if height == width == 1:  # and here it forgets channels_last, which such weights cannot tell
-            turned = safe_layout(self.weight.transpose(0, 1))
-            if grad.device.type != "cpu":  # which would copy it at each step
-                turned = cached("transposed", [self.weight], turned.contiguous)
-            return F.conv2d(grad, turned)
+            flipped = cached("flipped", [self.weight], lambda: self.weight.flip(2, 3))
+            return F.conv2d(grad, safe_layout(flipped), None, 1, around, groups=len(self.weight))
+        if height == width == 1:  # the general way loses channels_last, which 1x1 weights do not determine
+            transposed = safe_layout(self.weight.transpose(0, 1))
+            if grad.device.type != "cpu":  # other devices would copy it at each step
+                transposed = cached("transposed", [self.weight], transposed.contiguous)
+            return F.conv2d(grad, transposed)
         if is_slow_in_cudnn(grad, SLOW_GRAD_SIDE):
             around = (height - 1 - self.padding[0], width - 1 - self.padding[1])
             return F.conv2d(grad, self.weight.flip(2, 3).transpose(0, 1).contiguous(), None, 1, around)
         shape = (len(grad), self.weight.shape[1], *size)
-        # of the input only the shape counts, but one that is not laid out like the gradient would be copied
+        # only the input's shape matters, but an input of another memory format would be copied
         like = (
             grad
             if grad.shape == shape
@@ -80,33 +82,36 @@ class Convolution:
         )[0]
         return gradient
 
-    def scaled(self, before: Tensor | None, behind: Tensor | None) -> Convolution:
-        """With factors [1, C, 1, 1] on the channels that go in and that come out."""
+    def scaled(self, in_scale: Tensor | None, out_scale: Tensor | None) -> Convolution:
+        """Folds factors [1, C, 1, 1] on the input and output channels into the weight."""
         weight = self.weight
-        if before is not None:
-            weight = weight * (before.view(-1, 1, 1, 1) if self.up or self.depthwise else before)
-        if behind is not None:
-            weight = weight * (behind if self.up else behind.view(-1, 1, 1, 1))
+        if in_scale is not None:
+            weight = weight * (in_scale.view(-1, 1, 1, 1) if self.up or self.depthwise else in_scale)
+        if out_scale is not None:
+            weight = weight * (out_scale if self.up else out_scale.view(-1, 1, 1, 1))
         return replace(self, weight=weight)
 
     def pooled(self) -> Convolution:
-        """What it does to features that are alike over squares, on one number a square: a 1x1 convolution."""
+        """The 1x1 convolution that acts on average-pooled features as this one acts on locally constant features."""
         weight = self.weight.sum((2, 3), keepdim=True)
         return Convolution(weight.transpose(0, 1) / 4) if self.up else Convolution(weight, depthwise=self.depthwise)
 
 
 @dataclass(frozen=True)
 class FrozenLayer:
-    """What is constant in a layer; see the module's formula.
+    """The constants of a layer; see the module's formula.
 
-    filters: L, the first one first. Where there is a demodulation, those behind the first treat all channels alike.
-    bias: [C], or None. strength: of the noise, one number or [1, C, 1, 1]; None takes no noise.
-    slope: of the leaky rectifier, below 0; 1 is none. limit: of the result; None for none.
-    overwrites: the gradient of the result, to spare memory. Not where the result is added to something: autograd
-        hands the other summand the same tensor.
+    convolutions: the convolutions of L, in order. With a demodulation, those after the first must be depthwise, with
+        one kernel for all channels.
+    bias: [C], or None.
+    strength: the noise strength, a scalar or [1, C, 1, 1]; None means no noise.
+    slope: the negative slope of the LeakyReLU; 1 means no LeakyReLU.
+    limit: the clamp of the result, symmetric around 0; None means no clamp.
+    overwrites: backward may overwrite the gradient of the result, which saves memory. Must be False if the result is
+        added to something, because autograd passes the same gradient to the other summand.
     """
 
-    filters: Sequence[Convolution]
+    convolutions: Sequence[Convolution]
     bias: Tensor | None = None
     strength: Tensor | None = None
     slope: float = 1.0
@@ -119,10 +124,10 @@ class FrozenLayer:
         """x [B, C, H, W], noise [B or 1, 1, H', W'], style [B, C, 1, 1], demod > 0 [B, C', 1, 1] -> [B, C', H', W'].
 
         Raises:
-            TypeError: the weights ask for a gradient.
+            TypeError: a weight requires a gradient.
         """
-        if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.filters):
-            raise TypeError("The weights of a generator are frozen and have no gradient: leave requires_grad off.")
+        if torch.is_grad_enabled() and any(each.weight.requires_grad for each in self.convolutions):
+            raise TypeError("The weights of a generator are frozen and get no gradient: leave requires_grad off.")
         noise = None if self.strength is None else noise
         if not is_enabled("layers", x.device):
             return self._by_torch(x, noise, style, demod)
@@ -130,7 +135,7 @@ class FrozenLayer:
         return y
 
     def _by_torch(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
-        """The formula, one operation after the other."""
+        """The formula in separate torch operations, with autograd's gradients."""
         if x.dtype.itemsize == 2:
             layer, noise, style, demod = self._cast_to(x.dtype, noise, style, demod)
             return layer._formula(x, noise, style, demod)
@@ -138,7 +143,7 @@ class FrozenLayer:
 
     def _formula(self, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
         x = x if style is None else x * style
-        for each in self.filters:
+        for each in self.convolutions:
             x = each(x)
         x = x if demod is None else x * demod
         x = x if noise is None or self.strength is None else x + noise * self.strength
@@ -147,52 +152,52 @@ class FrozenLayer:
         return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
     def _cast_to(self, dtype: torch.dtype, *inputs: Tensor | None) -> tuple[Any, ...]:
-        """With its bias and strength, and the inputs, in the type of 16-bit features: torch's own kernels mix none."""
+        """Casts bias, strength and inputs to the type of 16-bit features, because torch's kernels do not mix types."""
         small = [None if each is None else each.to(dtype) for each in (self.bias, self.strength, *inputs)]
         return replace(self, bias=small[0], strength=small[1]), *small[2:]
 
     def pooled(self) -> FrozenLayer:
-        """Its work on the averages of squares; without noise, whose average is nothing.
+        """The layer that acts on average-pooled features, without upsampling and without noise, whose mean is zero.
 
-        There a depthwise filter is one factor a channel, and goes into the weights of its neighbour.
+        A depthwise convolution becomes one factor per channel, and is folded into the convolution next to it.
         """
-        if not self.filters:
+        if not self.convolutions:
             return replace(self, strength=None)
-        name = f"flat {[(each.up, each.depthwise) for each in self.filters]}"
-        filters = cached(name, [each.weight for each in self.filters], self._pooled_filters)
-        return replace(self, filters=filters, strength=None)
+        name = f"pooled {[(each.up, each.depthwise) for each in self.convolutions]}"
+        convolutions = cached(name, [each.weight for each in self.convolutions], self._pooled_filters)
+        return replace(self, convolutions=convolutions, strength=None)
 
     def _pooled_filters(self) -> list[Convolution]:
-        filters: list[Convolution] = []
+        convolutions: list[Convolution] = []
         factors: Tensor | None = None
-        for each in (one.pooled() for one in self.filters):
+        for each in (one.pooled() for one in self.convolutions):
             if not each.depthwise:
-                filters.append(each.scaled(factors, None))
+                convolutions.append(each.scaled(factors, None))
                 factors = None
-            elif filters:
-                filters[-1] = filters[-1].scaled(None, each.weight.view(1, -1, 1, 1))
+            elif convolutions:
+                convolutions[-1] = convolutions[-1].scaled(None, each.weight.view(1, -1, 1, 1))
             else:
                 own = each.weight.view(1, -1, 1, 1)
                 factors = own if factors is None else own * factors
-        if factors is not None:  # there was no neighbour
-            filters.append(Convolution(factors.view(-1, 1, 1, 1), depthwise=True))
-        return filters
+        if factors is not None:  # no other convolution to fold them into
+            convolutions.append(Convolution(factors.view(-1, 1, 1, 1), depthwise=True))
+        return convolutions
 
     def ll_band(self) -> FrozenLayer:
-        """Only the first quarter of its output channels: the averages of an inverse Haar's squares."""
-        count = self.filters[-1].weight.shape[0] // 4
-        last = replace(self.filters[-1], weight=channels_last(self.filters[-1].weight[:count]))
+        """The layer with the first quarter of its output channels: the LL band of an inverse Haar transform."""
+        count = self.convolutions[-1].weight.shape[0] // 4
+        last = replace(self.convolutions[-1], weight=channels_last(self.convolutions[-1].weight[:count]))
         bias = None if self.bias is None else self.bias[:count]
-        return replace(self, filters=[*self.filters[:-1], last], bias=bias)
+        return replace(self, convolutions=[*self.convolutions[:-1], last], bias=bias)
 
     def convolve(self, x: Tensor, style: Tensor | None, demod: Tensor | None) -> tuple[Tensor, list[Size]]:
-        """demod * L(x * style) + bias, and the size of what went into each filter."""
-        if not self.filters:
+        """demod * L(x * style) + bias, and the input size of each convolution."""
+        if not self.convolutions:
             x = x.clone() if style is None else x * style
             return (x if self.bias is None else x.add_(self.bias[:, None, None])), []
-        first, *rest = self.filters
+        first, *rest = self.convolutions
         sizes = [_size(x)]
-        if len(x) == 1 and first.weight.numel() <= x.numel():  # factors on the weights spare passes over the features
+        if len(x) == 1 and first.weight.numel() <= x.numel():  # scaling the weights saves passes over the features
             first, style, demod = first.scaled(style, demod), None, None
         x = first(x if style is None else x * style, self.bias if demod is None and not rest else None)
         if demod is not None:
@@ -205,17 +210,17 @@ class FrozenLayer:
         return x, sizes
 
     def adjoint(self, grad: Tensor, demod: Tensor | None, sizes: Sequence[Size]) -> Tensor:
-        """Of demod * L, whose filters are at least one."""
-        for each, size in zip(self.filters[:0:-1], sizes[:0:-1], strict=True):
+        """The adjoint of demod * L, where L has at least one convolution."""
+        for each, size in zip(self.convolutions[:0:-1], sizes[:0:-1], strict=True):
             grad = each.adjoint(grad, size)
-        first = self.filters[0]
+        first = self.convolutions[0]
         if len(grad) == 1 and demod is not None and first.weight.numel() <= grad.numel():
             first, demod = first.scaled(None, demod), None
         return first.adjoint(grad if demod is None else grad * demod, sizes[0])
 
 
 class _FrozenLayerFunction(torch.autograd.Function):
-    """A layer, with its gradients written out."""
+    """A FrozenLayer with hand-written gradients."""
 
     @staticmethod
     def forward(
@@ -249,20 +254,20 @@ class _FrozenLayerFunction(torch.autograd.Function):
         layer: FrozenLayer = ctx.layer
         x, y, noise, style, demod = ctx.saved_tensors
         needs_x, needs_noise, needs_style, needs_demod, _ = ctx.needs_input_grad
-        given, grad = grad, channels_last(grad)  # that of an image comes otherwise, and mixed layouts are slow
+        given, grad = grad, channels_last(grad)  # an image's gradient may differ, and mixed formats are slow
         if layer.limit is not None:
             grad = grad.masked_fill(y.abs() >= layer.limit, 0)
-        may_overwrite = layer.overwrites or grad is not given  # else it may be somebody else's, too
-        with_y = _dot(grad, y) if needs_demod else None
+        may_overwrite = layer.overwrites or grad is not given  # else autograd may share it with another node
+        grad_dot_y = _dot(grad, y) if needs_demod else None
         if layer.slope != 1:
             grad, may_overwrite = _leaky_relu_backward(grad, y, layer.slope, in_place=may_overwrite), True
         grad_noise = grad_style = grad_demod = None
         if needs_noise and layer.strength is not None:
             grad_noise = (grad * layer.strength).sum(1, keepdim=True)
             grad_noise = grad_noise if len(noise) == len(grad) else grad_noise.sum(0, keepdim=True)
-        if with_y is not None:
-            grad_demod = _demod_grad(with_y, grad, noise, layer) / demod
-        if (needs_x or needs_style) and layer.filters:
+        if grad_dot_y is not None:
+            grad_demod = _demod_grad(grad_dot_y, grad, noise, layer) / demod
+        if (needs_x or needs_style) and layer.convolutions:
             grad, may_overwrite = layer.adjoint(grad, demod, ctx.sizes), True
         if needs_style:
             grad_style = _dot(grad, x)
@@ -272,7 +277,7 @@ class _FrozenLayerFunction(torch.autograd.Function):
 
 
 def _leaky_relu_backward(grad: Tensor, y: Tensor, slope: float, *, in_place: bool) -> Tensor:
-    """The gradient of what was rectified; y, the result, has its sign."""
+    """The gradient of LeakyReLU's input; its result y has the same sign."""
     backward = torch.ops.aten.leaky_relu_backward
     if in_place:
         backward.grad_input(grad, y, slope, True, grad_input=grad)
@@ -281,27 +286,23 @@ def _leaky_relu_backward(grad: Tensor, y: Tensor, slope: float, *, in_place: boo
     return result
 
 
-def _demod_grad(with_y: Tensor, grad: Tensor, noise: Tensor | None, layer: FrozenLayer) -> Tensor:
-    """[B, C, 1, 1]: sum(grad * u) for u = demod * L(x * style), which is not kept.
+def _demod_grad(grad_dot_y: Tensor, grad: Tensor, noise: Tensor | None, layer: FrozenLayer) -> Tensor:
+    """[B, C, 1, 1]: the sum over pixels of grad * u, where u = demod * L(x * style) is not saved.
 
-    As leaky'(v) v = leaky(v) = y, the sum over grad * v, v = u + noise * strength + bias, is with_y: that over y
-    times the gradient of y.
+    grad is the gradient of v = u + noise * strength + bias. Since leaky'(v) v = leaky(v) = y, the sum of grad * v is
+    that of y times its own gradient, which is `grad_dot_y`.
     """
-    total = with_y
+    total = grad_dot_y
     if layer.bias is not None:
         total = total - grad.sum((2, 3), keepdim=True) * layer.bias[:, None, None]
     if noise is not None and layer.strength is not None:
-        total = total - (_flat(grad).mT @ _flat(noise)).unsqueeze(-1) * layer.strength
+        by_pixel = "b c h w -> b (h w) c"  # a view of channels_last features
+        total = total - (rearrange(grad, by_pixel).mT @ rearrange(noise, by_pixel)).unsqueeze(-1) * layer.strength
     return total
 
 
-def _flat(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H * W, C], a view of channels_last."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The sums over each channel's pixels of a * b, [B, C, 1, 1]; on a CPU in slabs that stay in the cache."""
+    """The sum of a * b over the pixels of each channel, [B, C, 1, 1]; on a CPU in slabs that fit into the cache."""
     rows = max(1, _SLAB // a[:, :, 0].numel()) if a.device.type == "cpu" else a.shape[2]
     slabs = zip(a.split(rows, 2), b.split(rows, 2), strict=True)
     dtype = torch.promote_types(a.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Mapping networks, z -> ws: the contract, and the one that the StyleGAN families share."""
+"""Mapping networks, z -> ws: the interface, and the network that the StyleGAN families share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, SettingError
 from .tensors import TensorBag
 
-SLOPE = 0.2  # of every LeakyReLU; the inverse of the last one, which the latent fit needs, has the slope 5
-W_AVG_SAMPLES = 10_000  # for checkpoints that store no average; its standard error is 1% of W's spread
+SLOPE = 0.2  # of every LeakyReLU; its inverse, which the Gaussian fit needs, has slope 5
+W_AVG_SAMPLES = 10_000  # to estimate a missing w_avg, with a standard error of 1% of W's std
 
 
 class MappingNetwork(nn.Module):
-    """z -> ws. A family implements `map_to_w`; truncation and broadcasting are the same for all.
+    """z -> ws. A family implements `map_to_w`; truncation and broadcasting are common to all.
 
     Args:
-        z_dim, c_dim, w_dim: lengths of a latent, of a class label (0: unconditional) and of a style vector.
-        num_ws: how many style vectors the synthesis takes.
-        w_avg: [w_dim], the mean of W that truncation pulls towards; None estimates it when first needed.
+        z_dim, c_dim, w_dim: lengths of z, of a class label (0 if unconditional) and of w.
+        num_ws: number of style vectors of the synthesis network.
+        w_avg: [w_dim], the mean of W, for truncation; None estimates it when first needed.
     """
 
     _w_avg: Tensor | None
@@ -56,11 +56,11 @@ class MappingNetwork(nn.Module):
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Args:
-            z: [B, z_dim], standard normal, brought to the weights' device and type.
+            z: [B, z_dim], standard normal; converted to the weights' device and type.
             c: [B, c_dim] class labels; None for an unconditional generator.
-            truncation_psi: 0..1, ws = w_avg + psi (w - w_avg): 1 leaves W as it is, 0 is the mean face
+            truncation_psi: 0..1, ws = w_avg + psi (w - w_avg): 1 means no truncation, 0 the mean face
                 (StyleGAN, Karras et al. 2019, appendix B).
-            truncation_cutoff: only the first so many style vectors are truncated; None means all.
+            truncation_cutoff: truncates only the first style vectors, so many; None truncates all.
 
         Returns: ws [B, num_ws, w_dim].
         """
@@ -73,7 +73,7 @@ class MappingNetwork(nn.Module):
 
 
 class MissingMapping(MappingNetwork):
-    """Stands in for the mapping network of a checkpoint that holds only the synthesis."""
+    """Replaces the mapping network of a checkpoint that has only a synthesis network; `map_to_w` raises."""
 
     def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
         raise CheckpointError(
@@ -84,7 +84,7 @@ class MissingMapping(MappingNetwork):
 
 
 class ConcatLabel(nn.Module):
-    """StyleGAN1's labels: a linear map of the class, put beside z before both are adain.
+    """StyleGAN1's labels: z and a linear embedding of the class are concatenated, then normalised together.
 
     Args:
         weight: [c_dim, latent].
@@ -105,7 +105,7 @@ class ConcatLabel(nn.Module):
 
 
 class EmbedLabel(nn.Module):
-    """NVlabs' later labels: z and the embedded class are adain each by itself, then put side by side.
+    """NVlabs' later labels: z and the embedded class are normalised separately, then concatenated.
 
     Args:
         weight: [embed, c_dim] with its run-time factor folded in; bias: [embed].
@@ -122,12 +122,12 @@ class EmbedLabel(nn.Module):
 
 
 class DenseMapping(MappingNetwork):
-    """The mapping network of the whole StyleGAN family: z / rms(z), then fully connected layers with LeakyReLU(0.2).
+    """The mapping network of all StyleGAN families: z / rms(z), then fully connected layers with LeakyReLU(0.2).
 
     Args:
-        layers: (weight [out, in], bias [out]) each, with all run-time factors folded in.
-        gain: a factor behind each LeakyReLU.
-        label: how a class enters; None for an unconditional network.
+        layers: (weight [out, in], bias [out]) of each layer, with all run-time factors folded in.
+        gain: a positive factor after each LeakyReLU.
+        label: the embedding of class labels; None for an unconditional network.
     """
 
     def __init__(
@@ -141,9 +141,12 @@ class DenseMapping(MappingNetwork):
     ):
         z_dim = layers[0][0].shape[1] - (label.width if label is not None else 0)
         if z_dim < 1:
-            raise _mapping_error("has no room for a latent beside the class", "a first layer wider than the label")
+            raise _mapping_error(
+                "has a first layer no wider than its class label", "a wider first layer, which takes z as well"
+            )
         super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
-        self.weights = nn.ParameterList([weight * gain for weight, _ in layers])  # positive: it may as well come first
+        # the gain is positive, so it commutes with the LeakyReLU
+        self.weights = nn.ParameterList([weight * gain for weight, _ in layers])
         self.biases = nn.ParameterList([bias * gain for _, bias in layers])
         self.label = label
 
@@ -167,10 +170,10 @@ class DenseMapping(MappingNetwork):
 
 
 def take_layers(bag: TensorBag, prefix: str, w_dim: int) -> list[tuple[Tensor, Tensor]]:
-    """(weight, bias) of the layers prefix0, prefix1, ..., each as wide as the one before needs.
+    """Takes (weight, bias) of the layers prefix0, prefix1, ...
 
     Raises:
-        CheckpointError: there is no first layer, one does not fit the one before, or the last makes no w.
+        CheckpointError: there is no first layer, two layers do not match, or the last is not w_dim wide.
     """
     width = bag.shape(f"{prefix}0.weight", 2)[1]
     layers: list[tuple[Tensor, Tensor]] = []
@@ -180,7 +183,7 @@ def take_layers(bag: TensorBag, prefix: str, w_dim: int) -> list[tuple[Tensor, T
         width = weight.shape[0]
         layers.append((weight, bag.take(f"{name}.bias", width)))
     if width != w_dim:
-        raise _mapping_error(f"makes {width} numbers of a latent", f"{w_dim}, as many as its synthesis network takes")
+        raise _mapping_error(f"has {width} outputs", f"{w_dim}, the w_dim of its synthesis network")
     return layers
 
 
@@ -191,7 +194,7 @@ def _mapping_error(found: str, accepted: str) -> CheckpointError:
 
 
 def draw_labels(count: int, c_dim: int, class_index: int | None, generator: torch.Generator) -> Tensor | None:
-    """One-hot labels [count, c_dim] of one class, or of classes drawn evenly; None for an unconditional generator.
+    """One-hot labels [count, c_dim] of one class, or of uniformly drawn classes; None for an unconditional generator.
 
     Raises:
         SettingError: no such class, or a class for an unconditional generator.
@@ -212,5 +215,5 @@ def draw_labels(count: int, c_dim: int, class_index: int | None, generator: torc
 
 
 def normalise_2nd_moment(z: Tensor) -> Tensor:
-    """z / rms(z) for each row (the "pixel norm" before every mapping network), eps 1e-8."""
+    """z / rms(z) of each row, eps 1e-8: the "pixel norm" before every mapping network."""
     return z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -1,8 +1,8 @@
 """MobileStyleGAN (Belousov 2021, arXiv 2104.04767): a distilled StyleGAN2 that upsamples by inverse Haar transforms.
 
-The synthesis: a constant, one full convolution, then blocks of (modulation, inverse Haar, two
-separable modulated convolutions), and one modulated 1x1 convolution to the last Haar bands.
-Demodulation is a constant of the distilled network and part of its weights.
+The synthesis network is a constant, a full convolution, blocks of (modulation, inverse Haar transform, two separable
+modulated convolutions), and a modulated 1x1 convolution to the last Haar bands. Demodulation is constant after
+distillation, and part of the weights.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
@@ -26,7 +27,7 @@ MAPPING_GAIN = 2**0.5
 
 
 def inverse_haar(bands: Tensor, style: Tensor | None = None) -> Tensor:
-    """[B, 4C, H, W] in bands (ll, lh, hl, hh), times style [B, 4C, 1, 1] -> [B, C, 2H, 2W], without the factor 1/2."""
+    """Bands [B, 4C, H, W] (ll, lh, hl, hh) times style [B, 4C, 1, 1] -> [B, C, 2H, 2W], without the factor 1/2."""
     kernels, bands = fused.select_kernels(bands, style) if is_enabled("layers", bands.device) else (None, bands)
     if kernels is not None:
         image: Tensor = fused.Haar.apply(bands, style, kernels)
@@ -36,10 +37,10 @@ def inverse_haar(bands: Tensor, style: Tensor | None = None) -> Tensor:
 
 
 class InverseHaar(torch.autograd.Function):
-    """[B, 4C, H, W] in bands (ll, lh, hl, hh) -> [B, C, 2H, 2W], without the factor 1/2, by plain torch.
+    """Bands [B, 4C, H, W] (ll, lh, hl, hh) -> [B, C, 2H, 2W], without the factor 1/2, in plain torch.
 
-    The transform is orthogonal up to that factor, so its gradient is the same four sums; written
-    out by hand it takes a third of the time and memory of autograd's.
+    Up to that factor the transform is orthogonal, so its gradient is the forward transform: the same four sums.
+    Written by hand, it takes a third of autograd's time and memory.
     """
 
     @staticmethod
@@ -80,13 +81,13 @@ def _empty_like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
 
 
 def band_order(channels: int) -> Tensor:
-    """Where the bands of an inverse Haar stand in a checkpoint: all ll first, then (lh, hl, hh) channel by channel."""
-    details = channels + 3 * torch.arange(channels)
-    return torch.cat([torch.arange(channels), details, details + 1, details + 2])
+    """[4C]: a checkpoint's channel for each of (ll, lh, hl, hh); it stores all ll, then (lh, hl, hh) per channel."""
+    details = rearrange(torch.arange(channels, 4 * channels), "(c band) -> (band c)", band=3)
+    return torch.cat([torch.arange(channels), details])
 
 
 class Affine(nn.Module):
-    """w -> style [B, C], the factors of a modulation."""
+    """w [B, w_dim] -> style [B, C], the factors of a modulation."""
 
     def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
         super().__init__()
@@ -94,12 +95,12 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(bag.take(f"{prefix}.affine.bias", channels))
 
     def to_bands(self) -> None:
-        """Takes the order and the factor 1/2 of the inverse Haar that follows."""
+        """Reorders its output for the inverse Haar transform that follows, and takes over its factor 1/2."""
         order = band_order(self.bias.numel() // 4)
         self.weight, self.bias = nn.Parameter(self.weight[order] / 2), nn.Parameter(self.bias[order] / 2)
 
-    def of(self, latent: int, count: int | None = None) -> AffineMap:
-        """The style of a latent; of the first channels alone, if that is asked for."""
+    def map_of(self, latent: int, count: int | None = None) -> AffineMap:
+        """The affine map of the latent with this index; of the first `count` channels if given."""
         return AffineMap(self.weight, self.bias, latent, len(self.bias) if count is None else count)
 
 
@@ -120,30 +121,30 @@ class StyledConv(nn.Module):
         self.affine = Affine(bag, prefix, in_channels, w_dim)
 
     @property
-    def filters(self) -> tuple[Convolution, ...]:
-        """The convolution, and before it the depthwise one if there is one."""
-        around = self.weight.shape[-1] // 2
-        convolution = Convolution(self.weight, padding=(around, around))
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The convolution, after the depthwise one if there is one."""
+        padding = self.weight.shape[-1] // 2
+        convolution = Convolution(self.weight, padding=(padding, padding))
         if self.depthwise is None:
             return (convolution,)
         return Convolution(self.depthwise, padding=(1, 1), depthwise=True), convolution
 
     def to_bands(self) -> None:
-        """Puts the output channels into the order that the following inverse Haar reads."""
+        """Reorders the output channels for the inverse Haar transform that follows."""
         order = band_order(self.out_channels // 4)
         self.weight, self.bias = nn.Parameter(channels_last(self.weight[order])), nn.Parameter(self.bias[order])
 
     def forward(
         self, x: Tensor, style: Tensor, noise: Tensor | None, pooled: bool = False, ll_only: bool = False
     ) -> Tensor:
-        """pooled: on averages. ll_only: only the channels that a pooled block reads, the averages of its inverse Haar."""
-        layer = FrozenLayer(self.filters, self.bias, self.noise_strength, SLOPE, overwrites=True)
+        """pooled: on average-pooled features. ll_only: return only the LL band, all that a pooled block needs."""
+        layer = FrozenLayer(self.convolutions, self.bias, self.noise_strength, SLOPE, overwrites=True)
         layer = layer.pooled() if pooled else layer
         return (layer.ll_band() if ll_only else layer)(x, noise, style[:, :, None, None])
 
 
 class Block(nn.Module):
-    """Twice the size: modulation, inverse Haar, two styled convolutions."""
+    """Upsampling by 2: modulation, inverse Haar transform, two styled convolutions."""
 
     def __init__(self, bag: TensorBag, prefix: str, in_channels: int, out_channels: int, w_dim: int):
         super().__init__()
@@ -155,8 +156,8 @@ class Block(nn.Module):
 
     def maps(self, first: int, pooled: bool) -> tuple[AffineMap, ...]:
         """Its styles, of the latents `first` and the next one."""
-        up = self.up.of(first, self.conv0.in_channels if pooled else None)
-        return up, self.conv0.affine.of(first), self.conv1.affine.of(first + 1)
+        up = self.up.map_of(first, self.conv0.in_channels if pooled else None)
+        return up, self.conv0.affine.map_of(first), self.conv1.affine.map_of(first + 1)
 
     def forward(
         self,
@@ -166,9 +167,9 @@ class Block(nn.Module):
         pooled: bool = False,
         ll_only: bool = False,
     ) -> Tensor:
-        """pooled: on averages, at the same size; see SynthesisNetwork.render_low_resolution. ll_only: the next block is pooled.
+        """pooled: on average-pooled features, without upsampling; see SynthesisNetwork.render_low_resolution.
 
-        x: a pooled block takes all bands, or those alone that it reads.
+        x: all bands; the LL band is enough for a pooled block. ll_only: return only that, for a pooled next block.
         """
         up = styles[0][:, :, None, None]
         x = (
@@ -187,8 +188,8 @@ class MobileSynthesis(SynthesisNetwork):
 
     def __init__(self, bag: TensorBag, w_dim: int):
         const = bag.take("synthesis.const", -1, -1, -1)
-        sizes = [(const.shape[1], const.shape[2])]  # of each block, and of the image at last
-        widths: list[int] = []  # of what goes into each block, and into the image; a Haar makes one channel of four
+        sizes = [(const.shape[1], const.shape[2])]  # of each block's input, and of the last block's output
+        widths: list[int] = []  # input channels of each block and of to_image; an inverse Haar turns 4 into 1
         while f"synthesis.block{len(widths)}.conv0.weight" in bag:
             widths.append(4 * bag.shape(f"synthesis.block{len(widths)}.conv0.weight", 4)[1])
             sizes.append((bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1])))
@@ -218,11 +219,11 @@ class MobileSynthesis(SynthesisNetwork):
     def render_low_resolution(self, ws: Tensor, noise: Sequence[Tensor | None], side: int) -> Tensor:
         """See SynthesisNetwork."""
         pooled = [self.style_sides[2 * index + 1] > side for index in range(len(self.blocks))]
-        maps = [self.conv.affine.of(0)]
+        maps = [self.conv.affine.map_of(0)]
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             maps += block.maps(2 * index + 1, pooled[index])
-        first, *between, last = styles([*maps, self.to_image_affine.of(self.num_ws - 1)], ws)
+        first, *between, last = styles([*maps, self.to_image_affine.map_of(self.num_ws - 1)], ws)
         x = self.conv(self.const, first, noise[0])
         for index, block in enumerate(self.blocks):
             own = between[3 * index : 3 * index + 3], noise[2 * index + 1 : 2 * index + 3]
@@ -243,12 +244,12 @@ class MobileStyleGAN(Generator):
 
     @staticmethod
     def recognises(tensors: Stored) -> bool:
-        """By the separable convolutions that no other family has."""
+        """By the separable convolutions, which no other family has."""
         return "synthesis.block0.conv0.depthwise" in tensors
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """There are no settings."""
+        """Builds both networks; the family has no settings."""
         w_dim = bag.shape("synthesis.conv.affine.weight", 2)[1]
         synthesis = MobileSynthesis(bag, w_dim)
         return DenseMapping(take_layers(bag, "mapping.fc", w_dim), synthesis.num_ws, MAPPING_GAIN), synthesis

@@ -1,7 +1,7 @@
-"""Resampling with a filter: zero insertion or decimation around a convolution (upfirdn), channel by channel.
+"""Resampling by an FIR filter (upfirdn): zero insertion, convolution, or decimation, per channel.
 
-Filters are 1-D (used along both axes) or 2-D. Padding is (left, right, top, bottom) in pixels of the larger
-image; negative numbers crop.
+Filters are 1-D (applied along both axes) or 2-D. Padding is (left, right, top, bottom) in pixels at the higher
+resolution; negative padding crops.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Padding = tuple[int, int, int, int]
 
 
 def upfir(x: Tensor, kernel: Tensor, up: int, padding: Padding) -> Tensor:
-    """Puts up - 1 zeros behind each pixel, pads, convolves, and keeps the brightness.
+    """Inserts up - 1 zeros after each pixel, pads, and convolves with a gain that preserves the mean.
 
     Args:
         x: [B, C, H, W].
@@ -33,7 +33,7 @@ def upfir(x: Tensor, kernel: Tensor, up: int, padding: Padding) -> Tensor:
 
 
 def firdown(x: Tensor, kernel: Tensor, down: int = 1, padding: Padding = (0, 0, 0, 0)) -> Tensor:
-    """Pads, convolves, and keeps every down-th pixel; arguments as in `upfir`."""
+    """Pads, convolves, and keeps every down-th pixel; for the arguments see `upfir`."""
     if kernel.ndim == 2:
         return _down(x, kernel, (down, down), padding)
     left, right, top, bottom = padding
@@ -42,12 +42,12 @@ def firdown(x: Tensor, kernel: Tensor, down: int = 1, padding: Padding = (0, 0, 
 
 
 def _up(x: Tensor, kernel: Tensor, up: tuple[int, int], padding: Padding) -> Tensor:
-    """A transposed convolution is the whole convolution of the image with its zeros; its edges are cut to measure."""
+    """Zero insertion and convolution as one transposed convolution, cropped or padded to size."""
     channels, (kh, kw), (uh, uw), (left, right, top, bottom) = x.shape[1], kernel.shape, up, padding
     weight = safe_layout(kernel.expand(channels, 1, -1, -1))
-    whole = F.conv_transpose2d(x, weight, stride=up, groups=channels)
+    full = F.conv_transpose2d(x, weight, stride=up, groups=channels)
     edges = (left - kw + 1, right - kw + uw, top - kh + 1, bottom - kh + uh)
-    return F.pad(whole, edges) if any(edges) else whole
+    return F.pad(full, edges) if any(edges) else full
 
 
 def _down(x: Tensor, kernel: Tensor, down: tuple[int, int], padding: Padding) -> Tensor:
@@ -62,6 +62,6 @@ def _down(x: Tensor, kernel: Tensor, down: tuple[int, int], padding: Padding) ->
 
 
 def default_filter() -> Tensor:
-    """[1, 3, 3, 1] along both axes, sum 1, which every published StyleGAN2 resamples with."""
+    """The filter of all published StyleGAN2: [1, 3, 3, 1] along both axes, with sum 1."""
     row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     return row[:, None] * row

@@ -1,8 +1,7 @@
 """StyleGAN (Karras, Laine, Aila 2019, arXiv 1812.04948) as PULSE used it: synthesis.pt and mapping.pt.
 
-A block: (upsample, convolution, blur), noise, LeakyReLU, instance norm, style; convolution, noise,
-LeakyReLU, instance norm, style. Stored weights are those of the equalised learning rate; their
-run-time factors are folded in when the network is built.
+A block is (upsampling, convolution, blur), noise, LeakyReLU, AdaIN; convolution, noise, LeakyReLU, AdaIN. Stored
+weights are those of the equalised learning rate; their run-time factors are folded in when the network is built.
 """
 
 from __future__ import annotations
@@ -21,28 +20,27 @@ from .frozen import Convolution, FrozenLayer
 from .mapping import SLOPE, ConcatLabel, DenseMapping, MappingNetwork, MissingMapping, take_layers
 from .tensors import TensorBag
 
-GAIN = 2**0.5  # He initialisation, the run-time factor of every layer but the styles and torgb
-MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, also a factor on its weights and biases
-NORM_EPS = 1e-5  # of the PyTorch ports; the TensorFlow graph's 1e-8 comes as the setting norm_eps
+GAIN = 2**0.5  # of He initialisation: the run-time factor of every layer except styles and torgb
+MAPPING_LR = 0.01  # the mapping network's learning-rate multiplier, which also scales its weights and biases
+NORM_EPS = 1e-5  # of the PyTorch ports; the setting norm_eps carries the TensorFlow graph's 1e-8
 FIRST_SIDE = 4
 _LARGE = 128**2  # pixels
-FUSED_FROM = 128  # from this (shorter) side on, upsampling and convolution were one transposed convolution
+FUSED_FROM = 128  # shorter side from which on upsampling and convolution were trained as one transposed convolution
 
 
 def equalised(weight: Tensor, gain: float) -> Tensor:
-    """weight * gain / sqrt(fan in), eq. of section 4.1 in Progressive GAN (Karras et al. 2018)."""
+    """weight * gain / sqrt(fan_in), section 4.1 of Progressive GAN (Karras et al. 2018, arXiv 1710.10196)."""
     return weight * (gain * weight[0].numel() ** -0.5)
 
 
 def adain(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """Instance norm with a style (AdaIN, eq. 1 of the paper): x [B, C, H, W], scale and shift [B, C].
+    """Adaptive instance normalisation (AdaIN, eq. 1 of the paper): x [B, C, H, W], scale and shift [B, C].
 
-    Of one image it is a batch norm, whose kernels take a tenth of the time of the formula in single operations, and
-    whose moments are float32 for 16-bit features. A CPU, whose cache holds no more than an image, takes the images of
-    a batch one after the other (3 to 5 times as fast). CUDA's kernels for large contiguous features are slow: there
-    the formula is used.
+    For one image it is a batch norm, whose fused kernels take a tenth of the time of separate operations, and whose
+    moments are float32 for 16-bit features. On a CPU the images of a batch are processed one by one, which fits the
+    cache and is 3 to 5 times as fast. For large contiguous features CUDA's batch norm is slow, so the formula is used.
     """
-    x = safe_layout(x)  # MPS gives wrong gradients of a channels_last one
+    x = safe_layout(x)  # MPS gives wrong gradients for channels_last features
     is_large = x.device.type == "cuda" and x.shape[2] * x.shape[3] >= _LARGE
     one_by_one = x.dtype.itemsize == 2 or x.device.type == "cpu"
     if len(x) == 1 and not is_large:
@@ -55,31 +53,33 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
 
 
 class _BatchedAdaIN(torch.autograd.Function):
-    """A batch, with the gradients written out: each operation is one kernel, however many images there are."""
+    """AdaIN of a batch, with hand-written gradients: one kernel per operation, whatever the batch size."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
         variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-        sharpness = variance.add_(eps).rsqrt_()
-        factor = sharpness * scale
-        ctx.save_for_backward(x, mean, sharpness, factor)
+        inverse_std = variance.add_(eps).rsqrt_()
+        factor = inverse_std * scale
+        ctx.save_for_backward(x, mean, inverse_std, factor)
         return torch.addcmul(shift - mean * factor, x, factor)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, sharpness, factor = ctx.saved_tensors
+        x, mean, inverse_std, factor = ctx.saved_tensors
         grad = channels_last(grad)
-        total = grad.sum((2, 3), keepdim=True)
-        grad_scale = ((grad * x).sum((2, 3), keepdim=True) - mean * total) * sharpness  # grad times the adain x
+        grad_shift = grad.sum((2, 3), keepdim=True)
+        grad_scale = (
+            (grad * x).sum((2, 3), keepdim=True) - mean * grad_shift
+        ) * inverse_std  # sum of grad * normalised x
         pixels = x.shape[2] * x.shape[3]
-        along = factor * sharpness * grad_scale / -pixels
-        grad_x = torch.addcmul(factor * total / -pixels - along * mean, grad, factor).addcmul_(x, along)
-        return grad_x, grad_scale, total, None
+        slope = factor * inverse_std * grad_scale / -pixels
+        grad_x = torch.addcmul(factor * grad_shift / -pixels - slope * mean, grad, factor).addcmul_(x, slope)
+        return grad_x, grad_scale, grad_shift, None
 
 
 class Epilogue(nn.Module):
-    """Noise, LeakyReLU, instance norm, and a style's scale and shift, behind a chain of filters."""
+    """A chain of convolutions, then noise, LeakyReLU and AdaIN."""
 
     def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int, norm_eps: float):
         super().__init__()
@@ -96,10 +96,10 @@ class Epilogue(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Twice the size, a 3x3 convolution, a blur; the bias after the blur.
+    """Upsampling by 2, a 3x3 convolution, a blur, and the bias after the blur.
 
-    Each pixel four times and a convolution are a transposed convolution of stride 2 with a 4x4 kernel, in which the
-    weights stand the other way round. From FUSED_FROM on the networks were trained as such, with weights as they are.
+    Nearest-neighbour upsampling and a convolution equal a transposed convolution of stride 2 with a 4x4 kernel of
+    flipped weights. From FUSED_FROM on the networks were trained in that form, with weights that are not flipped.
     """
 
     blur: Tensor
@@ -118,7 +118,7 @@ class UpConv(nn.Module):
 
     @property
     def layer(self) -> FrozenLayer:
-        """What it does."""
+        """The convolutions and the bias."""
         up = Convolution(self.weight, padding=(1, 1), up=True)
         return FrozenLayer((up, Convolution(self.blur, padding=(1, 1), depthwise=True)), self.bias)
 
@@ -134,12 +134,12 @@ class Conv(nn.Module):
 
     @property
     def layer(self) -> FrozenLayer:
-        """What it does."""
+        """The convolutions and the bias."""
         return FrozenLayer((Convolution(self.weight, padding=(1, 1)),), self.bias)
 
 
 class Block(nn.Module):
-    """One resolution: two epilogues, each behind its convolution. The first block starts from the constant instead."""
+    """One resolution: two convolutions, each with its epilogue. The first block has one, after the constant."""
 
     def __init__(self, bag: TensorBag, side: int, in_channels: int, w_dim: int, norm_eps: float):
         super().__init__()
@@ -152,18 +152,18 @@ class Block(nn.Module):
         self.epi2 = Epilogue(bag, f"{prefix}.epi2", self.out_channels, w_dim, norm_eps)
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], pooled: bool = False) -> Tensor:
-        """pooled: on averages, without getting larger; see SynthesisNetwork.render_low_resolution."""
+        """pooled: on average-pooled features, without upsampling; see SynthesisNetwork.render_low_resolution."""
         x = self.epi1(x, self.up.layer if self.up is not None else FrozenLayer(()), ws[0], noise[0], pooled)
         return self.epi2(x, self.conv.layer, ws[1], noise[1], pooled)
 
 
 class StyleGAN1Synthesis(SynthesisNetwork):
-    """ws -> image; ws[2i] and ws[2i+1] style the i-th block. Two noise maps a block."""
+    """ws -> image. ws[2i] and ws[2i+1] are the styles of block i, which has two noise maps."""
 
     has_low_resolution = True
 
     def __init__(self, bag: TensorBag, w_dim: int):
-        sides = [FIRST_SIDE]  # as the names have them; a non-square image has another constant, and the same names
+        sides = [FIRST_SIDE]  # in the names of tensors; non-square images differ in the constant alone
         while f"synthesis.blocks.{2 * sides[-1]}x{2 * sides[-1]}.conv1.weight" in bag:
             sides.append(bag.check_side(2 * sides[-1]))
         const = bag.take("synthesis.blocks.4x4.const", 1, -1, -1, -1)
@@ -207,9 +207,9 @@ class StyleGAN1(Generator):
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """Setting: norm_eps, under the root of the instance norm.
+        """Setting: norm_eps, the epsilon of the instance norm.
 
-        A file with the synthesis alone gives a generator whose `mapping` explains that it is missing.
+        Without mapping tensors, the generator gets a `MissingMapping`.
         """
         w_dim = bag.shape("synthesis.blocks.4x4.epi1.style_mod.lin.weight", 2)[1]
         synthesis = StyleGAN1Synthesis(bag, w_dim)

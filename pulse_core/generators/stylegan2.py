@@ -1,64 +1,38 @@
-"""StyleGAN2 (Karras et al. 2020, arXiv 1912.04958), also as StyleGAN2-ADA (arXiv 2006.06676) trains it.
+"""StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) and StyleGAN2-ADA (arXiv 2006.06676).
 
-A layer modulates its input channels by a style, convolves, demodulates, and adds noise and bias before a
-LeakyReLU. Three architectures: "skip" sums up an image over the resolutions, "resnet" has shortcuts
-around each block, "orig" has neither. Resolution, shape of the image, widths and depths follow from the
-tensors. Names are those of NVlabs' PyTorch code, with one resampling filter for all layers.
+A layer modulates its input channels by a style, convolves, demodulates, adds noise and bias, and applies a LeakyReLU.
+Of the three architectures, "skip" sums the images of all resolutions, "resnet" has a shortcut around each block, and
+"orig" has neither. Resolution, shape of the image, widths and depth follow from the tensors. The names are those of
+NVlabs' PyTorch code, with one resampling filter for all layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.stored import Stored
 from .base import Generator, SynthesisNetwork, channels_last, safe_layout
 from .frozen import Convolution, FrozenLayer
-from .mapping import SLOPE, DenseMapping, EmbedLabel, MappingNetwork, take_layers
+from .layers import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
+from .mapping import SLOPE, MappingNetwork
 from .resampling import default_filter, upfir
 from .tensors import TensorBag
 
-ACT_GAIN = 2**0.5  # behind every LeakyReLU
-DEMOD_EPS = 1e-8
-MAPPING_LR = 0.01
 _FILTER = "synthesis.resample_filter"
 
 
-def fan_in_gain(weight: Tensor) -> float:
-    """The run-time factor 1 / sqrt(fan in) of the equalised learning rate."""
-    return float(weight[0].numel() ** -0.5)
-
-
-def squared_norms(weight: Tensor) -> Tensor:
-    """[out, in, kh, kw] -> sums of squares [out, in], for demodulation; takes no memory as large as the weight."""
-    return torch.linalg.vector_norm(weight.flatten(2), dim=2).square_()
-
-
-class Affine(nn.Module):
-    """w -> style [B, C]."""
-
-    def __init__(self, bag: TensorBag, prefix: str, channels: int, w_dim: int):
-        super().__init__()
-        weight = bag.take(f"{prefix}.affine.weight", channels, w_dim)
-        self.weight = nn.Parameter(weight * fan_in_gain(weight))
-        self.bias = nn.Parameter(bag.take(f"{prefix}.affine.bias", channels))
-
-    def forward(self, w: Tensor) -> Tensor:
-        return F.linear(w, self.weight, self.bias)
-
-
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution (section 2.2, eqs. 1 and 3), upsampling or not, noise, bias, LeakyReLU.
+    """Modulated 3x3 convolution (section 2.2, eqs. 1 and 3), optional upsampling, noise, bias, LeakyReLU.
 
-    Factors behind the convolution (demodulation, the activation's gain) are positive or linear, so they
-    are put on the convolution's output, the noise and the bias at once.
+    The activation's gain is positive, so it is folded into the demodulation, the noise strength and the bias.
 
     Args:
-        gain: on the output; 1/sqrt(2) where a shortcut is added.
-        clamp: of the output, before that gain; None for none.
+        kernel: the resampling filter of an upsampling layer; None does not upsample.
+        gain: of the output; 1/sqrt(2) if a shortcut is added.
+        clamp: of the output, before that gain; None means no clamp.
     """
 
     wsq: Tensor
@@ -90,18 +64,18 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(strength * self.gain) if strength is not None else None
 
     @property
-    def filters(self) -> tuple[Convolution, ...]:
-        """The convolution; upsampling, a transposed one of stride 2 and what smooths it."""
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The convolution; for upsampling, a transposed one of stride 2 and its low-pass filter."""
         if self.blur is None:
             return (Convolution(self.weight, padding=(1, 1)),)
-        around = (self.blur.shape[-2] // 2 - 1, self.blur.shape[-1] // 2 - 1)
-        return Convolution(self.weight, up=True), Convolution(self.blur, around, depthwise=True)
+        padding = (self.blur.shape[-2] // 2 - 1, self.blur.shape[-1] // 2 - 1)
+        return Convolution(self.weight, up=True), Convolution(self.blur, padding, depthwise=True)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, pooled: bool) -> Tensor:
         style = self.affine(w)
         demod = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * self.gain
         layer = FrozenLayer(
-            self.filters, self.bias, self.noise_strength, SLOPE, self.limit, overwrites=not self.is_added
+            self.convolutions, self.bias, self.noise_strength, SLOPE, self.limit, overwrites=not self.is_added
         )
         return (layer.pooled() if pooled else layer)(x, noise, style[:, :, None, None], demod[:, :, None, None])
 
@@ -124,7 +98,7 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: an upsampling layer (but for the first block), another layer, and what its architecture adds."""
+    """One resolution: an upsampling layer (except in the first block), a second layer, and a shortcut or torgb."""
 
     kernel: Tensor
 
@@ -156,9 +130,9 @@ class Block(nn.Module):
         noise: Sequence[Tensor | None],
         pooled: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """ws: for conv0 (not in the first block), conv1 and torgb; noise: for conv0 and conv1.
+        """ws: for conv0 (not in the first block), conv1 and torgb. noise: for conv0 and conv1.
 
-        pooled: on averages, without getting larger; see SynthesisNetwork.render_low_resolution.
+        pooled: on average-pooled features, without upsampling; see SynthesisNetwork.render_low_resolution.
         """
         shortcut = None
         if self.skip is not None:
@@ -178,12 +152,12 @@ class Block(nn.Module):
 
 
 class StyleGAN2Synthesis(SynthesisNetwork):
-    """ws -> image. ws[0] styles the first block's layer; ws[2i-1] and ws[2i] block i's layers, ws[2i+1] its image."""
+    """ws -> image. ws[0]: style of the first layer; ws[2i-1], ws[2i]: of block i's layers; ws[2i+1]: of its torgb."""
 
     has_low_resolution = True
 
     def __init__(self, bag: TensorBag, w_dim: int):
-        sides = [4]  # as the names have them; a non-square image has another constant, and the same names
+        sides = [4]  # in the names of tensors; non-square images differ in the constant alone
         while f"synthesis.b{2 * sides[-1]}.conv1.weight" in bag:
             sides.append(bag.check_side(2 * sides[-1]))
         const = bag.take("synthesis.b4.const", -1, -1, -1)
@@ -219,29 +193,33 @@ class StyleGAN2Synthesis(SynthesisNetwork):
             first = max(2 * index - 1, 0)
             own = styles[first : 2 * index + 2], layers[first : 2 * index + 1]
             x, image = self.run_block(block, x, image, *own, self.style_sides[first] > side)
-        assert image is not None  # the last block has a torgb, or its weight would have been missed above
+        assert image is not None  # the last block has a torgb: __init__ reads its shape
         return image.contiguous()
 
 
 def _check_architecture(bag: TensorBag, sides: Sequence[int]) -> None:
-    """Images of all blocks, or of the last alone; shortcuts around all blocks, or around none."""
-    for part, wanting in (("torgb", sides[:-1]), ("skip", sides[1:])):
-        names = [f"synthesis.b{side}.{part}.weight" for side in wanting]
+    """Checks that torgb is in all blocks or only in the last, and that all blocks have a shortcut, or none.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    for part, block_sides in (("torgb", sides[:-1]), ("skip", sides[1:])):
+        names = [f"synthesis.b{side}.{part}.weight" for side in block_sides]
         for name in names if any(name in bag for name in names) else []:
             bag.shape(name, 4)
 
 
 def _upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
-    """Twice the size (Zhang 2019's ll_only-pass filtering behind zero insertion)."""
+    """Upsampling by 2: zero insertion, then a low-pass filter (Zhang 2019, arXiv 1904.11486)."""
     (height, width), up = kernel.shape, 2
     sides = ((width + up - 1) // 2, (width - up) // 2, (height + up - 1) // 2, (height - up) // 2)
     return upfir(x, kernel, up, sides)
 
 
 def _smoothing_filter(kernel: Tensor) -> Tensor:
-    """[1, 1, h, w], of even sides and 4 times as bright: what smooths a transposed 3x3 convolution of stride 2.
+    """[1, 1, h, w]: the low-pass filter after a transposed 3x3 convolution of stride 2; even sides, gain 4.
 
-    Padded by its side / 2 - 1 it gives twice the size of what was convolved.
+    With a padding of side / 2 - 1, the result has twice the size of the convolution's input.
     """
     height, width = kernel.shape
     return F.pad(4 * kernel.flip(0, 1), (0, width % 2, 0, height % 2))[None, None]
@@ -259,20 +237,7 @@ class StyleGAN2(Generator):
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """Settings: conv_clamp (a number or null), mapping_lr (the learning-rate multiplier of the mapping)."""
+        """Settings: conv_clamp (a number or null), mapping_lr (the mapping network's learning-rate multiplier)."""
         w_dim = bag.shape("synthesis.b4.conv1.affine.weight", 2)[1]
         synthesis = StyleGAN2Synthesis(bag, w_dim)
         return nvlabs_mapping(bag, synthesis.num_ws, w_dim), synthesis
-
-
-def nvlabs_mapping(bag: TensorBag, num_ws: int, w_dim: int) -> DenseMapping:
-    """The mapping network that StyleGAN2 and StyleGAN3 share."""
-    lr = bag.number("mapping_lr", MAPPING_LR, 1e-6, 1e3)
-    label = None
-    if "mapping.embed.weight" in bag:
-        weight = bag.take("mapping.embed.weight", -1, -1)
-        label = EmbedLabel(weight * fan_in_gain(weight), bag.take("mapping.embed.bias", weight.shape[0]))
-    layers = take_layers(bag, "mapping.fc", w_dim)
-    layers = [(weight * (fan_in_gain(weight) * lr), bias * lr) for weight, bias in layers]
-    w_avg = bag.take_optional("mapping.w_avg", w_dim)
-    return DenseMapping(layers, num_ws, ACT_GAIN, w_avg=w_avg, label=label)

@@ -1,11 +1,11 @@
 """StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), configurations T and R: alias-free, without noise inputs.
 
-The image starts as Fourier features, which a learned affine of w and a transform of the user's may turn and
-shift. Every layer works at twice its sampling rate: modulated convolution, bias, upsampling, LeakyReLU,
-downsampling, each with a designed low-pass filter that the checkpoint stores (section 3, appendix F).
+The input is Fourier features, rotated and translated by a learned affine layer of w and by a transform that users may
+set. A layer is a modulated convolution, a bias, and a LeakyReLU at twice the sampling rate, between an upsampling and a
+downsampling filter that the checkpoint stores (section 3, appendix F).
 
-SynthesisLayer names say the sizes: L{index}_{width}_{channels}. All but the last two layers carry a margin around
-the image, so that a sampling rate is a size without its margins.
+Layer names hold the sizes: L{index}_{width}_{channels}. All layers but the last two have a margin around the image, so
+a sampling rate is a size without its margins.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
 from .base import Generator, SynthesisNetwork, channels_last, safe_layout
+from .layers import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
-from .stylegan2 import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .tensors import TensorBag
 
-UNPADDED_LAYERS = 2  # layers at the end, the image included, that have no margin
+UNPADDED_LAYERS = 2  # layers at the end without a margin, the image included
 MARGIN = 10  # pixels around the image in all layers but the last two
 OUTPUT_SCALE = 0.25
 CLAMP = 256.0
-CHANNEL_CHUNKS = 8  # that the channels of a layer are taken in where memory is short
+CHANNEL_CHUNKS = 8  # of a layer's channels, processed one after the other with gradient checkpointing
 RunBlock = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 BANDWIDTH = 2.0  # cycles per image of the Fourier features: the first cutoff
 _LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
@@ -39,26 +39,26 @@ _LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What a layer's name and place say: (height, width) and sampling rates before and behind it.
+    """Sizes and sampling rates of a layer, from its name and position.
 
-    rate, before: samples per image side; size, size_before: pixels with margins.
+    in_rate, out_rate: samples per image side. in_size, out_size: (height, width) in pixels, with margins.
     """
 
     name: str
-    size_before: tuple[int, int]
-    size: tuple[int, int]
-    before: int
-    rate: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    in_rate: int
+    out_rate: int
     is_rgb: bool
 
     @property
     def inner_rate(self) -> int:
-        """Of the nonlinearity: twice the larger one, but for the image itself."""
-        return max(self.before, self.rate) * (1 if self.is_rgb else 2)
+        """The sampling rate of the nonlinearity: twice the larger one, except in the last layer."""
+        return max(self.in_rate, self.out_rate) * (1 if self.is_rgb else 2)
 
 
 def read_layer_specs(bag: TensorBag, names: Sequence[str], margin: int) -> list[LayerSpec]:
-    """The layers in order.
+    """The layers of a checkpoint, in order.
 
     Raises:
         CheckpointError: their sizes are not those of a StyleGAN3.
@@ -67,7 +67,7 @@ def read_layer_specs(bag: TensorBag, names: Sequence[str], margin: int) -> list[
     widths = [bag.check_side(width) for _, width, _ in parts]
     if [index for index, _, _ in parts] != list(range(len(parts))) or len(parts) < UNPADDED_LAYERS + 2:
         raise _layer_error(f"has the layers {[index for index, _, _ in parts][:20]}")
-    # A portrait twice as high as wide is named by its width (StyleGAN-Human); its margins are halved there.
+    # Portraits twice as high as wide (StyleGAN-Human) are named by their widths, whose margins are halved.
     tall = not _is_power_of_2(widths[0] - 2 * margin) and _is_power_of_2(2 * widths[0] - 2 * margin)
     heights = [2 * width for width in widths] if tall else widths
     inside = len(parts) - UNPADDED_LAYERS
@@ -89,15 +89,16 @@ def _is_power_of_2(n: int) -> bool:
 def _layer_error(found: str) -> CheckpointError:
     return CheckpointError(
         f"The checkpoint {found}.",
-        "the layers of a StyleGAN3: L0 to the last, each as wide as a power of two and its margins.",
+        "the layers of a StyleGAN3: L0 to the last, each with a power of two plus its margins as its width.",
         "download the file again; a variant with other layers is not supported.",
     )
 
 
 class FourierFeatures(nn.Module):
-    """w -> [B, C, H, W]: waves over the image plane, turned and shifted, then mixed (appendix F.1).
+    """w -> [B, C, H, W]: Fourier features, rotated and translated, then mixed by a matrix (appendix F.1).
 
-    transform: [3, 3], a buffer that users may set: the inverse of what happens to the image, which spans -0.5..0.5.
+    Attributes:
+        transform: [3, 3], a buffer that users may set: the inverse of the image's transform, in coordinates -0.5..0.5.
     """
 
     transform: Tensor
@@ -116,16 +117,16 @@ class FourierFeatures(nn.Module):
         self.out_channels = weight.shape[0]
 
     def forward(self, w: Tensor) -> Tensor:
-        turn_shift = self.affine(w)
-        turn_shift = turn_shift / turn_shift[:, :2].norm(dim=1, keepdim=True)
-        cos, sin, dx, dy = turn_shift.unbind(1)
+        affine = self.affine(w)
+        affine = affine / affine[:, :2].norm(dim=1, keepdim=True)
+        cos, sin, dx, dy = affine.unbind(1)
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-        turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
-        shift = torch.stack([one, zero, -dx, zero, one, -dy, zero, zero, one], 1).view(-1, 3, 3)
-        whole = turn @ shift @ self.transform
-        phases = self.phases + (self.freqs @ whole[:, :2, 2:]).squeeze(2)
-        freqs = self.freqs @ whole[:, :2, :2]
-        # waves that a zooming transform brings above the band are faded out
+        rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
+        translation = torch.stack([one, zero, -dx, zero, one, -dy, zero, zero, one], 1).view(-1, 3, 3)
+        transform = rotation @ translation @ self.transform
+        phases = self.phases + (self.freqs @ transform[:, :2, 2:]).squeeze(2)
+        freqs = self.freqs @ transform[:, :2, :2]
+        # attenuates frequencies that the transform moves beyond the band limit
         fade = 1 - (freqs.norm(dim=2) - self.bandwidth) / (self.rate / 2 - self.bandwidth)
         grid = self._grid(w)
         waves = torch.einsum("hwd,bcd->bhwc", grid, freqs) + phases[:, None, None]
@@ -133,7 +134,7 @@ class FourierFeatures(nn.Module):
         return F.linear(waves, self.weight).permute(0, 3, 1, 2)
 
     def _grid(self, like: Tensor) -> Tensor:
-        """[H, W, 2]: x and y of the pixels' centres, the image without its margins being 1 wide."""
+        """[H, W, 2]: x and y of the pixel centres, where the image without its margins has a side of 1."""
         height, width = self.size
 
         def axis(count: int) -> Tensor:
@@ -167,23 +168,23 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(channels_last(weight))
         self.register_buffer("input_gain", magnitude.clamp(min=1e-12).rsqrt())
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
-        self.up, self.down = spec.inner_rate // spec.before, spec.inner_rate // spec.rate
+        self.up, self.down = spec.inner_rate // spec.in_rate, spec.inner_rate // spec.out_rate
         if not spec.is_rgb:
             self.register_buffer("up_filter", _take_filter(bag, f"{prefix}.up_filter"))
             self.register_buffer("down_filter", _take_filter(bag, f"{prefix}.down_filter"))
             self.padding = self._padding(spec, self.up_filter.shape[0], self.down_filter.shape[0])
 
     def _padding(self, spec: LayerSpec, up_taps: int, down_taps: int) -> tuple[int, int, int, int]:
-        """left, right, top, bottom of the enlarged image, so that the output has the size that the spec says."""
+        """left, right, top, bottom padding of the upsampled features, so that the output has the size of the spec."""
         sides = []
-        for out, before in ((spec.size[1], spec.size_before[1]), (spec.size[0], spec.size_before[0])):
+        for out, before in ((spec.out_size[1], spec.in_size[1]), (spec.out_size[0], spec.in_size[0])):
             total = (out - 1) * self.down + 1 - (before + self.side - 1) * self.up + up_taps + down_taps - 2
             first = (total + self.up) // 2
             sides += [first, total - first]
         return sides[0], sides[1], sides[2], sides[3]
 
-    def forward(self, x: Tensor, w: Tensor, part: RunBlock | None = None) -> Tensor:
-        """part: applies a function in little memory, to some of the channels after the others."""
+    def forward(self, x: Tensor, w: Tensor, run_block: RunBlock | None = None) -> Tensor:
+        """run_block: runs a function with gradient checkpointing; if given, the channels are processed in chunks."""
         style = self.affine(w)
         if self.is_rgb:
             x = (
@@ -193,22 +194,22 @@ class SynthesisLayer(nn.Module):
             return _clamp(x, self.limit)
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
         x = F.conv2d(x * style[:, :, None, None], safe_layout(self.weight), padding=self.side - 1)
-        # the activation's gain comes here already: the image has twice the sides behind the upsampling
+        # the activation's gain is applied here, where the features have a quarter of the pixels
         gain = self.input_gain * ACT_GAIN
         demodulation = (F.linear(style.square(), self.wsq) + DEMOD_EPS).rsqrt() * gain
         x = torch.addcmul(self.bias[:, None, None] * ACT_GAIN, x, demodulation[:, :, None, None])
-        channels = len(self.bias) if part is None else max(1, len(self.bias) // CHANNEL_CHUNKS)
-        through = [(part or _apply)(self._filtered, each) for each in x.split(channels, dim=1)]
-        return through[0] if len(through) == 1 else torch.cat(through, 1)
+        channels = len(self.bias) if run_block is None else max(1, len(self.bias) // CHANNEL_CHUNKS)
+        outputs = [(run_block or _apply)(self._filtered, each) for each in x.split(channels, dim=1)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
     def _filtered(self, x: Tensor) -> Tensor:
-        """The nonlinearity, channel by channel: its pictures between the filters are the largest of the network."""
+        """Upsampling, LeakyReLU, downsampling; the features between the two filters are the largest of the network."""
         x = _clamp(F.leaky_relu_(upfir(x, self.up_filter, self.up, self.padding), SLOPE), self.limit)
         return firdown(x, self.down_filter, self.down)
 
 
 def _clamp(x: Tensor, limit: float | None) -> Tensor:
-    """x within plus and minus the limit, if there is one."""
+    """Clamps x to -limit..limit; None does nothing."""
     return x.clamp(-limit, limit) if limit is not None else x
 
 
@@ -217,25 +218,25 @@ def _apply(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _take_filter(bag: TensorBag, name: str) -> Tensor:
-    """[taps] of a separable filter, or [taps, taps] of a radial one."""
+    """A separable filter [taps], or a radial one [taps, taps]."""
     radial = len(bag.dims(name)) == 2
     taps = bag.shape(name, 2 if radial else 1)[0]
     return bag.take(name, *([taps, taps] if radial else [taps]))
 
 
 class StyleGAN3Synthesis(SynthesisNetwork):
-    """ws -> image. ws[0] turns and shifts the Fourier features, ws[i + 1] styles layer i. There are no noise inputs."""
+    """ws -> image. ws[0] transforms the Fourier features, ws[i + 1] is the style of layer i. There is no noise."""
 
     def __init__(self, bag: TensorBag, w_dim: int, names: Sequence[str]):
         margin = int(bag.number("margin", MARGIN, 0, 1000))
         specs = read_layer_specs(bag, names, margin)
         colours = bag.shape(f"{specs[-1].name}.weight", 4)[0]
-        style_sides = [specs[0].before, *(spec.rate for spec in specs)]
-        super().__init__(w_dim, len(specs) + 1, specs[-1].size, colours, style_sides=style_sides)
+        style_sides = [specs[0].in_rate, *(spec.out_rate for spec in specs)]
+        super().__init__(w_dim, len(specs) + 1, specs[-1].out_size, colours, style_sides=style_sides)
         clamp = bag.clamp(CLAMP)
         bandwidth = bag.number("bandwidth", BANDWIDTH, 0.0, 1e4)
         self.output_scale = bag.number("output_scale", OUTPUT_SCALE, 1e-6, 1e6)
-        self.input = FourierFeatures(bag, w_dim, specs[0].size_before, specs[0].before, bandwidth)
+        self.input = FourierFeatures(bag, w_dim, specs[0].in_size, specs[0].in_rate, bandwidth)
         self.layers = nn.ModuleList()
         channels = self.input.out_channels
         for spec in specs:

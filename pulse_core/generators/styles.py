@@ -1,6 +1,6 @@
-"""The styles of all layers: one affine map of a latent each, on CUDA computed together.
+"""The styles of all layers: one affine map of a latent each, batched on CUDA.
 
-They are so small that there a map costs its launch and not its work: 23 maps with their gradients become 7 kernels.
+The maps are so small that on CUDA kernel launches dominate their cost: 23 maps with their gradients become 7 kernels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..devices.optimizations import is_enabled
@@ -17,7 +18,7 @@ from .derived import cached
 
 
 class AffineMap(NamedTuple):
-    """ws[:, index] -> style [B, size]: by the first rows of weight [C, w_dim] and bias [C]."""
+    """ws[:, index] -> style [B, size], by the first `size` rows of weight [C, w_dim] and bias [C]."""
 
     weight: Tensor
     bias: Tensor
@@ -26,7 +27,7 @@ class AffineMap(NamedTuple):
 
 
 def styles(maps: Sequence[AffineMap], ws: Tensor) -> tuple[Tensor, ...]:
-    """ws [B, num_ws, w_dim] -> one style [B, size] a map."""
+    """ws [B, num_ws, w_dim] -> one style [B, size] per map."""
     if _use_batched(ws.device):
         results: tuple[Tensor, ...] = _BatchedAffine.apply(ws, tuple(maps))
         return results
@@ -39,7 +40,7 @@ def _use_batched(device: torch.device) -> bool:
 
 
 class _StackedMaps(NamedTuple):
-    """weight [maps, C, w_dim] and bias [maps, 1, C], zero where a map has less; index [maps]; one_hot [num_ws, maps]."""
+    """weight [maps, C, w_dim] and bias [maps, 1, C], padded with zeros; index [maps]; one_hot [num_ws, maps]."""
 
     weight: Tensor
     bias: Tensor
@@ -48,16 +49,16 @@ class _StackedMaps(NamedTuple):
 
 
 def _stack_maps(maps: Sequence[AffineMap], ws: Tensor) -> _StackedMaps:
-    most = max(len(each.weight) for each in maps)
-    weight = torch.stack([F.pad(each.weight, (0, 0, 0, most - len(each.weight))) for each in maps])
-    bias = torch.stack([F.pad(each.bias, (0, most - len(each.bias)))[None] for each in maps])
+    channels = max(len(each.weight) for each in maps)
+    weight = torch.stack([F.pad(each.weight, (0, 0, 0, channels - len(each.weight))) for each in maps])
+    bias = torch.stack([F.pad(each.bias, (0, channels - len(each.bias)))[None] for each in maps])
     index = torch.tensor([each.index for each in maps])
     one_hot = F.one_hot(index, ws.shape[1]).mT.to(weight)
     return _StackedMaps(weight, bias, index.to(weight.device), one_hot)
 
 
 class _BatchedAffine(torch.autograd.Function):
-    """All maps as one batched product, with the gradient written out."""
+    """All maps as one batched matrix product, with a hand-written gradient."""
 
     @staticmethod
     def forward(ctx: Any, ws: Tensor, maps: tuple[AffineMap, ...]) -> tuple[Tensor, ...]:
@@ -72,13 +73,13 @@ class _BatchedAffine(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        stacked, (images, _, w_dim) = ctx.stacked, ctx.shape
-        count, most, _ = stacked.weight.shape
-        none = stacked.weight.new_zeros(images, most)
-        parts = []
+        stacked, images = ctx.stacked, ctx.shape[0]
+        count, channels, _ = stacked.weight.shape
+        zeros = stacked.weight.new_zeros(images, channels)
+        padded = []
         for grad, each in zip(grads, ctx.maps, strict=True):
-            parts += [none[:, : each.size] if grad is None else grad, none[:, each.size :]]
-        grad = torch.cat(parts, 1).view(images, count, most).transpose(0, 1)
+            padded += [zeros[:, : each.size] if grad is None else grad, zeros[:, each.size :]]
+        grad = rearrange(torch.cat(padded, 1), "b (maps c) -> maps b c", maps=count)
         grad_latents = torch.bmm(grad, stacked.weight)
-        grad_ws = stacked.one_hot @ grad_latents.reshape(count, images * w_dim)
-        return grad_ws.view(-1, images, w_dim).transpose(0, 1), None
+        grad_ws = stacked.one_hot @ rearrange(grad_latents, "maps b d -> maps (b d)")
+        return rearrange(grad_ws, "n (b d) -> b n d", b=images), None

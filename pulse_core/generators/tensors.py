@@ -1,4 +1,4 @@
-"""A checkpoint's tensors and settings, taken one by one with their shapes and ranges asserted."""
+"""A checkpoint's tensors and settings, taken one by one with checks of shape and range."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
 
-MAX_SIDE = 4096  # of an image; what a tiny file may make this pack allocate
+MAX_SIDE = 4096  # pixels; limits what a small malicious file can make this pack allocate
 
 
 class TensorBag:
-    """Hands out named tensors in one precision, checks each, and knows what was never asked for.
+    """Returns checked tensors by name, in one precision, and keeps track of those not taken yet.
 
-    Run-time factors are folded into weights in this precision: float64 for a float64 generator, else float32.
+    Run-time factors are folded into the weights in this precision: float64 for a float64 generator, else float32.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class TensorBag:
         return name in self._remaining
 
     def names(self) -> list[str]:
-        """Of the tensors that were not taken yet."""
+        """The names of the tensors not taken yet."""
         return list(self._remaining)
 
     def dims(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor as it is; () if there is none."""
+        """The shape of a tensor, unchecked; () if it is missing."""
         return self._remaining[name].shape if name in self._remaining else ()
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor `name`. A -1 in `shape` accepts any length.
 
         Raises:
-            CheckpointError: missing, of another shape, not of a real floating type, or not finite.
+            CheckpointError: missing, of another shape, not floating-point, or not finite.
         """
         found = self.shape(name, len(shape))
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
         tensor = self._remaining.pop(name).read()
         kind = tensor.dtype
-        # contiguous: results must not depend on the layout that a file happens to have
+        # contiguous: results must not depend on the memory layout in the file
         tensor = tensor.to(self._dtype).contiguous()
         if not kind.is_floating_point or not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
             raise CheckpointError(
@@ -67,16 +67,16 @@ class TensorBag:
         return tensor
 
     def take_optional(self, name: str, *shape: int) -> Tensor | None:
-        """The tensor, or None where the checkpoint has none of this name."""
+        """The tensor, or None if it is missing."""
         return self.take(name, *shape) if name in self else None
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
-        """The shape of a tensor that stays in the bag; raises CheckpointError as `take` does."""
+        """The shape of a tensor, without taking it; raises CheckpointError as `take` does."""
         if name not in self._remaining:
             raise CheckpointError(
                 f"The {self._family} checkpoint has no tensor {name!r}.",
                 "a complete generator of this family.",
-                "download the file again, or check that it is a whole generator and not a part of one.",
+                "download the file again, or check that it is a complete generator.",
             )
         found = self._remaining[name].shape
         if len(found) != dims or 0 in found:
@@ -84,7 +84,7 @@ class TensorBag:
         return found
 
     def check_side(self, side: int) -> int:
-        """A side of an image, in pixels; raises CheckpointError if it is out of reason."""
+        """Returns a side of an image in pixels; raises CheckpointError if it is not in 1..MAX_SIDE."""
         if not 1 <= side <= MAX_SIDE:
             raise CheckpointError(
                 f"The checkpoint is for images with a side of {side} pixels.",
@@ -94,7 +94,7 @@ class TensorBag:
         return side
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """The setting `name`, low..high, or its default.
+        """Takes the setting `name`, which must be in low..high; its default if it is missing.
 
         Raises:
             CheckpointError: of another type or range.
@@ -111,7 +111,7 @@ class TensorBag:
         return float(value)
 
     def clamp(self, default: float | None) -> float | None:
-        """The setting conv_clamp: layers keep their output within plus and minus this; None leaves it free."""
+        """Takes the setting conv_clamp, a symmetric clamp of the layers' outputs; None means no clamp."""
         if self._settings.get("conv_clamp", default) is None:
             self._settings.pop("conv_clamp", None)
             return None
@@ -125,7 +125,7 @@ class TensorBag:
         )
 
     def finish(self) -> None:
-        """Raises CheckpointError if the file holds tensors or settings that this family does not know."""
+        """Raises CheckpointError if tensors or settings are left that this family does not have."""
         for kind, left in (("tensors", self._remaining), ("settings", self._settings)):
             if left:
                 first = ascii(sorted(map(str, left))[0])[:80]
@@ -138,7 +138,7 @@ class TensorBag:
 
 
 def content_hash(tensors: Stored, settings: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 over names, types, shapes and bytes: the same for the same weights in any file format."""
+    """SHA-256 over names, types, shapes and bytes, independent of the file format."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].read().detach().cpu().contiguous()

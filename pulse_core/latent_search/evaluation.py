@@ -90,7 +90,7 @@ class Evaluator:
         return self._captured[key](recorder, *arguments)
 
     def _full(self, gradient: bool) -> Outcome:
-        with torch.set_grad_enabled(gradient), self._synthesis.recomputing(self._recompute):
+        with torch.set_grad_enabled(gradient), self._synthesis.gradient_checkpointing(self._recompute):
             ws = self._variables.prior.ws()
             image = to_picture(self._synthesis(ws, noise=self._variables.noise))
             outcome = self._outcome(ws, self._degradation.forward(image), gradient=gradient)

@@ -1,1 +1,1 @@
-"""Latents: the spaces Z, W and W+, the Gaussian fitted to W, the encoder that initialises a search, saved latents."""
+"""Latents: the spaces Z, W and W+, the Gaussian fit of W, the encoder, saved latents, sampling and blending."""

@@ -1,4 +1,4 @@
-"""Faces from seeds, and from latents."""
+"""Renders images from seeds and from saved latents."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..pictures.images import to_picture
 if TYPE_CHECKING:
     from .latent import Latent
 
-# kept: the latent's own maps, where it has some; else, and for const, the generator's. none: no noise.
+# kept: the latent's noise maps, or the generator's if it has none. const: the generator's. none: no noise.
 LATENT_NOISE_MODES = ("kept", "const", "none")
 
 
 def sample(
     generator: Generator, seeds: Iterable[int], truncation_psi: float = 1.0, class_index: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One invented image a seed, one at a time.
+    """Samples one image per seed, one at a time.
 
     Args:
-        seeds: 0..2^64-1 each; z is drawn on the CPU, so that a seed is the same face on every device.
-        truncation_psi: 0..1; smaller is more average and cleaner, 1 is the generator's full variety.
-        class_index: of a conditional generator; None draws one from each seed.
+        seeds: 0..2^64-1 each; z is drawn on the CPU, so a seed gives the same face on every device.
+        truncation_psi: 0..1; smaller is closer to the average face, with fewer artefacts; 1 means no truncation.
+        class_index: the class, for a conditional generator; None draws it from the seed.
 
     Yields: image [3, H, W] in 0..1 and ws [num_ws, w_dim].
 
     Raises:
-        SettingError: no such class, or a device that computes wrong numbers.
+        SettingError: no such class, or the device gives wrong results.
     """
     check_device(generator)
     like = next(generator.synthesis.parameters())
@@ -48,14 +48,14 @@ def sample(
 
 
 def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Iterator[Tensor]:
-    """The image of each latent, one at a time: [3, H, W] in 0..1.
+    """Renders latents one at a time, each an image [3, H, W] in 0..1.
 
     Args:
-        noise: of LATENT_NOISE_MODES. With "kept" the result of a search is drawn again, but for what `fidelity`
-            changed in it.
+        noise: one of LATENT_NOISE_MODES. "kept" renders the result of a search again, without the residual that
+            `fidelity` adds.
 
     Raises:
-        SettingError: latents of another generator, or a device that computes wrong numbers.
+        SettingError: latents of another generator, or the device gives wrong results.
     """
     latent.check(generator)
     check_device(generator)

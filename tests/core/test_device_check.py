@@ -36,7 +36,7 @@ def loaded(name="stylegan2 skip"):
     return generator_from(animal.tensors, animal.metadata, name=name)
 
 
-def distrusted():
+def switched_off():
     return {name for name in device_check.SUSPECTS if not optimizations.is_enabled(name, CPU)}
 
 
@@ -96,7 +96,7 @@ def drawn(generator):
 @pytest.mark.parametrize("name", ZOO)
 def test_a_device_that_is_right_is_left_alone(name, caplog):
     check_device(loaded(name), forced=True)
-    assert not distrusted()
+    assert not switched_off()
     assert not caplog.records
 
 
@@ -107,11 +107,11 @@ def test_one_that_ignores_strides_is_mended(name, request, caplog):
     generator = loaded(name)
     assert (drawn(generator) - right).abs().max() > 0.05
     check_device(generator, forced=True)
-    assert distrusted() == {"channels_last"}
+    assert switched_off() == {"channels_last"}
     torch.testing.assert_close(drawn(generator), right, atol=1e-4, rtol=0)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "wrong numbers with 'channels_last', which is left out there" in record.getMessage()
+    assert "wrong numbers with 'channels_last', which is disabled there" in record.getMessage()
     other = loaded(name)  # whose weights were laid out before anyone asked for its device
     check_device(other, forced=True)
     torch.testing.assert_close(drawn(other), right, atol=1e-4, rtol=0)
@@ -121,13 +121,13 @@ def test_one_that_ignores_strides_is_mended(name, request, caplog):
 @pytest.mark.usefixtures("wrong_layers")
 def test_wrong_gradients_of_ours_are_mended():
     check_device(loaded(), forced=True)
-    assert distrusted() == {"layers"}
+    assert switched_off() == {"layers"}
 
 
 @pytest.mark.usefixtures("wrong_layers", "blind")
 def test_two_faults_are_mended_together():
     check_device(loaded(), forced=True)
-    assert distrusted() == {"layers", "channels_last"}
+    assert switched_off() == {"layers", "channels_last"}
 
 
 def test_one_that_is_wrong_in_all_ways_is_refused(broken):
@@ -147,14 +147,14 @@ def test_what_a_device_cannot_do_is_told(broken):
 def test_full_memory_tells_nothing(broken):
     broken(torch.OutOfMemoryError("CUDA out of memory."))
     check_device(loaded(), forced=True)
-    assert not distrusted()
+    assert not switched_off()
     assert not cache_file().exists()
 
 
 @pytest.mark.usefixtures("blind")
 def test_the_cpu_is_not_asked_unless_it_must_be():
     check_device(loaded())
-    assert not distrusted()
+    assert not switched_off()
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_the_outcome_is_kept_for_this_process_and_the_next(asked, monkeypatch):
     monkeypatch.setattr(optimizations, "_disabled", {})
     check_device(loaded(), forced=True)
     assert len(asked) == 1
-    assert distrusted() == {"channels_last"}
+    assert switched_off() == {"channels_last"}
     check_device(loaded("mobilestylegan"), forced=True)  # other layers
     generator = loaded()
     monkeypatch.setattr(torch, "__version__", "99.0")

@@ -14,11 +14,14 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.latents.encoder import Encoder, encoder_path, fit_encoder, training
-from pulse_core.latents.encoder.augmentation import augmented, before_strange_backgrounds
+from pulse_core.latents.encoder.network import Encoder, encoder_path
+from pulse_core.latents.encoder.training import fit_encoder
+from pulse_core.latents.encoder import training
+from pulse_core.latents.encoder.augmentation import augment, replace_backgrounds
 from pulse_core.latents.encoder.network import canonical_size
 from pulse_core.latents.encoder.pairs import SHARD, draw_pairs
-from pulse_core.latents.gaussian import LatentGaussian, gaussian_for, training_path
+from pulse_core.latents.fits import gaussian_for, training_path
+from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
 
 
@@ -30,7 +33,7 @@ def start(tiny, tiny_fit):
 @pytest.fixture(scope="module")
 def unlearned():
     """Of the tiny generator's shape, with random weights all over."""
-    encoder = Encoder(16, (32, 32)).filled(torch.Generator().manual_seed(0))
+    encoder = Encoder(16, (32, 32)).initialise(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(encoder.head.weight, std=0.1, generator=torch.Generator().manual_seed(1))
     return encoder.map_tensors(lambda tensor: tensor)
 
@@ -44,7 +47,7 @@ def faces(tiny, tiny_fit, side):
 def test_a_guess_is_closer_than_the_mean_and_knows_how_close(tiny, tiny_fit, start, side):
     pictures, truth = faces(tiny, tiny_fit, side)
     mean, std = start.posterior(pictures)
-    assert torch.equal(mean, start.guess(pictures))
+    assert torch.equal(mean, start.posterior_mean(pictures))
     error = (mean - truth).square()
     assert float(error.mean()) < 0.9 * float(truth.square().mean())
     assert 0.7 < float((error / std.square()).mean()) < 1.4
@@ -79,8 +82,8 @@ def test_it_looks_at_pictures_of_the_generators_shape(size):
     assert max(height, width) == min(64, max(size))
     assert height % 16 == width % 16 == 0
     assert abs(height / max(height, width) - size[0] / max(size)) <= 16 / max(height, width)
-    encoder = Encoder(8, (height, width)).filled(torch.Generator().manual_seed(0))
-    assert encoder.guess(torch.rand(1, 3, height // 2, width // 2)).shape == (1, 8)
+    encoder = Encoder(8, (height, width)).initialise(torch.Generator().manual_seed(0))
+    assert encoder.posterior_mean(torch.rand(1, 3, height // 2, width // 2)).shape == (1, 8)
 
 
 def test_a_picture_is_guessed_alike_alone_and_in_a_batch(unlearned):
@@ -92,7 +95,7 @@ def test_a_picture_is_guessed_alike_alone_and_in_a_batch(unlearned):
 
 
 def test_an_untrained_one_says_the_prior():
-    encoder = Encoder(16, (32, 32)).filled(torch.Generator().manual_seed(0))
+    encoder = Encoder(16, (32, 32)).initialise(torch.Generator().manual_seed(0))
     mean, std = encoder.posterior(torch.rand(3, 3, 16, 16))
     assert torch.equal(mean, torch.zeros(3, 16))
     assert torch.equal(std, torch.ones(3, 16))
@@ -107,8 +110,10 @@ def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
     pictures = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     fit = replace(tiny_fit, encoder=unlearned).map_tensors(lambda tensor: tensor.double())
     assert fit.encoder.head.weight.dtype == torch.float64
-    assert fit.encoder.guess(pictures).dtype == unlearned.guess(pictures).dtype == torch.float64
-    torch.testing.assert_close(fit.encoder.guess(pictures), unlearned.guess(pictures), rtol=0, atol=1e-4)
+    assert fit.encoder.posterior_mean(pictures).dtype == unlearned.posterior_mean(pictures).dtype == torch.float64
+    torch.testing.assert_close(
+        fit.encoder.posterior_mean(pictures), unlearned.posterior_mean(pictures), rtol=0, atol=1e-4
+    )
     assert (
         replace(tiny_fit, encoder=unlearned).map_tensors(lambda tensor: tensor.to("meta")).encoder.head.weight.is_meta
     )
@@ -119,19 +124,19 @@ def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
     signs[::2] = -1
     pictures = torch.rand(2, 3, 16, 16)
     mean, std = unlearned.posterior(pictures)
-    turned_mean, turned_std = unlearned.facing(signs).posterior(pictures)
+    turned_mean, turned_std = unlearned.with_signs(signs).posterior(pictures)
     torch.testing.assert_close(turned_mean, mean * signs)
     torch.testing.assert_close(turned_std, std)
-    torch.testing.assert_close(unlearned.facing(signs).facing(unlearned.signs).guess(pictures), mean)
+    torch.testing.assert_close(unlearned.with_signs(signs).with_signs(unlearned.signs).posterior_mean(pictures), mean)
 
 
 def test_the_axes_of_another_machine_are_allowed_for(tmp_path, tiny_fit, unlearned):
-    own = unlearned.facing(tiny_fit.signs)
+    own = unlearned.with_signs(tiny_fit.signs)
     replace(tiny_fit, encoder=own).save(tmp_path / "a.safetensors")
-    own.facing(-tiny_fit.signs).save(encoder_path(tmp_path / "a.safetensors"))
+    own.with_signs(-tiny_fit.signs).save(encoder_path(tmp_path / "a.safetensors"))
     pictures = torch.rand(2, 3, 16, 16)
     loaded = LatentGaussian.load(tmp_path / "a.safetensors").encoder
-    torch.testing.assert_close(loaded.guess(pictures), own.guess(pictures), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(loaded.posterior_mean(pictures), own.posterior_mean(pictures), rtol=1e-2, atol=1e-2)
 
 
 def test_a_fit_keeps_it_in_a_file_of_its_own(tmp_path, tiny_fit, start):
@@ -181,7 +186,7 @@ def test_a_broken_file_is_told(tmp_path, unlearned, case):
     with pytest.raises(CheckpointError) as told:
         Encoder.load(path)
     assert str(path) in told.value.found
-    assert told.value.accepted.startswith("an encoder as this pack writes it")
+    assert told.value.accepted.startswith("an encoder written by this pack")
     assert "--encoder" in told.value.remedy
 
 
@@ -191,7 +196,7 @@ def test_the_encoder_of_another_generator_is_refused(tmp_path, tiny_fit, start):
     tiny_fit.save(path, {"content_hash": "5678", "class": "all"})
     with pytest.raises(CheckpointError, match=r"The encoder in .* is for another generator or class"):
         LatentGaussian.load(path)
-    Encoder(8, (32, 32)).filled(torch.Generator().manual_seed(0)).save(encoder_path(path))
+    Encoder(8, (32, 32)).initialise(torch.Generator().manual_seed(0)).save(encoder_path(path))
     with pytest.raises(CheckpointError, match="w_dim 8"):
         LatentGaussian.load(path)
 
@@ -231,9 +236,9 @@ def test_a_damaged_shard_is_drawn_again(tiny, tiny_fit, tmp_path):
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(tiny, tiny_fit, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_FEWEST_STEPS", 12)
+    monkeypatch.setattr(training, "_MIN_STEPS", 12)
     monkeypatch.setattr(training, "_EPOCHS", 1)
-    monkeypatch.setattr(training, "_KEEP_EVERY", 5)
+    monkeypatch.setattr(training, "_SAVE_EVERY", 5)
     before = torch.get_rng_state()
     whole = fit_encoder(tiny, tiny_fit, 100)
     assert torch.equal(torch.get_rng_state(), before)
@@ -260,7 +265,7 @@ def test_confidence_is_corrected_by_what_was_held_out():
     log_std = 0.5 * torch.randn(20_000, 3, generator=random) - 1
     truth = torch.tensor([1.0, 0.6, 0.8]) * log_std + torch.tensor([0.0, 0.1, -0.4])
     error = (truth.exp() * torch.randn(log_std.shape, generator=random)).square()
-    a, b = training._calibrated(error, log_std, 20_000)
+    a, b = training._fit_log_std(error, log_std, 20_000)
     torch.testing.assert_close(a, torch.tensor([1.0, 0.6, 0.8]), rtol=0, atol=0.05)
     torch.testing.assert_close(b, torch.tensor([0.0, 0.1, -0.4]), rtol=0, atol=0.05)
 
@@ -269,18 +274,18 @@ def test_what_pictures_suffer_stays_a_picture_and_is_seeded():
     pictures = torch.rand(16, 3, 64, 48, generator=torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
     for seed in range(20):
-        first, again = (augmented(pictures, torch.Generator().manual_seed(seed)) for _ in range(2))
+        first, again = (augment(pictures, torch.Generator().manual_seed(seed)) for _ in range(2))
         assert torch.equal(first, again)
         assert first.shape == pictures.shape
         assert first.min() >= 0
         assert first.max() <= 1
-        assert not torch.equal(first, augmented(pictures, torch.Generator().manual_seed(seed + 100)))
+        assert not torch.equal(first, augment(pictures, torch.Generator().manual_seed(seed + 100)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_strange_backgrounds_leave_the_face():
     pictures = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    changed = (before_strange_backgrounds(pictures, torch.Generator().manual_seed(1)) - pictures).abs()
+    changed = (replace_backgrounds(pictures, torch.Generator().manual_seed(1)) - pictures).abs()
     assert changed[..., 26:42, 26:38].max() < 0.02
     has_another = changed[..., :3, :3].flatten(1).amax(1) > 0.1
     assert 8 < int(has_another.sum()) < 32

@@ -35,7 +35,7 @@ CHAINS = {
 
 def plain(layer: FrozenLayer, x: Tensor, noise: Tensor | None, style: Tensor | None, demod: Tensor | None) -> Tensor:
     x = x if style is None else x * style
-    for each in layer.filters:
+    for each in layer.convolutions:
         if each.up:
             x = F.conv_transpose2d(x, each.weight, stride=2, padding=each.padding)
         else:
@@ -54,13 +54,13 @@ def plain(layer: FrozenLayer, x: Tensor, noise: Tensor | None, style: Tensor | N
 @pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
 def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts, without, monkeypatch):
     monkeypatch.setattr(optimizations, "_excluded", frozenset(without.split(",")))
-    filters = CHAINS[chain]
-    channels = 6 if filters else 4
+    convolutions = CHAINS[chain]
+    channels = 6 if convolutions else 4
     strength = {"one number": torch.tensor(0.7, dtype=DOUBLE), "bare": None}.get(
         parts, drawn(1, channels, 1, 1, seed=1)
     )
     layer = FrozenLayer(
-        filters,
+        convolutions,
         None if parts == "bare" else drawn(channels, seed=2),
         strength,
         1.0 if parts == "linear" else 0.2,
@@ -185,11 +185,11 @@ def test_images_do_not_meet_in_an_instance_norm():
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_flat_layer_of_depthwise_filters_alone_keeps_their_factors(count):
     random = torch.Generator().manual_seed(0)
-    filters = [
+    convolutions = [
         Convolution(torch.randn(4, 1, 3, 3, generator=random), padding=(1, 1), depthwise=True) for _ in range(count)
     ]
     x = torch.randn(1, 4, 2, 2, generator=random)
     expected = x
-    for each in filters:
+    for each in convolutions:
         expected = expected * each.weight.sum((1, 2, 3))[:, None, None]
-    torch.testing.assert_close(FrozenLayer(filters).pooled()(x), expected)
+    torch.testing.assert_close(FrozenLayer(convolutions).pooled()(x), expected)

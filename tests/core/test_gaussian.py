@@ -12,9 +12,10 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.fetching import catalogue
 from pulse_core.generators import build_generator
-from pulse_core.latents import gaussian
-from pulse_core.latents.encoder import encoder_path
-from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, gaussian_for, moments
+from pulse_core.latents import fits
+from pulse_core.latents.encoder.network import encoder_path
+from pulse_core.latents.fits import gaussian_for
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, moments
 from pulse_core.latents.sampling import sample
 
 
@@ -73,9 +74,9 @@ def test_too_few_samples(tiny):
 def test_cached_beside_the_checkpoint_by_content(tmp_path, monkeypatch):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     fit = gaussian_for(generator, samples=300)
-    (cache,) = tmp_path.glob("*" + gaussian.FIT_SUFFIX)
+    (cache,) = tmp_path.glob("*" + fits.FIT_SUFFIX)
     assert generator.content_hash[:16] in cache.name
-    monkeypatch.setattr(gaussian, "fit_gaussian", lambda *_, **__: pytest.fail("fitted again"))
+    monkeypatch.setattr(fits, "fit_gaussian", lambda *_, **__: pytest.fail("fitted again"))
     assert torch.equal(gaussian_for(generator, samples=300).mean, fit.mean)
     monkeypatch.undo()
     other = load_generator(save_tiny(tmp_path / "tiny.safetensors", seed=1))

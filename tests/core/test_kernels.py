@@ -176,7 +176,7 @@ def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, 
     grad = drawn(*filtered.shape, dtype=dtype, layout=LAST, seed=5)
     theirs = torch.autograd.grad((filtered * grad.double()).sum(), leaves)
     around = (side - 1 - padding[0], side - 1 - padding[1])
-    grad_x, grad_style = own.depthwise(grad, weight, around, Epilogue(style), flipped=True, before=x)
+    grad_x, grad_style = own.depthwise(grad, weight, around, Epilogue(style), flipped=True, conv_input=x)
     same(grad_x, theirs[0], dtype)
     same(grad_style, theirs[1], dtype, 3)
     if few:
@@ -215,10 +215,10 @@ MAPS = ((8, 0, 8), (4, 1, 4), (8, 1, 2), (3, 4, 3), (8, 3, 8))  # rows, the late
 @pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
 @pytest.mark.parametrize("parts", ["all", "no style", "bare"])
 def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts, plugged_in):
-    filters, channels = CHAINS[chain], 8 if CHAINS[chain] else 4
+    convolutions, channels = CHAINS[chain], 8 if CHAINS[chain] else 4
     bare = parts == "bare"
     bias, strength = (None, None) if bare else (drawn(channels, seed=1), drawn(1, channels, 1, 1, seed=2))
-    layer = FrozenLayer(filters, bias, strength, 1.0 if bare else 0.2, None if bare else 9.0, overwrites=not bare)
+    layer = FrozenLayer(convolutions, bias, strength, 1.0 if bare else 0.2, None if bare else 9.0, overwrites=not bare)
     x = drawn(images, 4, side, side, layout=layout, seed=3)
     height = layer(x).shape[2]
     noise = None if bare else drawn(images, 1, height, height, seed=4)

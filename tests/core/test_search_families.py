@@ -12,7 +12,8 @@ from pulse_core import SearchConfig, downsample, search
 from pulse_core.checkpoints.loading import generator_from
 from pulse_core.errors import SettingError
 from pulse_core.latent_search.config import PRESETS
-from pulse_core.latents.gaussian import LatentGaussian, cache_path, fit_gaussian
+from pulse_core.latents.fits import cache_path
+from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
 from pulse_core.latents.sampling import sample
 from pulse_core.pictures.images import to_rgb
 

@@ -133,7 +133,7 @@ def test_memory_is_freed_but_for_the_generator(pack, found, generator, host, mon
     monkeypatch.setattr(network, "render", once)
     _, result, _ = found(batch_size=6)
     assert len(result) == 6
-    assert host.freed == [[generator.host_handle.patcher]]
+    assert host.freed == [[pack.submodule("nodes.host").patcher_of(generator)]]
 
 
 def test_the_node_tells_how_it_stands_and_how_it_ended(pack, found, host):
@@ -145,5 +145,5 @@ def test_the_node_tells_how_it_stands_and_how_it_ended(pack, found, host):
     assert " of 6 found in " in last[0]
     assert len(last) == 1 + 6
     for line, row in zip(last[1:], json.loads(report)["images"], strict=True):
-        assert row["told"] in line
+        assert row["summary"] in line
         assert line.endswith(f"(6 steps, seed {row['seed']}, 8x8)")

@@ -1,14 +1,14 @@
-// Fused elementwise work and sums over features [B, C, H, W], for __init__.py, which says what each kernel does.
+// Fused elementwise operations and sums over features [B, C, H, W]; __init__.py documents what each kernel computes.
 //
-// Compiled at run time, once for each type of the features: TYPE 0 is float32, 1 float16, 2 bfloat16. No header is
-// needed. Everything is computed in float32. Sums have one order and no atomics: the same bits in every run.
+// Compiled at run time, once per type of the features: TYPE 0 is float32, 1 float16, 2 bfloat16. No header is needed.
+// Arithmetic is in float32. Sums have a fixed order and use no atomics, so they are deterministic.
 //
-// Every kernel takes one KernelArgs. A thread reads V neighbouring numbers at once, 16 bytes or one number:
+// Every kernel takes one KernelArgs. A thread reads a vector of V neighbouring elements, 16 bytes or one element:
 //   LAST   channels_last: V channels of one pixel. Lanes (threadIdx.x) run over channels, rows (threadIdx.y) over pixels.
 //   else   contiguous: V pixels of one channel. One lane, rows over pixels.
-// A "unit" is what the rows count: a pixel, or V pixels. A block takes `span` units, and rows of lanes of channels.
+// A "unit" is what the rows run over: one pixel, or V pixels. A block processes `span` units of its lanes' channels.
 
-#ifndef EMULATED  // tests/core/emulated.py compiles this file for the CPU
+#ifndef EMULATED  // tests/emulated.py compiles this file for the CPU
 #define DEVICE __device__ __forceinline__
 #endif
 
@@ -16,29 +16,29 @@ typedef long long Count;
 
 #if TYPE == 0
 typedef float T;
-DEVICE float number(T x) { return x; }
-DEVICE T stored(float x) { return x; }
+DEVICE float to_float(T x) { return x; }
+DEVICE T from_float(float x) { return x; }
 #else
 struct T {
     unsigned short bits;
 };
 #if TYPE == 1
 #ifdef EMULATED
-DEVICE float number(T x) { return half_to_float(x.bits); }
-DEVICE T stored(float x) { return T{float_to_half(x)}; }
+DEVICE float to_float(T x) { return half_to_float(x.bits); }
+DEVICE T from_float(float x) { return T{float_to_half(x)}; }
 #else
-DEVICE float number(T x) {
+DEVICE float to_float(T x) {
     float result;
     asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(x.bits));
     return result;
 }
-DEVICE T stored(float x) {
+DEVICE T from_float(float x) {
     T result;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
     return result;
 }
 #endif
-#else  // bfloat16: the upper half of a float32, rounded to the nearest, to even
+#else  // bfloat16: the upper half of a float32, rounded to nearest even
 DEVICE unsigned int bits_of(float x) {
     union {
         float number;
@@ -47,7 +47,7 @@ DEVICE unsigned int bits_of(float x) {
     both.number = x;
     return both.bits;
 }
-DEVICE float number(T x) {
+DEVICE float to_float(T x) {
     union {
         unsigned int bits;
         float number;
@@ -55,7 +55,7 @@ DEVICE float number(T x) {
     both.bits = (unsigned int)x.bits << 16;
     return both.number;
 }
-DEVICE T stored(float x) {
+DEVICE T from_float(float x) {
     unsigned int bits = bits_of(x);
     bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
     return T{(unsigned short)(is_nan ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
@@ -63,10 +63,10 @@ DEVICE T stored(float x) {
 #endif
 #endif
 
-#define WIDE (16 / (int)sizeof(T))  // numbers in 16 bytes
-#define THREADS 256                 // of a block, at most
+#define WIDE (16 / (int)sizeof(T))  // elements in 16 bytes
+#define THREADS 256                 // per block, at most
 
-// Operands that are small are float32 where their bit is set in `kinds`, else of the features' type.
+// Small operands are float32 if their bit is set in `kinds`, else of the features' type.
 enum { FACTOR = 1, NOISE = 2, STRENGTH = 4, BIAS = 8, RESULT = 16, WEIGHT = 32 };
 
 struct KernelArgs {  // the same fields, in this order, as in launch.py
@@ -74,60 +74,60 @@ struct KernelArgs {  // the same fields, in this order, as in launch.py
     const T *grad, *x;
     const void *factor, *noise, *strength, *bias;  // factor [B, C]: the style or the demodulation
     const void *weight;                            // of a depthwise filter [C, side, side]
-    void *result;                                  // sums in one type or the other
+    void *result;                                  // sums, float32 or of the features' type
     float *partial;                                // sums of each slab [slabs, ...], float32; null where there is one slab
     Count images, channels, units, span;
-    Count noise_step;                  // from an image's noise to the next one's: 0 or the pixels
-    Count strength_step;               // 0 for one number, 1 for one a channel
-    Count width, height;               // of a band; of what a depthwise filter gives
-    Count width_before, height_before; // of what it takes
+    Count noise_step;                  // from one image's noise to the next: 0 or the number of pixels
+    Count strength_step;               // 0 for a scalar, 1 for one per channel
+    Count width, height;               // of a band; of a depthwise filter's output
+    Count in_width, in_height; // of a depthwise filter's input
     Count left, top;                   // its padding
-    Count columns, across;             // that a block takes of what it gives; blocks beside each other
-    Count strides[4];                  // of the image of a Haar transform: image, channel, row, column
-    int kinds, flipped;                 // flipped: the filter stands the other way round
-    float slope, limit;                // limit < 0: none
+    Count columns, across;             // output columns per block; blocks side by side
+    Count strides[4];                  // of a Haar transform's image: image, channel, row, column
+    int kinds, flipped;                // flipped: use the filter flipped
+    float slope, limit;                // limit < 0: no clamp
 };
 
-DEVICE float small(const void *from, Count index, const KernelArgs &w, int kind) {
-    return (w.kinds & kind) ? ((const float *)from)[index] : number(((const T *)from)[index]);
+DEVICE float load_operand(const void *from, Count index, const KernelArgs &w, int kind) {
+    return (w.kinds & kind) ? ((const float *)from)[index] : to_float(((const T *)from)[index]);
 }
-DEVICE void put(void *to, Count index, float x, const KernelArgs &w, int kind) {
+DEVICE void store_result(void *to, Count index, float x, const KernelArgs &w, int kind) {
     if (w.kinds & kind)
         ((float *)to)[index] = x;
     else
-        ((T *)to)[index] = stored(x);
+        ((T *)to)[index] = from_float(x);
 }
 
-template <int BYTES> struct Piece;  // what is read at once
-template <> struct Piece<16> {
-    typedef uint4 Whole;
+template <int BYTES> struct VectorType;  // the type that is read at once
+template <> struct VectorType<16> {
+    typedef uint4 Type;
 };
-template <> struct Piece<8> {
-    typedef uint2 Whole;
+template <> struct VectorType<8> {
+    typedef uint2 Type;
 };
-template <> struct Piece<4> {
-    typedef unsigned int Whole;
+template <> struct VectorType<4> {
+    typedef unsigned int Type;
 };
-template <> struct Piece<2> {
-    typedef unsigned short Whole;
+template <> struct VectorType<2> {
+    typedef unsigned short Type;
 };
-template <int V> union Several {
-    typename Piece<V * sizeof(T)>::Whole whole;
+template <int V> union Vector {
+    typename VectorType<V * sizeof(T)>::Type all;
     T each[V];
 };
 
 template <int V> DEVICE void load(const T *from, float (&x)[V]) {
-    Several<V> several;
-    several.whole = *(const typename Piece<V * sizeof(T)>::Whole *)from;
-    for (int k = 0; k < V; k++) x[k] = number(several.each[k]);
+    Vector<V> vector;
+    vector.all = *(const typename VectorType<V * sizeof(T)>::Type *)from;
+    for (int k = 0; k < V; k++) x[k] = to_float(vector.each[k]);
 }
 template <int V> DEVICE void store(T *to, const float (&x)[V]) {
-    Several<V> several;
-    for (int k = 0; k < V; k++) several.each[k] = stored(x[k]);
-    *(typename Piece<V * sizeof(T)>::Whole *)to = several.whole;
+    Vector<V> vector;
+    for (int k = 0; k < V; k++) vector.each[k] = from_float(x[k]);
+    *(typename VectorType<V * sizeof(T)>::Type *)to = vector.all;
 }
 
-// Where a thread works: its units are unit, unit + step, ... below end.
+// The elements of a thread: units unit, unit + step, ... below end.
 template <bool LAST, int V> struct Place {
     Count image, channel, unit, end, step;
 
@@ -141,65 +141,65 @@ template <bool LAST, int V> struct Place {
         step = blockDim.y;
     }
     DEVICE bool is_inside(const KernelArgs &w) const { return channel < w.channels; }
-    // of features with `times` as many channels, of which this is the band-th part
+    // the offset in features with `times` as many channels, in the band-th part of them
     DEVICE Count at(const KernelArgs &w, Count unit, int times = 1, int band = 0) const {
         Count all = w.channels * times, own = band * w.channels + channel;
         return LAST ? (image * w.units + unit) * all + own : ((image * all + own) * w.units + unit) * V;
     }
-    // a small operand of each of the V numbers' channels
+    // a small operand for the channel of each element
     DEVICE void constants(const void *from, Count first, Count stride, const KernelArgs &w, int kind, float none,
                           float (&x)[V]) const {
         for (int k = 0; k < V; k++) {
             if (!from || !is_inside(w))
                 x[k] = none;
             else
-                x[k] = small(from, first + (channel + (LAST ? k : 0)) * stride, w, kind);
+                x[k] = load_operand(from, first + (channel + (LAST ? k : 0)) * stride, w, kind);
         }
     }
-    // the noise of each of the V numbers' pixels
+    // the noise at the pixel of each element
     DEVICE void noise(const KernelArgs &w, Count unit, float (&x)[V]) const {
         for (int k = 0; k < V; k++) {
             if (!w.noise)
                 x[k] = 0;
             else if (LAST)
-                x[k] = k ? x[0] : small(w.noise, image * w.noise_step + unit, w, NOISE);
+                x[k] = k ? x[0] : load_operand(w.noise, image * w.noise_step + unit, w, NOISE);
             else
-                x[k] = small(w.noise, image * w.noise_step + unit * V + k, w, NOISE);
+                x[k] = load_operand(w.noise, image * w.noise_step + unit * V + k, w, NOISE);
         }
     }
 };
 
-// Sums over the rows of a block; row 0 gets them.
+// Sums over the rows of a block; valid in row 0.
 template <int V> DEVICE void over_rows(float (&x)[V]) {
-    __shared__ float kept[THREADS * V];
-    __syncthreads();  // those of the last time are read
-    for (int k = 0; k < V; k++) kept[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] = x[k];
+    __shared__ float shared_sums[THREADS * V];
+    __syncthreads();  // the previous sums have been read
+    for (int k = 0; k < V; k++) shared_sums[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] = x[k];
     for (unsigned rows = blockDim.y / 2; rows; rows /= 2) {
         __syncthreads();
         if (threadIdx.y < rows)
             for (int k = 0; k < V; k++)
-                kept[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] +=
-                    kept[((threadIdx.y + rows) * V + k) * blockDim.x + threadIdx.x];
+                shared_sums[(threadIdx.y * V + k) * blockDim.x + threadIdx.x] +=
+                    shared_sums[((threadIdx.y + rows) * V + k) * blockDim.x + threadIdx.x];
     }
     if (threadIdx.y == 0)
-        for (int k = 0; k < V; k++) x[k] = kept[k * blockDim.x + threadIdx.x];
+        for (int k = 0; k < V; k++) x[k] = shared_sums[k * blockDim.x + threadIdx.x];
 }
 
-// Sums over the lanes of a row; lane 0 gets them.
+// Sums over the lanes of a row; valid in lane 0.
 DEVICE float over_lanes(float x) {
-    __shared__ float kept[THREADS];
+    __shared__ float shared_sums[THREADS];
     int own = threadIdx.y * blockDim.x + threadIdx.x;
     __syncthreads();
-    kept[own] = x;
+    shared_sums[own] = x;
     for (unsigned lanes = blockDim.x / 2; lanes; lanes /= 2) {
         __syncthreads();
-        if (threadIdx.x < lanes) kept[own] += kept[own + lanes];
+        if (threadIdx.x < lanes) shared_sums[own] += shared_sums[own + lanes];
     }
-    return kept[own];
+    return shared_sums[own];
 }
 
-// The sums of a slab for each channel, of which there are `times` as many: to w.partial, or divided by w.factor (if so
-// asked) to w.result.
+// Stores the sums of a slab for each of `times` as many channels: in w.partial, or in w.result, there divided by
+// w.factor if `divided`.
 template <bool LAST, int V>
 DEVICE void put_sums(const KernelArgs &w, const Place<LAST, V> &place, float (&sums)[V], bool divided, int times = 1,
                      int band = 0) {
@@ -214,13 +214,13 @@ DEVICE void put_sums(const KernelArgs &w, const Place<LAST, V> &place, float (&s
         if (w.partial)
             w.partial[blockIdx.x * w.images * all + first + k] = own[k];
         else
-            put(w.result, first + k, divided ? own[k] / small(w.factor, first + k, w, FACTOR) : own[k], w, RESULT);
+            store_result(w.result, first + k, divided ? own[k] / load_operand(w.factor, first + k, w, FACTOR) : own[k], w, RESULT);
     }
 }
 
-DEVICE float rounded(float x) { return number(stored(x)); }
+DEVICE float rounded(float x) { return to_float(from_float(x)); }
 
-// limit(leaky(x * factor + noise * strength + bias)) for the V numbers of a thread.
+// clamp(leaky(x * factor + noise * strength + bias)) for the V elements of a thread.
 template <bool LAST, int V> struct Formula {
     float factor[V], strength[V], bias[V], slope, limit;
 
@@ -241,7 +241,7 @@ template <bool LAST, int V> struct Formula {
     }
 };
 
-// out = the formula of x; out may be x.
+// out = formula(x); out may be x.
 template <bool LAST, int V> DEVICE void epilogue(const KernelArgs &w) {
     Place<LAST, V> place(w);
     Formula<LAST, V> formula(w, place);
@@ -254,9 +254,9 @@ template <bool LAST, int V> DEVICE void epilogue(const KernelArgs &w) {
     }
 }
 
-// grad, x = the epilogue's result -> out = the gradient of the epilogue's x; it may be grad. And where there is
-// w.result or w.partial, the gradient of factor (before it is divided by it, in w.partial): the sums over pixels of
-// grad * x * factor = limited grad * result - rectified grad * (noise * strength + bias).
+// grad, x = the epilogue's result -> out = the gradient of the epilogue's input; out may be grad. If w.result or
+// w.partial is set, also the gradient of factor (in w.partial not yet divided by factor): the sums over pixels of
+// grad * input * factor = clamped grad * result - rectified grad * (noise * strength + bias).
 template <bool LAST, int V> DEVICE void epilogue_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
     Formula<LAST, V> own(w, place);
@@ -270,16 +270,16 @@ template <bool LAST, int V> DEVICE void epilogue_back(const KernelArgs &w) {
         if (summed) place.noise(w, unit, noise);
         for (int k = 0; k < V; k++) {
             if (own.limit >= 0 && (y[k] >= own.limit || y[k] <= -own.limit)) grad[k] = 0;
-            float behind = y[k] > 0 ? grad[k] : grad[k] * own.slope;
-            if (summed) sums[k] += grad[k] * y[k] - behind * (noise[k] * own.strength[k] + own.bias[k]);
-            grad[k] = behind * own.factor[k];
+            float rectified = y[k] > 0 ? grad[k] : grad[k] * own.slope;
+            if (summed) sums[k] += grad[k] * y[k] - rectified * (noise[k] * own.strength[k] + own.bias[k]);
+            grad[k] = rectified * own.factor[k];
         }
         store(w.out + place.at(w, unit), grad);
     }
     if (summed) put_sums(w, place, sums, true);
 }
 
-// out = grad * factor, it may be grad, or null; and the sums over pixels of grad * x.
+// out = grad * factor; out may be grad or null. Also the sums over pixels of grad * x.
 template <bool LAST, int V> DEVICE void style_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
     float factor[V], sums[V];
@@ -298,7 +298,7 @@ template <bool LAST, int V> DEVICE void style_back(const KernelArgs &w) {
     put_sums(w, place, sums, false);
 }
 
-// result [maps, 1, H, W] = the sums over channels of grad * strength / factor, and over the images that share a map.
+// result [maps, 1, H, W] = the sums of grad * strength / factor over channels, and over the images that share a map.
 // LAST: lanes over channels, rows over pixels; else lanes over pixels, rows over channels. grid.y: the maps.
 template <bool LAST, int V> DEVICE void noise_back(const KernelArgs &w) {
     Count lane = threadIdx.x, row = threadIdx.y, shared = w.images / gridDim.y, map = blockIdx.y;
@@ -311,18 +311,18 @@ template <bool LAST, int V> DEVICE void noise_back(const KernelArgs &w) {
             load(w.grad + (LAST ? (image * w.units + pixel) * w.channels + channel
                                 : (image * w.channels + channel) * w.units + pixel), grad);
             for (int k = 0; k < V; k++) {
-                float factor = w.factor ? small(w.factor, image * w.channels + channel + k, w, FACTOR) : 1;
-                sums[0] += grad[k] * small(w.strength, (channel + k) * w.strength_step, w, STRENGTH) / factor;
+                float factor = w.factor ? load_operand(w.factor, image * w.channels + channel + k, w, FACTOR) : 1;
+                sums[0] += grad[k] * load_operand(w.strength, (channel + k) * w.strength_step, w, STRENGTH) / factor;
             }
         }
     if (LAST)
         sums[0] = over_lanes(sums[0]);
     else
         over_rows(sums);
-    if (pixel < w.units && (LAST ? lane : row) == 0) put(w.result, map * w.units + pixel, sums[0], w, RESULT);
+    if (pixel < w.units && (LAST ? lane : row) == 0) store_result(w.result, map * w.units + pixel, sums[0], w, RESULT);
 }
 
-// result [channels] = the sums over w.units slabs of partial, divided by w.factor if it is there.
+// result [channels] = the sums over w.units slabs of partial, divided by w.factor if set.
 DEVICE void finish_sums(const KernelArgs &w) {
     Count own = (Count)blockIdx.x * blockDim.x + threadIdx.x;
     float sums[1] = {0};
@@ -331,10 +331,10 @@ DEVICE void finish_sums(const KernelArgs &w) {
         for (Count slab = threadIdx.y; slab < w.units; slab += blockDim.y) sums[0] += w.partial[slab * w.channels + own];
     over_rows(sums);
     if (threadIdx.y == 0 && own < w.channels)
-        put(w.result, own, w.factor ? sums[0] / small(w.factor, own, w, FACTOR) : sums[0], w, RESULT);
+        store_result(w.result, own, w.factor ? sums[0] / load_operand(w.factor, own, w, FACTOR) : sums[0], w, RESULT);
 }
 
-// x [B, 4C, H, W] in bands (ll, lh, hl, hh), times factor [B, 4C] -> out [B, C, 2H, 2W]. Units are pixels of a band.
+// Bands x [B, 4C, H, W] (ll, lh, hl, hh) times factor [B, 4C] -> out [B, C, 2H, 2W]. Units are pixels of a band.
 template <bool LAST, int V> DEVICE void haar(const KernelArgs &w) {
     Place<LAST, V> place(w);
     float factor[4][V];
@@ -361,7 +361,7 @@ template <bool LAST, int V> DEVICE void haar(const KernelArgs &w) {
     }
 }
 
-// grad [B, C, 2H, 2W], x = the bands -> out, the gradient of the bands; and with a factor the sums over pixels of
+// grad [B, C, 2H, 2W], x = the bands -> out = the gradient of the bands. With a factor, also the sums over pixels of
 // transformed grad * x, [B, 4C].
 template <bool LAST, int V> DEVICE void haar_back(const KernelArgs &w) {
     Place<LAST, V> place(w);
@@ -403,10 +403,10 @@ template <bool LAST, int V> DEVICE void haar_back(const KernelArgs &w) {
         for (int band = 0; band < 4; band++) put_sums(w, place, sums[band], false, 4, band);
 }
 
-// A depthwise filter of SIDE x SIDE taps over channels_last features x, and behind it the formula: -> out. Where there
-// are sums to give, grad are what the filter was applied to before: the sums over pixels of filtered x * grad.
-// A thread goes down one column, and keeps the rows that the next pixel needs, too. A block has `columns` columns, and
-// rows of threads below each other; each thread takes `span` pixels.
+// out = formula(a depthwise filter of SIDE x SIDE taps over channels_last features x). If sums are wanted, grad holds
+// the input of the forward filter, and the sums are those over pixels of filtered x * grad.
+// A thread walks down one column and keeps the rows that its next pixel needs. A block covers `columns` columns, with
+// several threads below each other, and each thread processes `span` pixels.
 template <int SIDE, int V> DEVICE void depthwise(const KernelArgs &w) {
     Place<true, V> place(w);
     Formula<true, V> formula(w, place);
@@ -420,19 +420,19 @@ template <int SIDE, int V> DEVICE void depthwise(const KernelArgs &w) {
     for (int k = 0; k < V; k++) {
         sums[k] = 0;
         for (int tap = 0; tap < SIDE * SIDE; tap++)
-            taps[tap / SIDE][tap % SIDE][k] = !inside ? 0 : small(
+            taps[tap / SIDE][tap % SIDE][k] = !inside ? 0 : load_operand(
                 w.weight, (place.channel + k) * SIDE * SIDE + (w.flipped ? SIDE * SIDE - 1 - tap : tap), w, WEIGHT);
     }
-    // rows -SIDE + 1 ... -1 fill what is kept, without giving anything
+    // rows -SIDE + 1 ... -1 only fill the kept rows
     for (Count at = row - SIDE + 1; at < end && row < end; at++) {
-        Count y = at + SIDE - 1 - w.top;  // the row that comes new
+        Count y = at + SIDE - 1 - w.top;  // the new row
         for (int i = 0; i + 1 < SIDE; i++)
             for (int j = 0; j < SIDE; j++)
                 for (int k = 0; k < V; k++) rows[i][j][k] = rows[i + 1][j][k];
         for (int j = 0; j < SIDE; j++) {
             Count x = column - w.left + j;
-            if (y >= 0 && y < w.height_before && x >= 0 && x < w.width_before)
-                load(w.x + ((place.image * w.height_before + y) * w.width_before + x) * w.channels + place.channel,
+            if (y >= 0 && y < w.in_height && x >= 0 && x < w.in_width)
+                load(w.x + ((place.image * w.in_height + y) * w.in_width + x) * w.channels + place.channel,
                      rows[SIDE - 1][j]);
             else
                 for (int k = 0; k < V; k++) rows[SIDE - 1][j][k] = 0;
@@ -457,6 +457,6 @@ template <int SIDE, int V> DEVICE void depthwise(const KernelArgs &w) {
     if (summed) put_sums(w, place, sums, false);
 }
 
-#ifndef EMULATED  // one kernel is compiled at a time, NAME of the template BODY: what is not used costs nothing
+#ifndef EMULATED  // each kernel is compiled alone: NAME is an instance BODY of a template
 extern "C" __global__ void __launch_bounds__(THREADS) NAME(const KernelArgs w) { BODY(w); }
 #endif

@@ -1,14 +1,9 @@
-"""The encoder: what a low-resolution picture says of its latent, before any search.
+"""The encoder: predicts a Gaussian over latents from a low-resolution picture, to initialise a search.
 
-    pairs.py         latents that the generator draws, and their small pictures
-    augmentation.py  what pictures suffer before anybody sees them: scaling, noise, strange backgrounds
-    training.py      the two above -> an Encoder
-    network.py       the Encoder itself, and its file
+    network.py       the Encoder and its file
+    pairs.py         samples of the generator: latents and their downscaled images
+    augmentation.py  degradations and backgrounds for the images
+    training.py      trains an Encoder on augmented pairs
 
-It is trained once for a generator, like the Gaussian is fitted.
+It is trained once per generator, like the Gaussian fit.
 """
-
-from .network import Encoder as Encoder
-from .network import encoder_path as encoder_path
-from .training import DEFAULT_PAIRS as DEFAULT_PAIRS
-from .training import fit_encoder as fit_encoder

@@ -1,10 +1,9 @@
-"""Pairs of a latent and its small picture, as many as are wanted: they cost nothing but rendering."""
+"""Training pairs for the encoder: latents that the generator samples, and their downscaled images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,18 +11,16 @@ from torch import Tensor
 from ...checkpoints import read_checkpoint, safetensors_format
 from ...devices.check import check_device
 from ...errors import CheckpointError
+from ...generators import Generator
 from ...generators.mapping import draw_labels
 from ...pictures.images import to_picture
-from .augmentation import rounded
+from ..gaussian import LatentGaussian
+from .augmentation import quantise
 from .network import SIDE, canonical_size, to_canonical
 
-if TYPE_CHECKING:
-    from ...generators import Generator
-    from ..gaussian import LatentGaussian
-
-FIRST_SEED = 2**40  # far from the seeds that people use, so that nobody's face is one that was learned
-BATCH = 16  # drawn together, from a seed of their own
-SHARD = 128 * BATCH  # pairs of one file
+FIRST_SEED = 2**40  # far from seeds that people use, so that training and test faces differ
+BATCH = 16  # pairs rendered together, with a seed of their own
+SHARD = 128 * BATCH  # pairs per file
 
 
 def draw_pairs(
@@ -35,13 +32,13 @@ def draw_pairs(
     folder: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Latents of the mapping network, drawn without truncation, and their pictures with noise drawn.
+    """Samples latents without truncation and renders them with random noise.
 
     Args:
-        folder: keeps what was drawn, so that a stop loses a part of one file; None keeps nothing.
-        on_progress: called with (done, pairs); what it raises stops the drawing.
+        folder: stores finished files of pairs, so that an interruption loses one file at most; None stores nothing.
+        on_progress: called with (done, pairs); an exception from it stops the rendering.
 
-    Returns: pictures [pairs, 3, h, w], uint8, of the encoder's size, and whitened w [pairs, w_dim], float16.
+    Returns: pictures [pairs, 3, h, w], uint8, of the encoder's input size, and whitened w [pairs, w_dim], float16.
     """
     size = canonical_size(generator.size)
     pictures = torch.empty(pairs, 3, *size, dtype=torch.uint8)
@@ -49,19 +46,20 @@ def draw_pairs(
     for first in range(0, pairs, SHARD):
         count = min(SHARD, pairs - first)
         file = folder / f"pairs-{first // SHARD:04d}-{count}.safetensors" if folder is not None else None
-        kept = _kept(file, (count, 3, *size), (count, generator.w_dim))
+        stored = _read_shard(file, (count, 3, *size), (count, generator.w_dim))
         rows = slice(first, first + count)
-        if kept is not None:
-            pictures[rows], white[rows] = kept
+        if stored is not None:
+            pictures[rows], white[rows] = stored
             if on_progress is not None:
                 on_progress(first + count, pairs)
             continue
         done = first
-        for some_pictures, some_white in _drawn(generator, gaussian, first, count, class_index):
-            many = len(some_white)
-            # filled in place: small tensors between large ones that come and go would hold those' memory, too
-            pictures[done : done + many], white[done : done + many] = some_pictures, some_white
-            done += many
+        for new_pictures, new_white in _render_pairs(generator, gaussian, first, count, class_index):
+            batch_size = len(new_white)
+            # written in place: many small tensors would fragment the memory between large ones
+            batch = slice(done, done + batch_size)
+            pictures[batch], white[batch] = new_pictures, new_white
+            done += batch_size
             if on_progress is not None:
                 on_progress(done, pairs)
         if file is not None:
@@ -69,8 +67,8 @@ def draw_pairs(
     return pictures, white
 
 
-def _kept(file: Path | None, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
-    """What a file has, if it is whole and fits."""
+def _read_shard(file: Path | None, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
+    """The pairs in a file; None if it is missing, damaged, or of other shapes."""
     if file is None or not file.is_file():
         return None
     try:
@@ -84,7 +82,7 @@ def _kept(file: Path | None, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor] 
 
 
 @torch.no_grad()
-def _drawn(
+def _render_pairs(
     generator: Generator, gaussian: LatentGaussian, first: int, count: int, class_index: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     check_device(generator)
@@ -96,13 +94,13 @@ def _drawn(
         z = torch.randn(BATCH, generator.z_dim, generator=random)[:many]
         c = draw_labels(BATCH, generator.c_dim, class_index, random)
         ws = generator.mapping(z.to(like), None if c is None else c[:many])
-        image = _rendered(generator, ws, random).float().cpu()
-        small = rounded(to_canonical(image, size)).mul(255).round().byte()
+        image = _render_batch(generator, ws, random).float().cpu()
+        small = quantise(to_canonical(image, size)).mul(255).round().byte()
         yield small, gaussian.whiten(ws[:, 0].float().cpu()).half()
 
 
-def _rendered(generator: Generator, ws: Tensor, random: torch.Generator) -> Tensor:
-    """[B, 3, h, w], about 0..1: coarse where the family can, which takes a tenth of the time."""
+def _render_batch(generator: Generator, ws: Tensor, random: torch.Generator) -> Tensor:
+    """ws -> [B, 3, h, w] in 0..1, at low resolution if the family supports it, which takes a tenth of the time."""
     synthesis, count = generator.synthesis, len(ws)
     if synthesis.has_low_resolution and generator.img_resolution >= SIDE:
         noise = [
@@ -111,7 +109,7 @@ def _rendered(generator: Generator, ws: Tensor, random: torch.Generator) -> Tens
         ]
         return to_picture(synthesis.render_low_resolution(ws, noise, SIDE)).clamp(0, 1)
     images = []
-    for row in ws.split(1):  # one at a time: whole pictures are large
+    for row in ws.split(1):  # one at a time: full images are large
         noise = [torch.randn(1, 1, *shape, generator=random).to(ws) for shape in generator.noise_shapes]
         image = to_picture(synthesis(row, noise=noise)).clamp(0, 1)
         images.append(to_canonical(image, canonical_size(generator.size)))
