@@ -257,3 +257,20 @@ def test_a_store_is_given_each_face_and_asked_for_it(tiny, tiny_fit, eileen):
     usual = photographs.restore(eileen, tiny, tiny_fit, config)
     assert float(blank.picture.mean()) < float(usual.picture.mean())
     assert torch.equal(blank.solutions[0].image, usual.solutions[0].image)
+
+
+def test_faces_of_one_size_are_searched_together_each_as_alone(tiny, tiny_fit, album):
+    """Each has a degradation of its own."""
+    photo, batches = read_image(album / "b.png"), []
+    config = SearchConfig(steps=3)
+    alone = photographs.restore(photo, tiny, tiny_fit, config, lr_size=16)
+    together = photographs.restore(
+        photo,
+        tiny,
+        tiny_fit,
+        SearchConfig(steps=3, batch_size=2),
+        lr_size=16,
+        on_step=lambda state: batches.append(len(state.jobs)),
+    )
+    assert set(batches) == {2}
+    torch.testing.assert_close(together.picture, alone.picture, atol=1e-4, rtol=0)
