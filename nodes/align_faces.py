@@ -13,7 +13,6 @@ from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, no_face_error
 from . import host, sockets
 
-_EVERYDAY, _SELDOM = ("max_faces",), ("score_threshold", "min_face_size", "rotation")
 _NO_FACE = ("error", "pass through")
 
 
@@ -37,7 +36,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     max=4096,
                     tooltip="Side of the aligned faces in pixels; use the generator's resolution.",
                 ),
-                *sockets.widgets(FindSettings, _EVERYDAY, _SELDOM),
+                *sockets.widgets(FindSettings, "basic", "advanced"),
                 io.Combo.Input(
                     "no_face",
                     options=list(_NO_FACE),

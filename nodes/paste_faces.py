@@ -16,7 +16,6 @@ from . import host, sockets
 from .choices import chosen
 
 _WHERE = "read the numbers off the preview of PULSE Align Faces."
-_SETTINGS = ("blend", "color_match", "feather", "enlarge")
 
 
 class PULSEPasteFacesNode(io.ComfyNode):
@@ -38,7 +37,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
                     "restored", tooltip="One restored face of any size for each of faces, in the same order."
                 ),
                 sockets.Faces.Input("faces", tooltip="From PULSE Align Faces."),
-                *sockets.widgets(PasteSettings, _SETTINGS),
+                *sockets.widgets(PasteSettings, "basic"),
                 io.String.Input(
                     "which", default="all", tooltip="all, or the numbers of the faces to paste, like 1, 3."
                 ),
@@ -48,7 +47,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
                     tooltip="White where the faces are pasted, instead of a feathered seam; drawn on the photograph or "
                     "on the restored faces.",
                 ),
-                sockets.widget(PasteSettings, "grain", optional=True),
+                *sockets.widgets(PasteSettings, "appended"),
             ],
             outputs=[
                 io.Image.Output("result", display_name="image", tooltip="The photographs with the invented faces."),

@@ -29,19 +29,6 @@ if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
     from ..pulse_core.generators import Generator
 
-# Search settings in their order on the node. New ones are appended, so that saved workflows keep working.
-_EVERYDAY = ("steps", "solutions", "eps")
-_SELDOM = (
-    "loss",
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "noise",
-    "trainable_noise_layers",
-    "latent_space",
-    "batch_size",
-)
-_LATER = ("prior_sample_scale", "fidelity")
 _CUSTOM = "custom"
 _SEEDS = ("same", "one each")
 
@@ -65,7 +52,7 @@ class PULSESearchNode(io.ComfyNode):
                     "Faces together with its faces.",
                 ),
                 sockets.seed("The same seed gives the same solution; another seed gives another face."),
-                *sockets.widgets(SearchConfig, _EVERYDAY, _SELDOM),
+                *sockets.widgets(SearchConfig, "basic", "advanced"),
                 io.Int.Input(
                     "preview_every",
                     default=5,
@@ -142,7 +129,7 @@ class PULSESearchNode(io.ComfyNode):
 
 def _optional_inputs() -> list[Any]:
     """Inputs that may stay unconnected. New ones are appended, so that saved workflows keep working."""
-    later = (sockets.widget(SearchConfig, name, optional=True) for name in _LATER)
+    later = sockets.widgets(SearchConfig, "appended")
     return [*_target_inputs(), _preset_input(), *later, *_search_inputs()]
 
 

@@ -9,19 +9,6 @@ from comfy_api.latest import io
 from ..pulse_core.latent_search.config import SearchConfig
 from . import sockets
 
-_SETTINGS = (
-    "prior",
-    "init",
-    "offset_std",
-    "sigma_start",
-    "sigma_end",
-    "background_weight",
-    "candidates",
-    "trial_steps",
-    "full_every",
-    "gradient_checkpointing",
-)
-
 
 class PULSESearchSettingsNode(io.ComfyNode):
     """-> rarely needed settings of a search."""
@@ -34,7 +21,7 @@ class PULSESearchSettingsNode(io.ComfyNode):
             category=sockets.CATEGORY,
             description="Settings of PULSE Search for its prior, initialisation, noise schedule and weights, and for "
             "time and memory. The defaults are the recommended values.",
-            inputs=sockets.widgets(SearchConfig, _SETTINGS),
+            inputs=sockets.widgets(SearchConfig, "settings"),
             outputs=[
                 sockets.SearchSettings.Output("search_settings", display_name="settings", tooltip="For PULSE Search.")
             ],

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..pulse_core.latents.spaces import SEEDS
-from ..pulse_core.settings import Settings
+from ..pulse_core.settings import Option, Settings, Widget, options
 
 CATEGORY = "PULSE"
-# Of widgets whose values are not turned by hundredths.
-_STEPS = {"eps": 0.0001, "enlarge": 0.5, "sigma_start": 0.001, "sigma_end": 0.001}
 
 
 def advanced(widget: Any) -> Any:
@@ -21,29 +18,29 @@ def advanced(widget: Any) -> Any:
     return widget
 
 
-def widgets(kind: type[Settings], everyday: tuple[str, ...], seldom: tuple[str, ...] = ()) -> list[Any]:
-    """The widgets of some settings; the seldom needed ones are advanced."""
-    return [*(widget(kind, name) for name in everyday), *(advanced(widget(kind, name)) for name in seldom)]
+def widgets(kind: type[Settings], *places: Widget) -> list[Any]:
+    """The widgets of the settings in these places, in the order of the dataclass; see `settings.option`."""
+    return [_widget(each) for place in places for each in options(kind) if each.widget == place]
 
 
-def widget(kind: type[Settings], name: str, *, optional: bool = False) -> Any:
-    """The widget of one setting, described by the setting itself.
-
-    Args:
-        optional: for those that are appended once workflows with the node were saved.
-    """
-    item = next(item for item in fields(kind) if item.name == name)
-    meta, default = item.metadata, item.default
-    tooltip = f"{meta['help'][0].upper()}{meta['help'][1:]}." + (f" Unit: {meta['unit']}." if meta["unit"] else "")
-    metadata: dict[str, Any] = {"default": default, "tooltip": tooltip, "optional": optional}
-    if meta["choices"]:
-        return io.Combo.Input(name, options=list(meta["choices"]), **metadata)
-    if isinstance(default, str):
-        return io.String.Input(name, **metadata)
-    if isinstance(default, int):
-        return io.Int.Input(name, min=int(meta["low"]), max=int(meta["high"]), **metadata)
-    step = _STEPS.get(name, 0.01)
-    return io.Float.Input(name, min=meta["low"], max=meta["high"], step=step, round=step / 100, **metadata)
+def _widget(setting: Option) -> Any:
+    tooltip = f"{setting.help[0].upper()}{setting.help[1:]}." + (f" Unit: {setting.unit}." if setting.unit else "")
+    described: dict[str, Any] = {
+        "default": setting.default,
+        "tooltip": tooltip,
+        "optional": setting.widget == "appended",
+    }
+    limits: dict[str, Any] = {"min": setting.low, "max": setting.high}
+    made: Any
+    if setting.choices:
+        made = io.Combo.Input(setting.name, options=list(setting.choices), **described)
+    elif setting.kind is int:
+        made = io.Int.Input(setting.name, **limits, **described)
+    elif setting.kind is float:
+        made = io.Float.Input(setting.name, **limits, step=setting.step, round=setting.step / 100, **described)
+    else:
+        made = io.String.Input(setting.name, **described)
+    return advanced(made) if setting.widget == "advanced" else made
 
 
 def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:

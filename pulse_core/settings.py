@@ -114,8 +114,7 @@ class Option:
         name = f"{self.name} of {owner}" if owner else self.name
         if self.choices is not None:
             raise SettingError(f"{name} is {value!r}.", f"{self.range}.", "choose one of these.")
-        number = str(value).removesuffix(".0")
-        raise SettingError(f"{name} is {number}.", f"{self.range}.", f"set {self.name} inside this range.")
+        raise SettingError(f"{name} is {value}.", f"{self.range}.", f"set {self.name} inside this range.")
 
     def parse(self, text: str) -> Any:
         """The number in a text; the text itself if there is none, which `check` then rejects."""
@@ -127,13 +126,17 @@ class Option:
             return text
 
 
-@lru_cache(maxsize=64)
 def options(kind: type) -> tuple[Option, ...]:
     """The options of a dataclass, in its order; none for other classes."""
+    return _cached_options(kind)
+
+
+@lru_cache(maxsize=64)
+def _cached_options(kind: Any) -> tuple[Option, ...]:
     return tuple(_options(kind)) if is_dataclass(kind) else ()
 
 
-def _options(kind: type) -> Iterator[Option]:
+def _options(kind: Any) -> Iterator[Option]:
     hints = get_type_hints(kind)
     for item in fields(kind):
         if "help" in item.metadata:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from ..faces.sizes import AUTO
 from ..fetching.catalogue import DEFAULT_GENERATOR
 from ..latent_search.config import PRESETS, SearchConfig
 from ..latents.spaces import SEEDS
-from ..settings import Settings
+from ..settings import Settings, options
 
 S = TypeVar("S", bound=Settings)
 
@@ -131,22 +131,16 @@ def add_settings(
         preset: leaves out what is not given, as the defaults come from a preset.
     """
     group = parser.add_argument_group(title)
-    for item in fields(kind):
-        if item.name in without:
+    for each in options(kind):
+        if each.name in without:
             continue
-        meta, default = item.metadata, item.default
-        assert default is not MISSING
-        flag, text = "--" + item.name.replace("_", "-"), meta["help"]
-        if meta["unit"]:
-            text += f" ({meta['unit']})"
-        given: Any = argparse.SUPPRESS if preset else default
-        if isinstance(default, tuple):
-            group.add_argument(flag, type=int, nargs="*", default=given, metavar="N", help=text)
+        flag, text = "--" + each.name.replace("_", "-"), each.help + (f" ({each.unit})" if each.unit else "")
+        default: Any = argparse.SUPPRESS if preset else each.default
+        if each.kind is tuple:
+            group.add_argument(flag, type=int, nargs="*", default=default, metavar="N", help=text)
         else:
-            metavar = None if meta["choices"] else {int: "N", float: "X"}.get(type(default), "TEXT")
-            group.add_argument(
-                flag, type=type(default), default=given, choices=meta["choices"], metavar=metavar, help=text
-            )
+            metavar = None if each.choices else {int: "N", float: "X"}.get(each.kind, "TEXT")
+            group.add_argument(flag, type=each.kind, default=default, choices=each.choices, metavar=metavar, help=text)
 
 
 def search_config(args: argparse.Namespace) -> SearchConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -30,7 +29,7 @@ class Mask(Degradation):
 
     name: ClassVar[str] = "mask"
     help: ClassVar[str] = "hides parts of the input"
-    mask: Tensor = option(REQUIRED, "white where visible, black where hidden", file=True)
+    mask: Tensor = option(REQUIRED, "white where visible, black where hidden", file=True)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         mask = self.mask
@@ -49,9 +48,9 @@ class Mask(Degradation):
         object.__setattr__(self, "mask", plane.detach().to("cpu", torch.float32))
 
     @classmethod
-    def from_options(cls, *, mask: Path | str, **_: Any) -> Degradation:
+    def from_options(cls, **values: Any) -> Degradation:
         """From the first channel of an image file; raises ImageError if it cannot be read."""
-        return cls(read_image(mask)[:1])
+        return cls(read_image(values["mask"])[:1])
 
     def forward(self, x: Tensor) -> Tensor:
         """The identity; `weight_map` hides the pixels."""

@@ -126,7 +126,7 @@ class Downsample(Separable):
 
     width: int = option(REQUIRED, "width of the result", unit="pixels", low=1)
     height: int = option(REQUIRED, "height of the result", unit="pixels", low=1, same_as="width")
-    factor: int | None
+    factor: int | None = None
 
     def __init__(self, *, factor: int | None = None, size: tuple[int, int] | None = None):
         if (factor is None) == (size is None):
@@ -142,9 +142,9 @@ class Downsample(Separable):
             check_options(self, self.name)
 
     @classmethod
-    def from_options(cls, *, width: Any, height: Any, **_: Any) -> Degradation:
+    def from_options(cls, **values: Any) -> Degradation:
         """To this size."""
-        return cls(size=(height, width))
+        return cls(size=(values["height"], values["width"]))
 
     def __str__(self) -> str:
         return super().__str__() if self.factor is None else f"{self.name}(factor {self.factor})"

@@ -27,25 +27,31 @@ _AROUND = 0.5  # of a marked region's side, what else of the picture is looked a
 
 @dataclass(frozen=True)
 class FindSettings(Settings):
-    """Which faces count."""
+    """Which faces are detected and kept."""
 
-    max_faces: int = option(0, "the most faces of a picture, the largest first; 0 takes all", low=0, high=10_000)
+    max_faces: int = option(0, "maximum number of faces per picture, largest first; 0: all", low=0, high=10_000)
     score_threshold: float = option(
-        0.9, "how sure the detector must be; lower finds more, and more that is no face", low=0.0, high=1.0
+        0.9,
+        "minimum score of the detector; lower values find more faces, and more that are none",
+        low=0.0,
+        high=1.0,
+        widget="advanced",
     )
     min_face_size: int = option(
         0,
-        "the smallest face looked for, from brow to chin; 0 chooses: 12 in pictures of up to 3 megapixels, more in "
-        "larger ones",
+        "size of the smallest face that is searched for, from brow to chin; 0: 12 in pictures of up to 3 megapixels, "
+        "more in larger ones",
         unit="pixels",
         low=0,
         high=100_000,
+        widget="advanced",
     )
     rotation: str = option(
         "auto",
-        "upright faces only; any quarter turn of each face; or (auto) of the whole picture, where none is upright for "
-        "certain",
+        "upright: only upright faces; any: any quarter turn of each face; auto: one quarter turn of the whole picture "
+        "if no face is clearly upright",
         choices=ROTATIONS,
+        widget="advanced",
     )
 
 

@@ -25,33 +25,34 @@ _STATISTICS = 128  # pixels a side that are enough to compare colours
 
 @dataclass(frozen=True)
 class PasteSettings(Settings):
-    """How restored faces meet their photograph."""
+    """How restored faces are blended into their photograph."""
 
-    blend: float = option(1.0, "how much of the restored face is laid over the photograph's", low=0.0, high=1.0)
+    blend: float = option(1.0, "opacity of the restored face", low=0.0, high=1.0)
     color_match: float = option(
-        0.0, "how far the restored face takes over the photograph's colours and contrast", low=0.0, high=1.0
+        0.0, "how far the restored face takes over the colours and contrast of the photograph", low=0.0, high=1.0
     )
     feather: float = option(
         0.1,
-        "the width of the seam, in which the restored head fades in: what is around it stays the photograph's own; 0 "
-        "lays in the whole square",
+        "width of the seam in which the restored head fades into the photograph; 0 pastes the whole square",
         unit="sides of the face's square",
         low=0.0,
         high=0.5,
     )
     grain: float = option(
         0.5,
-        "how far the restored face takes over the measured grain and softness of its photograph, so that it does not "
-        "stand out; never where the photograph is enlarged",
+        "how far the restored face takes over the estimated grain and blur of the photograph, so that it does not "
+        "stand out; not if the photograph is enlarged",
         low=0.0,
         high=1.0,
+        widget="appended",
     )
     enlarge: float = option(
         1.0,
-        "how many times as large the photograph becomes; the faces keep their own detail",
+        "factor by which the photograph is enlarged; the faces keep their detail",
         unit="times",
         low=1.0,
         high=16.0,
+        step=0.5,
     )
 
 

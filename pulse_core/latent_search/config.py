@@ -32,6 +32,9 @@ class SearchConfig(Settings):
         low=0,
         high=100_000,
     )
+    solutions: int = option(
+        1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000
+    )
     eps: float = option(
         4e-3,
         "an image counts as found when the face that the generator draws is this close to the input, before the "
@@ -39,23 +42,35 @@ class SearchConfig(Settings):
         unit="mean squared error, colours in 0..1",
         low=0.0,
         high=1.0,
+        step=0.0001,
     )
     loss: str = option(
-        "1*CAUCHY", f"what is minimised: weight*TERM+weight*TERM; terms {', '.join(term.name for term in TERMS)}"
+        "1*CAUCHY",
+        f"what is minimised: weight*TERM+weight*TERM; terms {', '.join(term.name for term in TERMS)}",
+        widget="advanced",
     )
-    optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS))
-    learning_rate: float = option(0.1, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0)
-    schedule: str = option("hold_then_fall", "how the learning rate runs", choices=tuple(SCHEDULES))
+    optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS), widget="advanced")
+    learning_rate: float = option(
+        0.1, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0, widget="advanced"
+    )
+    schedule: str = option("hold_then_fall", "how the learning rate runs", choices=tuple(SCHEDULES), widget="advanced")
     noise: str = option(
-        "trainable", "search the first noise maps too, keep them as drawn, or none", choices=NOISE_MODES
+        "trainable",
+        "search the first noise maps too, keep them as drawn, or none",
+        choices=NOISE_MODES,
+        widget="advanced",
     )
-    trainable_noise_layers: int = option(7, "how many noise maps are searched", unit="layers", low=0, high=100)
-    zero_noise_layers: tuple[int, ...] = option((-1,), "noise maps that stay zero; negative counts from the last")
+    trainable_noise_layers: int = option(
+        7, "how many noise maps are searched", unit="layers", low=0, high=100, widget="advanced"
+    )
+    zero_noise_layers: tuple[int, ...] = option(
+        (-1,), "noise maps that stay zero; negative counts from the last", widget="none"
+    )
     latent_space: str = option(
-        "W+", "one latent a layer (W+), one for all (W), or W first and then W+ (staged)", choices=LATENT_SPACES
-    )
-    solutions: int = option(
-        1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000
+        "W+",
+        "one latent a layer (W+), one for all (W), or W first and then W+ (staged)",
+        choices=LATENT_SPACES,
+        widget="advanced",
     )
     batch_size: int = option(
         0,
@@ -64,15 +79,20 @@ class SearchConfig(Settings):
         unit="images",
         low=0,
         high=256,
+        widget="advanced",
     )
     prior: str = option(
         "whitened",
         "what keeps the latents natural: the measured correlations of W (whitened), also the norm that latents have "
         "(shell), or a sphere of independent dimensions, as published (sphere)",
         choices=tuple(PRIORS),
+        widget="settings",
     )
     init: str = option(
-        "encoder", "start from the encoder's mean for the picture, or from a random face (random)", choices=INITS
+        "encoder",
+        "start from the encoder's mean for the picture, or from a random face (random)",
+        choices=INITS,
+        widget="settings",
     )
     offset_std: float = option(
         1.0,
@@ -81,6 +101,7 @@ class SearchConfig(Settings):
         unit="standard deviations of W",
         low=0.0,
         high=10.0,
+        widget="settings",
     )
     prior_sample_scale: float = option(
         1.0,
@@ -89,6 +110,7 @@ class SearchConfig(Settings):
         unit="standard deviations of W",
         low=0.0,
         high=2.0,
+        widget="appended",
     )
     sigma_start: float = option(
         0.3,
@@ -97,6 +119,8 @@ class SearchConfig(Settings):
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
+        widget="settings",
+        step=0.001,
     )
     sigma_end: float = option(
         0.02,
@@ -105,6 +129,8 @@ class SearchConfig(Settings):
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
+        widget="settings",
+        step=0.001,
     )
     background_weight: float = option(
         0.3,
@@ -112,11 +138,18 @@ class SearchConfig(Settings):
         "1: as much as the face, for pictures that are no faces; not for the sphere",
         low=0.0,
         high=1.0,
+        widget="settings",
     )
     candidates: int = option(
-        1, "starts that are tried for each solution; after each trial the better half goes on", low=1, high=256
+        1,
+        "starts that are tried for each solution; after each trial the better half goes on",
+        low=1,
+        high=256,
+        widget="settings",
     )
-    trial_steps: int = option(10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000)
+    trial_steps: int = option(
+        10, "steps of each trial of the candidates", unit="steps", low=1, high=10_000, widget="settings"
+    )
     full_every: int = option(
         16,
         "the whole picture is rendered every so many steps, and at the end; between them a small one, corrected by it, "
@@ -124,12 +157,14 @@ class SearchConfig(Settings):
         unit="steps",
         low=1,
         high=1000,
+        widget="settings",
     )
     gradient_checkpointing: str = option(
         "auto",
         "for the gradient, compute the generator's layers again instead of keeping them: slower, in less memory; auto: "
         "where a single image does not fit otherwise",
         choices=RECOMPUTE,
+        widget="settings",
     )
     fidelity: float = option(
         1.0,
@@ -138,6 +173,7 @@ class SearchConfig(Settings):
         "(sigma_end, which is doubled at 0)",
         low=0.0,
         high=1.0,
+        widget="appended",
     )
 
     def __post_init__(self) -> None:

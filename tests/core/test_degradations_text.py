@@ -69,7 +69,7 @@ def test_what_is_left_out_has_its_default():
         ("blur(1) noise(1)", "sigma of blur is 1) noise(1."),
         ("blur(x)", "sigma of blur is x."),
         ("blur(nan)", "sigma of blur is nan."),
-        ("blur(0)", "sigma of blur is 0."),
+        ("blur(0)", "sigma of blur is 0.0."),
         ("blur(1, 2)", "'blur(1, 2)' has 2 arguments."),
         ("grey(1)", "'grey(1)' has 1 argument."),
         ("bicubic", "'bicubic' has 0 arguments."),
