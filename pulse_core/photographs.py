@@ -4,8 +4,8 @@ photograph -> Faces -> aligned faces -> targets -> search -> restored faces
     |                                                              |
     +------------------------> paste <-----------------------------+
 
-`restore` is the whole road. The command line takes it with hooks: a `FaceStore` that keeps and finds again what is
-restored, `on_faces` and `on_step` for its progress bar.
+`restore` does all of it. The command line calls it with hooks: a `FaceStore` that keeps restored faces in files and
+resumes, and `on_faces` and `on_step` for the progress bar.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Restored:
     """A photograph with invented faces in it.
 
     picture: [3, H, W] in 0..1.
-    invented: [H, W], 0 where it is the photograph's own, 1 where all is invented.
+    invented: [H, W] in 0..1, the share of the restored faces in each pixel.
     faces: those that were restored, the largest first.
     solutions: the one that was pasted for each face. A `FaceStore` that keeps them elsewhere leaves this empty.
     """

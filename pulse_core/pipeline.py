@@ -4,8 +4,8 @@
                                                         ^
                     picture -> Target (its size) -------+
 
-`upscale` is the whole road. The command line and the nodes take the same one in steps: `load_with_fit`,
-`choose_targets`, `search_targets`.
+`upscale` does all of it. The command line and the nodes call the same steps: `load_with_fit`, `choose_targets`,
+`search_targets`.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def load_with_fit(
     """A generator on its device, and its latent fit: given, shipped, cached beside the file, or fitted now.
 
     Args:
-        source: a loaded generator, which stays where it is; or what to load.
-        mapping: the file of the mapping network, where it is a separate one.
+        source: a loaded generator, which stays on its device; a name from the catalogue, or a checkpoint file.
+        mapping: the file of the mapping network, if it is a separate one.
         class_index: for a conditional generator, the class of the fit and so of the search. None: all classes.
         device: where to load it. None: the best there is.
 

@@ -91,7 +91,7 @@ def test_the_search_takes_what_it_gives(pack, face, estimate, generator, gaussia
     _, small, _, report, _ = pack.run("PULSESearch", image=image, degradation=degradation, lr_size=size, **wired)
     assert small.shape[1] == size
     told = json.loads(report)
-    assert told["degradation"] == told["images"][0]["degradation"] == str(degradation)
+    assert told["images"][0]["degradation"] == str(degradation)
     assert told["images"][0]["lr_size"] == size
 
 
