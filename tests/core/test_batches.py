@@ -62,7 +62,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit,
     assert len(freed) == sum(size > 2 for size in tried)
 
 
-def test_one_that_does_not_fit_is_tried_again_and_then_told(tiny, tiny_fit, targets, memory_for):
+def test_one_that_does_not_fit_is_tried_again_and_then_raises(tiny, tiny_fit, targets, memory_for):
     tried, freed = memory_for(0), []
     with pytest.raises(SettingError, match=r"even one image \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\)"):
         list(iter_search(tiny, targets[:1], tiny_fit, SearchConfig(steps=3), make_room=lambda: freed.append(1)))

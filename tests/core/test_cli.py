@@ -57,7 +57,7 @@ def test_upscale_writes_pictures_and_a_report(tiny_file, faces, tmp_path, capsys
     assert "does not exist" in capsys.readouterr().out
 
 
-def test_upscale_starts_write_a_picture_each(tiny_file, faces, tmp_path):
+def test_upscale_writes_a_picture_for_each_solution(tiny_file, faces, tmp_path):
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", "--solutions", 2) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"face0-1.png", "face0-2.png"}
 
@@ -96,7 +96,7 @@ def test_a_preset_and_what_is_changed_of_it(tiny_file, faces, tmp_path):
     assert published["learning_rate"] == 0.2
 
 
-def test_a_degradation_is_looked_through_and_reported(tiny_file, faces, tmp_path, capsys):
+def test_a_degradation_joins_the_forward_operator_and_the_report(tiny_file, faces, tmp_path, capsys):
     words = ["--degradation", "grey + noise(0.05)", "--report", tmp_path / "r.json"]
     assert upscale(tiny_file, faces / "face0.png", tmp_path / "out", *words) == 0
     assert json.loads((tmp_path / "r.json").read_text())["images"][0]["degradation"] == "grey + noise(0.05)"
@@ -114,7 +114,7 @@ def enlarged(tmp_path):
     return tmp_path / "in" / "large.png"
 
 
-def test_an_enlarged_picture_is_matched_at_what_it_holds_or_at_a_chosen_size(tiny_file, enlarged, tmp_path, capsys):
+def test_an_enlarged_picture_is_matched_at_its_effective_size_or_at_a_given_one(tiny_file, enlarged, tmp_path, capsys):
     def row(*words):
         report = tmp_path / "r.json"
         assert upscale(tiny_file, enlarged, tmp_path / "out", "--report", report, *words) == 0
@@ -153,7 +153,7 @@ def test_a_size_that_is_none(tiny_file, faces, tmp_path, capsys, size):
     assert "neither auto nor a number from 1 up" in capsys.readouterr().err
 
 
-def test_fit_learns_to_guess(tiny_file, tmp_path, capsys):
+def test_fit_trains_an_encoder(tiny_file, tmp_path, capsys):
     out = tmp_path / "fit.safetensors"
     words = ["--samples", 500, "--encoder", 100, "-o", out]
     assert run("fit", tiny_file, *words) == 0
@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_what_is_finished_and_nothing_half(tiny_file, faces, tmp_pa
     assert "stopped" in capsys.readouterr().err
 
 
-def test_a_bad_input_is_told_before_any_work(tiny_file, faces, tmp_path, capsys):
+def test_a_bad_input_fails_before_any_work(tiny_file, faces, tmp_path, capsys):
     save_image(torch.rand(3, 8, 9), faces / "wide.png")
     assert upscale(tiny_file, faces, tmp_path / "out") == 2
     assert not (tmp_path / "out").exists()

@@ -149,7 +149,7 @@ def test_faces_and_sizes_are_chosen(photo, album, searches, tmp_path):
     assert [path.name for path in (tmp_path / "out" / "faces").iterdir()] == ["b-1.png"]
 
 
-def test_a_photograph_without_a_face_is_told_and_the_others_are_done(photo, album, tmp_path, capsys):
+def test_a_photograph_without_a_face_is_reported_and_the_others_are_done(photo, album, tmp_path, capsys):
     assert photo(album, "--faces", 1) == 2
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a.png", "b.png"}
     error = capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_globs_and_unreadable_files(photo, album, tmp_path, capsys):
     assert "The glob" in capsys.readouterr().err
 
 
-def test_a_missing_file_is_told_before_any_work(photo, album, tmp_path, capsys):
+def test_a_missing_file_fails_before_any_work(photo, album, tmp_path, capsys):
     assert photo(album / "a.png", album / "no.png") == 2
     assert "no.png does not exist." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

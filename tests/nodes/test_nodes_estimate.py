@@ -34,7 +34,7 @@ def estimate(pack):
     return lambda **inputs: pack.run("PULSEEstimateDegradation", **inputs)
 
 
-def test_it_tells_what_an_image_holds_and_what_is_left_of_the_noise(face, estimate, host):
+def test_effective_size_and_remaining_noise_of_an_image(face, estimate, host):
     image = torch.cat([image_of(face, 24, 256, 0.1), image_of(face, 96, 256)])
     degradation, size, text = estimate(image=image)
     assert size in NEAR_24
@@ -95,6 +95,6 @@ def test_the_search_takes_what_it_gives(pack, face, estimate, generator, gaussia
     assert told["images"][0]["lr_size"] == size
 
 
-def test_what_is_too_small_to_be_measured_is_told(estimate):
+def test_an_image_too_small_for_an_estimate_raises(estimate):
     with pytest.raises(ValueError, match="at least 16 pixels a side"):
         estimate(image=torch.rand(1, 8, 8, 3))

@@ -34,7 +34,7 @@ def test_a_contact_sheet_of_everything(pack, found):
     assert not torch.equal(own, pack.run("PULSEContactSheet", image=result, side=64)[0])
 
 
-def test_captions_tell_the_rank_and_the_seed(pack, found):
+def test_captions_show_rank_and_seed(pack, found):
     _, _, report = found()
     lines = pack.submodule("nodes.reports").captions(report, 6)
     rows = json.loads(report)["images"]
@@ -136,7 +136,7 @@ def test_memory_is_freed_but_for_the_generator(pack, found, generator, host, mon
     assert host.freed == [[pack.submodule("nodes.host").patcher_of(generator)]]
 
 
-def test_the_node_tells_how_it_stands_and_how_it_ended(pack, found, host):
+def test_the_node_shows_its_step_and_its_result(pack, found, host):
     _, _, report = found()
     texts = [text for node, text, _ in host.texts if node == "PULSESearch"]
     assert texts[0].startswith("1 of 6, step 0 of 6, L2 0.")

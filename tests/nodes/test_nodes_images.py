@@ -31,7 +31,7 @@ def grey(*shape):
     ],
     ids=["nan", "infinite", "8-bit values", "not square", "33", "too large", "5 channels", "empty batch"],
 )
-def test_an_unusable_target_is_told_with_what_was_found(search, image, found):
+def test_the_error_of_an_unusable_target_describes_it(search, image, found):
     with pytest.raises(ValueError) as error:
         search(image)
     assert found in str(error.value)
@@ -89,7 +89,7 @@ def test_downsampling_keeps_the_channels(pack, channels):
         ({"mode": "size", "width": 17, "height": 8}, "The image is 16x32, too small to be downscaled by size 17x8"),
     ],
 )
-def test_downsampling_beyond_the_image_is_told(pack, inputs, found):
+def test_downsampling_beyond_the_image_raises(pack, inputs, found):
     with pytest.raises(ValueError) as error:
         pack.run("BicubicDownsample", image=grey(1, 32, 16, 3), **inputs)
     assert found in str(error.value)

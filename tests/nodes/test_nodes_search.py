@@ -87,7 +87,7 @@ def test_the_chain_gives_an_image_its_downscaling_a_latent_a_report_and_the_resi
     assert (row["image"], row["seed"], row["steps"], row["eps"]) == (0, 5, 4, 0.004)
 
 
-def test_a_search_comes_closer_than_it_started(search, states, target):
+def test_a_search_reduces_the_error(search, states, target):
     _, downscaled, _, report, _ = search(steps=40, eps=0.0, preset="published")
     start, (row,) = states[0][1][0], report["images"]
     assert row["l2"] < start / 2
@@ -140,7 +140,7 @@ def test_the_global_random_state_neither_matters_nor_moves(search):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_two_images_and_two_starts_give_four_in_order(pack, search, generator, states, batch_size):
+def test_two_images_and_two_solutions_give_four_in_order(pack, search, generator, states, batch_size):
     faces, _ = pack.run("PULSESampleFace", stylegan=generator, seed=20, count=2)
     (targets,) = pack.run("BicubicDownsample", image=faces, factor=4)
     states.clear()
@@ -191,7 +191,7 @@ def test_inputs_are_left_as_they_were(search, target, gaussian):
     assert all(torch.equal(*pair) for pair in zip(kept, (target, gaussian.mean, gaussian.std), strict=True))
 
 
-def test_an_unusable_loss_is_told(search):
+def test_an_unusable_loss_raises(search):
     with pytest.raises(ValueError, match=r"names the term 'L3'.*MSE, CAUCHY, L2, L1, GEOCROSS"):
         search(loss="100*L3")
 
@@ -234,7 +234,7 @@ def test_progress_counts_the_trials_of_candidates(pack, search, host):
     assert values == list(range(1, 17))
 
 
-def test_no_steps_give_what_the_start_gives(search, host):
+def test_no_steps_return_the_initialisation(search, host):
     result, _, _, report, _ = search(steps=0)
     assert_is_image(result, 1, 32, 32, 3)
     assert report["images"][0]["steps"] == 0
