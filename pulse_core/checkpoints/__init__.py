@@ -11,7 +11,10 @@ from typing import Any
 
 from ..errors import CheckpointError
 from . import pickle_format, safetensors_format, torch_format
-from .stored import Stored
+from .other_formats import of_beginning
+from .pickle_machine import asks_to_run
+from .stored import Stored, StoredTensor
+from .tree import Content, placed
 
 FORMATS = (safetensors_format, torch_format, pickle_format)
 _SHARING = 4  # how many times over a file's bytes may be shown as tensors
@@ -21,12 +24,39 @@ SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.SUFFIXES)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of one file: tensors by name (still in the file), what it says besides, its format."""
+    """The content of one file, still in the file.
+
+    path: of the file. format: the name of its format. content: tensors and plain values by name.
+    """
 
     path: Path
     format: str
-    tensors: Stored
-    metadata: dict[str, Any]
+    content: Content
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The plain values of the file by name."""
+        return self.content.metadata
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """All tensors of the file by name; raises CheckpointError as `part` does."""
+        return self.part("")
+
+    def part(self, prefix: str) -> dict[str, StoredTensor]:
+        """The tensors whose names begin with `prefix`, under the rest of their names.
+
+        Raises:
+            CheckpointError: one is damaged or of a type that this pack cannot use, or they are far more than the file.
+        """
+        leaves = self.content.leaves
+        tensors = {
+            name[len(prefix) :]: placed(self.path, name, leaf)
+            for name, leaf in leaves.items()
+            if name.startswith(prefix)
+        }
+        _check_size(self.path, tensors)
+        return tensors
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -47,16 +77,24 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path} is empty.", accepted, "download it again.")
     for form in FORMATS:
         if form.recognises(head):
-            tensors, metadata = form.read(path)
-            if not tensors:
-                raise CheckpointError(f"{path} holds no tensors.", accepted, "check that it is the right file.")
-            _check_size(path, tensors)
-            return Checkpoint(path, form.NAME, tensors, metadata)
+            content = form.read(path)
+            if not content.leaves:
+                raise _empty(path, content, accepted)
+            return Checkpoint(path, form.NAME, content)
+    known = of_beginning(head)
+    if known is not None:
+        raise CheckpointError(f"{path} is {known[0]} (it begins with {head[:9]!r}).", accepted, known[1])
     raise CheckpointError(
         f"{path} begins with {head[:8]!r}, which no known checkpoint format does.",
         accepted,
         "check that the download is the file itself and not a web page about it.",
     )
+
+
+def _empty(path: Path, content: Content, accepted: str) -> CheckpointError:
+    if content.unknown:
+        return asks_to_run(path, content.unknown[0])
+    return CheckpointError(f"{path} holds no tensors.", accepted, "check that it is the right file.")
 
 
 def _check_size(path: Path, tensors: Stored) -> None:

@@ -18,9 +18,9 @@ from ..generators.foreign import ForeignGenerator
 from ..generators.tensors import content_hash
 from . import safetensors_format
 from .layouts import own, translate
-from .loading import load_generator, read_files
-from .pickle_content import PLAIN
+from .loading import Found, load_generator, read_generator
 from .stored import Stored, stored
+from .tree import PLAIN
 
 _CLOSE = 1e-2  # of an image in -1..1: how far a foreign network's may be from ours, in float16 at worst
 
@@ -99,8 +99,8 @@ def _known(sums: Sequence[str], digest: str) -> catalogue.Entry | None:
 
 def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dict[str, str]]:
     """Tensors, settings, and what the file says of its licence and origin."""
-    merged, metadata = read_files(generator.files)
-    tensors, settings = translate(merged, metadata)
+    found = read_generator(generator.files) if generator.files else Found({}, {}, None, {})
+    tensors, settings, metadata = found.tensors, found.settings, found.metadata
     if content_hash(tensors, settings) != generator.content_hash:
         raise CheckpointError(
             f"The generator {generator.name!r} was loaded from {', '.join(map(str, generator.files)) or 'no file'}, "

@@ -11,7 +11,8 @@ from . import read_checkpoint
 from .conversion import sha256
 from .loading import load_generator
 
-_OF_KNOWN = ("title", "lineage", "ask")  # metadata that only a known checkpoint has
+# Rows that many generators do not have, and that are then left out of the table.
+_OPTIONAL = ("found under", "other generators", "assumed settings", "other classes", "title", "lineage", "ask")
 
 
 def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str, Any]:
@@ -22,7 +23,10 @@ def describe(source: Path | str, mapping: Path | str | None = None) -> dict[str,
 def describe_generator(generator: Generator) -> dict[str, Any]:
     """Facts about a generator and its file: family, sizes, parameters, noise maps, format, hashes, licence.
 
-    A licence is that of a known checkpoint, or what the file says of itself; None where neither is there.
+    A licence is that of a known checkpoint, or what the file says of itself; None where neither is there. "found
+    under" is the prefix of the tensors' names, "other generators" are those beside it that were not taken, "assumed
+    settings" have a default because the file does not say them, "other classes" are names of other programs that the
+    file mentions: nothing of them was looked up or called.
     """
     file = generator.source
     checkpoint = read_checkpoint(file) if file is not None else None
@@ -33,6 +37,8 @@ def describe_generator(generator: Generator) -> dict[str, Any]:
     return {
         "file": ", ".join(map(str, generator.files)) or None,
         "format": checkpoint.format if checkpoint is not None else "in memory",
+        "found under": generator.place.removesuffix(".") or None,
+        "other generators": ", ".join(place.removesuffix(".") for place in generator.others) or None,
         "bytes": file.stat().st_size if file is not None else None,
         "sha256": digest,
         "known as": known.name if known else None,
@@ -48,6 +54,8 @@ def describe_generator(generator: Generator) -> dict[str, Any]:
         "mapping network": _mapping(generator),
         "parameters": sum(p.numel() for p in generator.parameters()),
         "content hash": generator.content_hash,
+        "assumed settings": _assumed(generator),
+        "other classes": ", ".join(checkpoint.content.unknown[:5]) or None if checkpoint is not None else None,
         "licence": known.license if known else said.get("license"),
         "lineage": (known.lineage or known.title) if known else said.get("lineage"),
         "ask": known.ask if known else None,
@@ -61,12 +69,17 @@ def _mapping(generator: Generator) -> str:
     return f"{layers} layers" if layers else "yes"
 
 
+def _assumed(generator: Generator) -> str | None:
+    shown = (f"{name} {'none' if value is None else f'{value:g}'}" for name, value in generator.assumed.items())
+    return ", ".join(shown) or None
+
+
 def as_table(metadata: dict[str, Any]) -> str:
     """One line a fact."""
     width = max(map(len, metadata))
     lines = []
     for name, value in metadata.items():
-        if value is None and name in _OF_KNOWN:
+        if value is None and name in _OPTIONAL:
             continue
         shown = f"{value:,}" if isinstance(value, int) else value if value is not None else "unknown"
         lines.append(f"{name:<{width}}  {shown}")

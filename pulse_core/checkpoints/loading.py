@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from ..fetching import catalogue
 from ..generators import Generator, build_generator
-from . import read_checkpoint
-from .layouts import translate
-from .stored import Stored, stored
+from . import Checkpoint, read_checkpoint
+from .layouts import LAYOUTS, translate
+from .layouts.places import Place, beside, find
+from .stored import Stored, StoredTensor, stored
+from .tree import below, placed
 
 
 def load_generator(
@@ -38,21 +41,54 @@ def load_generator(
     path = catalogue.locate(source)
     companion = Path(mapping) if mapping is not None else _companion(path)
     files = (path,) if companion is None else (path, companion)
-    tensors, metadata = read_files(files)
-    generator = generator_from(tensors, metadata, name=display_name(path), dtype=dtype).to(device)
+    found = read_generator(files)
+    generator = build_generator(found.tensors, found.settings, name=display_name(path), dtype=dtype).to(device)
     generator.files = files
+    if found.place is not None:
+        generator.place, generator.others = found.place.prefix, found.place.others
     return generator
 
 
-def read_files(files: Sequence[Path]) -> tuple[Stored, dict[str, Any]]:
-    """The tensors of a generator's files together, and what the first of them says besides.
+@dataclass(frozen=True)
+class Found:
+    """A generator in files: its tensors under this pack's names, its settings, and where in the first file it was.
+
+    metadata: the plain values that stand by themselves in the first file.
+    """
+
+    tensors: Stored
+    settings: dict[str, Any]
+    place: Place | None
+    metadata: dict[str, Any]
+
+
+def read_generator(files: Sequence[Path]) -> Found:
+    """The generator of a file, or of one file for each half of it.
 
     Raises:
-        CheckpointError: one is missing, damaged or unknown.
+        CheckpointError: a file is missing, damaged, unknown, without a generator or with several, or the halves are of
+            different programs.
     """
     checkpoints = [read_checkpoint(file) for file in files]
-    tensors = {name: tensor for checkpoint in checkpoints for name, tensor in checkpoint.tensors.items()}
-    return tensors, checkpoints[0].metadata if checkpoints else {}
+    places = [find(LAYOUTS, each.content.leaves, each.metadata) for each in checkpoints]
+    first, metadata = places[0], checkpoints[0].metadata
+    if first is None or any(place is None or place.layout is not first.layout for place in places):
+        tensors = {name: tensor for each in checkpoints for name, tensor in each.tensors.items()}
+        return Found(tensors, {}, None, metadata)
+    inside: dict[str, StoredTensor] = {}
+    for checkpoint, place in zip(checkpoints, places, strict=True):
+        assert place is not None
+        inside |= _at(checkpoint, place)
+    translated, settings = first.layout.translate(inside, below(metadata, first.prefix))
+    return Found(translated, settings, first, metadata)
+
+
+def _at(checkpoint: Checkpoint, place: Place) -> dict[str, StoredTensor]:
+    """The tensors of a generator in a file, with those that its layout keeps beside it."""
+    leaves = checkpoint.content.leaves
+    names = beside(leaves, place.prefix, place.layout.BESIDE)
+    around = {name: placed(checkpoint.path, full, leaves[full]) for name, full in names.items()}
+    return {**around, **checkpoint.part(place.prefix)}
 
 
 def generator_from(

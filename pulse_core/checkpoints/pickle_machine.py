@@ -1,9 +1,9 @@
 """An interpreter for pickles that cannot run code: it has no way to import a name or to call anything by one.
 
 A pickle is a program for a stack machine. Python's own runs whatever functions the program names. This
-one knows a fixed list of words (vocabulary.py), each of which makes plain data; any other name is an
-error. Byte strings are not read but noted as spans of the file. Work and memory are bounded by the
-size of the file and by `MAX_OPCODES`.
+one knows a fixed list of words (vocabulary.py), each of which makes plain data. Any other name makes a
+`Record`, which holds what the file says about the object and does nothing. Byte strings are not read but
+noted as spans of the file. Work and memory are bounded by the size of the file and by `MAX_OPCODES`.
 
 The opcodes are those that protocols 2 to 5 write (Python's pickletools describes them); the older
 text opcodes are not known here, because no checkpoint has them.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol
 
@@ -35,11 +35,22 @@ class Name:
     full: str
 
 
+@dataclass(eq=False)
+class Record:
+    """An object of a class that is known by its name alone.
+
+    kind: the name. state: what the file says of it. It is never made into the object.
+    """
+
+    kind: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
 class Words(Protocol):
     """What a machine may say; see vocabulary.py."""
 
-    def known(self, name: str) -> bool:
-        """Whether the name may occur at all."""
+    def allow(self, machine: Machine, name: str) -> None:
+        """Called for each name that the file mentions; refuses the file for a name that may not occur."""
 
     def call(self, machine: Machine, name: str, args: tuple[Any, ...]) -> Any:
         """What REDUCE or NEWOBJ makes of a name and its arguments; NotImplemented for a wrong use of it."""
@@ -147,7 +158,7 @@ class Machine:
             self.damaged("its pickle does not fit together")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
+    def top(self, kind: type | tuple[type, ...]) -> Any:
         """The top item, left where it is."""
         item = self.pop(kind)
         self.push(item)
@@ -174,16 +185,15 @@ class Machine:
         self.push(self.memo[index])
 
     def key(self, item: Any) -> Any:
-        """An item that may be a key: no nested ones, whose hashing could be made to recurse without end."""
-        if not isinstance(item, _SCALARS):
-            self.damaged(f"its pickle has a key of type {type(item).__name__}")
-        return item
+        """An item as a key. A nested one could make hashing recurse without end: a Record stands for it."""
+        return item if isinstance(item, _SCALARS) else Record("key")
 
     def name(self, module: str, name: str) -> None:
         """Pushes a name of the vocabulary."""
         full = f"{module[:MAX_LINE]}.{name[:MAX_LINE]}"
-        if max(len(module), len(name)) > MAX_LINE or not self.words.known(full):
+        if max(len(module), len(name)) > MAX_LINE:
             self.refuse(full)
+        self.words.allow(self, full)
         self.push(Name(full))
 
     def call(self, name: Name, args: tuple[Any, ...]) -> None:
@@ -197,12 +207,7 @@ class Machine:
 
     def refuse(self, what: str) -> NoReturn:
         """Raises the error for a file that wants something run."""
-        raise CheckpointError(
-            f"{self.path} asks to run {_shown(what)}. Nothing was run.",
-            "a checkpoint that holds tensors and settings only.",
-            "do not open this file with programs that run pickles unless you trust its author; "
-            "ask there for the weights alone, as .safetensors or a state_dict.",
-        )
+        raise asks_to_run(self.path, what)
 
     def damaged(self, reason: str) -> NoReturn:
         """Raises the error for a file that makes no sense."""
@@ -217,9 +222,14 @@ class Machine:
         self.damaged("it ends in the middle of its content; it was probably cut off on the way")
 
 
-def _shown(name: str) -> str:
-    """A name out of a file, short and in printable letters."""
-    return ascii(name[:80])[1:-1]
+def asks_to_run(path: Path, what: str) -> CheckpointError:
+    """The error for a file that names a function or a class which no checkpoint of tensors needs."""
+    return CheckpointError(
+        f"{path} asks to run {ascii(what[:80])[1:-1]}. Nothing was run.",
+        "a checkpoint that holds tensors and settings only.",
+        "do not open this file with programs that run pickles unless you trust its author; "
+        "ask there for the weights alone, as .safetensors or a state_dict.",
+    )
 
 
 # What each opcode does
@@ -237,9 +247,17 @@ def _stack_global(m: Machine) -> None:
 
 def _call(m: Machine) -> None:
     args, name = m.pop(tuple), m.pop()
+    if isinstance(name, Record):  # what an unknown name made, and now is called: unknown as well
+        m.push(Record(name.kind))
+        return
     if not isinstance(name, Name):
         m.damaged("its pickle calls something that has no name")
     m.call(name, args)
+
+
+def _call_with_keywords(m: Machine) -> None:
+    m.pop(dict)
+    _call(m)
 
 
 def _build(m: Machine) -> None:
@@ -277,30 +295,39 @@ def _long(m: Machine, length: int) -> None:
 
 
 def _set_items(m: Machine) -> None:
-    items, target = m.pop_to_mark(), m.top(dict)
+    items, target = m.pop_to_mark(), m.top((dict, Record))
     if len(items) % 2:
         m.damaged("its pickle does not fit together")
-    target.update((m.key(k), v) for k, v in zip(items[::2], items[1::2], strict=True))
+    if isinstance(target, dict):
+        target.update((m.key(k), v) for k, v in zip(items[::2], items[1::2], strict=True))
 
 
 def _set_item(m: Machine) -> None:
     value, key = m.pop(), m.key(m.pop())
-    m.top(dict)[key] = value
+    target = m.top((dict, Record))
+    if isinstance(target, dict):
+        target[key] = value
 
 
 def _append(m: Machine) -> None:
     item = m.pop()
-    m.top(list).append(item)
+    target = m.top((list, Record))
+    if isinstance(target, list):
+        target.append(item)
 
 
 def _appends(m: Machine) -> None:
     items = m.pop_to_mark()
-    m.top(list).extend(items)
+    target = m.top((list, Record))
+    if isinstance(target, list):
+        target.extend(items)
 
 
 def _add_items(m: Machine) -> None:
     items = m.pop_to_mark()
-    m.top(set).update(m.key(item) for item in items)
+    target = m.top((set, Record))
+    if isinstance(target, set):
+        target.update(m.key(item) for item in items)
 
 
 def _tuple_of(count: int) -> Callable[[Machine], None]:
@@ -362,6 +389,7 @@ _STEPS: dict[bytes, Callable[[Machine], Any]] = {
     b"\x93": _stack_global,
     b"R": _call,
     b"\x81": _call,
+    b"\x92": _call_with_keywords,
     b"b": _build,
     b"Q": _persistent,
 }
@@ -373,6 +401,5 @@ _FORBIDDEN: dict[bytes, Callable[[Machine], Any]] = {
     b"\x82": lambda m: m.refuse(f"extension {m.number('<B')} (EXT1)"),
     b"\x83": lambda m: m.refuse(f"extension {m.number('<H')} (EXT2)"),
     b"\x84": lambda m: m.refuse(f"extension {m.number('<i')} (EXT4)"),
-    b"\x92": lambda m: m.refuse("a constructor with keywords (NEWOBJ_EX)"),
     b"P": lambda m: m.refuse(f"a look-up of {m.line()!r} (PERSID)"),
 }

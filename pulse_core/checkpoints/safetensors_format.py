@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import whole_file
-from .stored import Span, StoredTensor, tensor_in
+from .stored import Span, StoredTensor, Unreadable, tensor_in
+from .tree import Content, placed
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
@@ -39,8 +40,8 @@ def recognises(head: bytes) -> bool:
     return head[8:9] == b"{"
 
 
-def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """All tensors, and the metadata as metadata.
+def read(path: Path) -> Content:
+    """All tensors, and the metadata.
 
     safetensors itself checks the header, and the numbers are then read as for any format: opening the file
     for each tensor anew would read the whole header each time.
@@ -56,13 +57,19 @@ def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:  # what it ignores, json may not
         raise _damaged(path, str(error)) from error
     metadata = header.pop("__metadata__", None) or {}
-    return {name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, metadata
+    return Content({name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, metadata)
 
 
-def _tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor:
+def load(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
+    """Tensors and metadata of a file that is not a generator's; raises CheckpointError as `read` does."""
+    content = read(path)
+    return {name: placed(path, name, leaf) for name, leaf in content.leaves.items()}, content.metadata
+
+
+def _tensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> StoredTensor | Unreadable:
     kind, (begin, end) = entry["dtype"], entry["data_offsets"]
     if kind not in _TYPES:
-        raise _damaged(path, f"it has numbers of the type {kind}")
+        return Unreadable(f"numbers of the type {kind}")
     tensor = tensor_in(Span(path, start + begin, end - begin), _TYPES[kind], tuple(entry["shape"]))
     if tensor is None:
         raise _damaged(path, f"it has a tensor {name[:80]!a} of {len(entry['shape']):,} dimensions")

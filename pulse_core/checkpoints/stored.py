@@ -34,9 +34,14 @@ class StoredTensor:
     read: Callable[[], Tensor]
 
     @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Its size once it is read."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.numel * self.dtype.itemsize
 
     def then(self, change: Callable[[Tensor], Tensor]) -> StoredTensor:
         """The tensor that `change` makes of it, read when that one is.
@@ -53,6 +58,13 @@ class StoredTensor:
                 "download the file again, or check which program wrote it.",
             ) from error
         return StoredTensor(tuple(after.shape), after.dtype, lambda: change(self.read()))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands where a tensor would be whose numbers this pack cannot use. reason: what they are."""
+
+    reason: str
 
 
 Stored = Mapping[str, StoredTensor]

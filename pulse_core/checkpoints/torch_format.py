@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from ..errors import CheckpointError
-from .pickle_content import tensors_and_facts
+from .other_formats import of_archive
 from .pickle_machine import Machine
-from .stored import Span, StoredTensor
+from .stored import Span
 from .torch_legacy import MAGIC, read_legacy
+from .tree import Content, content_of
 from .vocabulary import CheckpointWords
 
 NAME = "PyTorch"
-SUFFIXES = (".pt", ".pth")
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 _ZIP = b"PK\x03\x04"
 _LOCAL_HEADER = "<4s5H3L2H"  # of a zip entry; its last two numbers are the lengths of the name and of what follows it
-_MAX_ENTRIES = 100_000
+_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"  # the records behind a zip's directory
+_END_LENGTH, _MAX_COMMENT = 22, 1 << 16
+_MAX_DIRECTORY = 1 << 22  # bytes; a training checkpoint of 5,000 tensors has 0.5 MB
+_MAX_ORDER = 16  # bytes of the record "byteorder"
 _DAMAGED_ZIP = (
     zipfile.BadZipFile,
     NotImplementedError,
@@ -38,49 +43,63 @@ def recognises(head: bytes) -> bool:
     return head.startswith((_ZIP, MAGIC))
 
 
-def read(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """The tensors of the generator's state dict, wherever the file keeps it; see pickle_content.py."""
+def read(path: Path) -> Content:
+    """The tensors and plain values of the object that was saved; see tree.py."""
+    words = CheckpointWords({})
     with path.open("rb") as file:
         if file.read(len(_ZIP)) == _ZIP:
-            content = _read_zip(file, path)
+            item = _read_zip(file, path, words)
         else:
-            content = read_legacy(file, path, Span(path, 0, path.stat().st_size), CheckpointWords({}))
-    return tensors_and_facts(path, content)
+            item = read_legacy(file, path, Span(path, 0, path.stat().st_size), words)
+    return content_of(path, item, tuple(words.unknown))
 
 
-def _read_zip(file: BinaryIO, path: Path) -> Any:
+def _read_zip(file: BinaryIO, path: Path, words: CheckpointWords) -> Any:
     """NAME/data.pkl is the pickle; NAME/data/KEY are the storages."""
-    spans = _entries(file, path)
-    roots = [name.removesuffix("data.pkl") for name in spans if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(roots) != 1:
+    infos = _directory(file, path)
+    names = [info.filename for info in infos]
+    roots = [name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
+    root = roots[0] if len(roots) == 1 else None
+    other = of_archive(names) if root is None or f"{root}constants.pkl" in names else None
+    if other is not None:
+        raise CheckpointError(f"{path} is {other[0]}.", "a checkpoint that torch.save wrote.", other[1])
+    if root is None:
         _damaged(path, "it is a zip archive, but not one that torch.save writes")
-    root = roots[0]
-    if f"{root}constants.pkl" in spans:
-        raise CheckpointError(
-            f"{path} is a TorchScript program.",
-            "a checkpoint that torch.save wrote.",
-            "save the generator's state_dict() and load that.",
-        )
-    words = CheckpointWords({})
+    spans = _entries(file, path, infos)
+    order = spans.get(f"{root}byteorder")
+    if order is not None and (order.length > _MAX_ORDER or order.read() != b"little"):
+        _damaged(path, "its numbers are in the byte order of another kind of machine")
     pickled = spans[f"{root}data.pkl"]
-    content = Machine(file, path, pickled.start, pickled.start + pickled.length, words).run()
+    item = Machine(file, path, pickled.start, pickled.start + pickled.length, words).run()
     for key, storage in (words.storages or {}).items():
         span = spans.get(f"{root}data/{key}")
         if span is None or span.length != storage.length * storage.dtype.itemsize:
             _damaged(path, f"the numbers of its tensor {key[:20]!a} are missing or of another length")
         storage.span = span
-    return content
+    return item
 
 
-def _entries(file: BinaryIO, path: Path) -> dict[str, Span]:
-    """Where each entry of the archive lies. torch never compresses, and nothing is ever unpacked here."""
+def _directory(file: BinaryIO, path: Path) -> list[zipfile.ZipInfo]:
+    """The entries of the archive. Its end says how long the directory is, before that is read."""
+    size = path.stat().st_size
+    start = max(0, size - _END_LENGTH - _MAX_COMMENT)
+    file.seek(start)
+    tail = file.read(size - start)
+    at, at_64 = tail.rfind(_END), tail.rfind(_END_64)
+    lengths = [int.from_bytes(tail[at + 12 : at + 16], "little")] if at >= 0 else []
+    if at_64 >= 0:
+        lengths = [n for n in lengths if n != 0xFFFFFFFF] + [int.from_bytes(tail[at_64 + 40 : at_64 + 48], "little")]
+    if any(length > min(size, _MAX_DIRECTORY) for length in lengths):
+        _damaged(path, f"its zip directory would have {max(lengths):,} bytes")
     try:
         with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
+            return archive.infolist()
     except _DAMAGED_ZIP as error:
         raise _damaged_error(path, f"its zip directory cannot be read ({error})") from error
-    if len(infos) > _MAX_ENTRIES:
-        _damaged(path, f"it has {len(infos):,} entries")
+
+
+def _entries(file: BinaryIO, path: Path, infos: Sequence[zipfile.ZipInfo]) -> dict[str, Span]:
+    """Where each entry of the archive lies. torch never compresses, and nothing is ever unpacked here."""
     spans = {info.filename: _span(file, path, info) for info in infos}
     if len(spans) != len(infos):
         _damaged(path, "it has several entries of one name")

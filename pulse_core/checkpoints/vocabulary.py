@@ -1,22 +1,24 @@
-"""The words that a checkpoint's pickle may use, and the plain data that each makes.
+"""The words of a checkpoint's pickle, and the plain data that each makes.
 
-Nothing here imports or calls what a file names: a word is looked up in WORDS, and whatever is not there
-is refused by the machine. To add a word: one function and its line in WORDS.
+Nothing here imports or calls what a file names. A word is looked up in WORDS. Any other name makes a Record
+that says no more than the name, so that a generator loads beside objects of other programs; names that only
+an attack needs refuse the whole file. To add a word: one function and its line in WORDS.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..errors import CheckpointError
-from .pickle_machine import Machine, Name
-from .stored import MAX_DIMS, Span, StoredTensor, in_memory, row_major, tensor_in
+from .pickle_machine import Machine, Name, Record
+from .stored import MAX_DIMS, Span, StoredTensor, Unreadable, in_memory, row_major, tensor_in
 from .torch_legacy import Storage, read_legacy
 
 MAX_ENCODED = 256  # bytes; protocol 2 spells the bytes of numpy's numbers as text
@@ -32,6 +34,12 @@ STORAGE_TYPES = {
     "torch.CharStorage": torch.int8,
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
+    "torch.storage.UntypedStorage": torch.uint8,
+    "torch.ComplexFloatStorage": torch.complex64,
+    "torch.ComplexDoubleStorage": torch.complex128,
+    "torch.QInt8Storage": torch.qint8,
+    "torch.QUInt8Storage": torch.quint8,
+    "torch.QInt32Storage": torch.qint32,
 }
 
 # numpy's name -> torch's type and struct's letter
@@ -49,14 +57,6 @@ NUMPY_TYPES = {
 
 PERSISTENT_OBJECT = "torch_utils.persistence._reconstruct_persistent_obj"
 TF_NETWORK = "dnnlib.tflib.network.Network"
-
-
-@dataclass(eq=False)
-class Record:
-    """An object of a class that is known by its name alone: what the file says about it."""
-
-    kind: str
-    state: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -97,12 +97,24 @@ def _is_sizes(value: Any) -> bool:
 def _rebuild_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
         case (Storage() as storage, int(offset), shape, strides, *_) if _is_sizes(shape) and _is_sizes(strides):
+            if storage.dtype.is_complex or str(storage.dtype).startswith("torch.q"):
+                return Unreadable(f"numbers of the type {storage.dtype}")
             return TensorView(storage, offset, shape, strides)
     return NotImplemented
 
 
+def _rebuild_other_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
+    """Types that have no storage class of their own, such as the 8-bit floating-point ones."""
+    kind = next((item.full for item in args[4:] if isinstance(item, Name)), "an unknown type")
+    return Unreadable(f"numbers of the type {kind[:60]}")
+
+
+def _rebuild_quantised(m: Machine, args: tuple[Any, ...]) -> Any:
+    return Unreadable("quantised numbers")
+
+
 def _rebuild_parameter(m: Machine, args: tuple[Any, ...]) -> Any:
-    return args[0] if args and isinstance(args[0], TensorView) else NotImplemented
+    return args[0] if args and isinstance(args[0], (TensorView, Unreadable)) else NotImplemented
 
 
 def _load_from_bytes(m: Machine, args: tuple[Any, ...]) -> Any:
@@ -160,8 +172,14 @@ def _encode(m: Machine, args: tuple[Any, ...]) -> Any:
     return NotImplemented
 
 
+def _default_dict(m: Machine, args: tuple[Any, ...]) -> Any:
+    return {} if len(args) <= 1 else NotImplemented
+
+
 def _numpy_type(m: Machine, args: tuple[Any, ...]) -> Any:
-    return NumpyType(args[0]) if args and isinstance(args[0], str) and args[0] in NUMPY_TYPES else NotImplemented
+    if not args or not isinstance(args[0], str):
+        return NotImplemented
+    return NumpyType(args[0]) if args[0] in NUMPY_TYPES else Record(f"numpy.dtype {args[0][:20]}")
 
 
 def _numpy_array(m: Machine, args: tuple[Any, ...]) -> Any:
@@ -175,6 +193,8 @@ def _numpy_scalar(m: Machine, args: tuple[Any, ...]) -> Any:
             if (data.length if isinstance(data, Span) else len(data)) != struct.calcsize(form):
                 return NotImplemented
             return struct.unpack(form, data.read() if isinstance(data, Span) else data)[0]
+        case (Record() as kind, _):
+            return Record(kind.kind)
     return NotImplemented
 
 
@@ -182,6 +202,8 @@ def _numpy_from_buffer(m: Machine, args: tuple[Any, ...]) -> Any:
     match args:
         case (Span() as data, NumpyType() as dtype, shape, "C" | "F" as order):
             return NumpyArray(_numpy_tensor(m, shape, dtype, order == "F", data))
+        case (_, Record(), _, _):
+            return NumpyArray()
     return NotImplemented
 
 
@@ -190,6 +212,8 @@ WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     **dict.fromkeys(STORAGE_TYPES),
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_other_tensor,
+    "torch._utils._rebuild_qtensor": _rebuild_quantised,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
     "torch.storage._load_from_bytes": _load_from_bytes,
@@ -199,6 +223,7 @@ WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     "argparse.Namespace": lambda m, args: NotImplemented if args else Record("argparse.Namespace"),
     "dnnlib.util.EasyDict": _dict,
     "collections.OrderedDict": _dict,
+    "collections.defaultdict": _default_dict,
     "builtins.set": _set,
     "__builtin__.set": _set,
     "_codecs.encode": _encode,
@@ -211,41 +236,57 @@ WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
 }
-# Layers of torch itself inside a pickled network are read as records, too.
-_MODULES = "torch.nn.modules."
+# Layers of torch itself inside a pickled network are Records, too, and no reason to doubt a file.
+_MODULE = re.compile(r"torch\.nn\.modules\.\w+\.\w+")
+# Names of which no file needs one but to attack whoever opens it with Python's own pickle.
+_ATTACKS = re.compile(
+    r"(os|posix|nt|subprocess|sys|socket|shutil|runpy|importlib|pty|commands|pickle|_pickle|ctypes|webbrowser"
+    r"|torch\.hub)\..*|(builtins|__builtin__)\.(exec|eval|execfile|compile|__import__|open|input|breakpoint)(\..*)?",
+    re.DOTALL,
+)
+_MAX_UNKNOWN = 100
 
 
 class CheckpointWords:
-    """All of WORDS. `storages` resolves the persistent ids of torch.save; None where there are none.
+    """All of WORDS.
 
-    The ids look like ("storage", torch.FloatStorage, key, device, number of elements, ...).
+    storages: resolves the persistent ids of torch.save; None where there are none. The ids look like
+        ("storage", torch.FloatStorage, key, device, number of elements, ...).
+    unknown: the first names of other programs that the file mentions.
     """
 
     storages: dict[str, Storage] | None
 
     def __init__(self, storages: dict[str, Storage] | None = None):
         self.storages = storages
+        self.unknown: list[str] = []
 
-    def known(self, name: str) -> bool:
-        return name in WORDS or name.startswith(_MODULES)
+    def allow(self, machine: Machine, name: str) -> None:
+        if _ATTACKS.fullmatch(name):
+            machine.refuse(name)
+        is_known = name in WORDS or name in self.unknown or _MODULE.fullmatch(name)
+        if not is_known and len(self.unknown) < _MAX_UNKNOWN:
+            self.unknown.append(name)
 
     def call(self, machine: Machine, name: str, args: tuple[Any, ...]) -> Any:
-        word = WORDS.get(name)
-        if word is not None:
-            return word(machine, args)
-        return Record(name) if name.startswith(_MODULES) and not args else NotImplemented
+        if name not in WORDS:
+            return Record(name)
+        word = WORDS[name]
+        return word(machine, args) if word is not None else NotImplemented
 
     def build(self, machine: Machine, item: Any, state: Any) -> bool:
         match item, state:
-            case (Record(), dict(content)) | (Record(), (None, dict(content))):
+            case (Record(), dict(content)) | (Record(), (_, dict(content))):
                 machine.spend(len(content))
                 item.state.update(content)
-            case dict(), dict():
-                pass  # a state dict's _metadata
+            case (Record(), _) | (dict(), dict()):
+                pass  # an unknown object's state of an unknown kind; a state dict's _metadata
             case NumpyType(), (int(), str(order), *_):
                 item.swapped = order == ">"
             case NumpyArray(), (int(), shape, NumpyType() as dtype, bool(by_column), Span() | bytes() as data):
                 item.tensor = _numpy_tensor(machine, shape, dtype, by_column, data)
+            case NumpyArray(), (int(), _, Record(), *_):
+                pass  # numbers of a type that no tensor has
             case _:
                 return False
         return True
@@ -267,8 +308,9 @@ class NestedStorageWords(CheckpointWords):
     def __init__(self) -> None:
         super().__init__({})
 
-    def known(self, name: str) -> bool:
-        return name in STORAGE_TYPES
+    def allow(self, machine: Machine, name: str) -> None:
+        if name not in STORAGE_TYPES:
+            machine.refuse(name)
 
 
 def _numpy_tensor(m: Machine, shape: Any, dtype: NumpyType, by_column: bool, data: Span | bytes) -> StoredTensor:

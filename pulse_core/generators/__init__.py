@@ -47,8 +47,10 @@ def build_generator(
             mapping, synthesis = family.build(bag)
             bag.finish()
             digest = content_hash(weights, settings)
-            return family(mapping, synthesis, name=name, content_hash=digest).to(dtype)
-    first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none"
+            generator = family(mapping, synthesis, name=name, content_hash=digest).to(dtype)
+            generator.assumed = bag.assumed
+            return generator
+    first = ", ".join(ascii(name)[1:60].rstrip("'") for name in sorted(tensors)[:3]) or "none at all"
     raise CheckpointError(
         f"The tensors of {name!r} belong to no generator family that this pack knows (the first names: {first}).",
         "a generator of one of the families " + ", ".join(family.family for family in FAMILIES) + ".",

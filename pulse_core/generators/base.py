@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -178,10 +179,15 @@ class Generator(nn.Module):
 
     Attributes:
         files: the files it was loaded from; its Gaussian fit is cached beside the first.
+        place: the prefix of its tensors' names in the file; others: the prefixes of generators beside it.
+        assumed: settings of the network that the file does not say, and the defaults that they got.
     """
 
     family: ClassVar[str]
     files: tuple[Path, ...] = ()
+    place: str = ""
+    others: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = MappingProxyType({})
 
     @staticmethod
     def recognises(tensors: Stored) -> bool:

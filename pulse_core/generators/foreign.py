@@ -26,8 +26,8 @@ class ForeignMapping(MappingNetwork):
 
     def __init__(self, network: nn.Module, numbers: dict[str, int]):
         w_avg = getattr(network, "w_avg", None)
-        sizes = {name: numbers[name] for name in ("z_dim", "c_dim", "w_dim", "num_ws")}
-        super().__init__(**sizes, w_avg=w_avg if isinstance(w_avg, Tensor) else None)
+        z_dim, c_dim, w_dim, num_ws = (numbers[name] for name in ("z_dim", "c_dim", "w_dim", "num_ws"))
+        super().__init__(z_dim, c_dim, w_dim, num_ws, w_avg if isinstance(w_avg, Tensor) else None)
         self.network = network
 
     def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, SettingError
-from .tensors import TensorBag
+from .tensors import MAX_CLASSES, MAX_WIDTH, TensorBag
 
 SLOPE = 0.2  # of every LeakyReLU; its inverse, which the Gaussian fit needs, has slope 5
 W_AVG_SAMPLES = 10_000  # to estimate a missing w_avg, with a standard error of 1% of W's std
+_MAX_ACTIVATIONS = 1 << 26  # numbers of a layer's output, while w_avg is estimated
+_LR_RANGE = 10.0  # how far from 1 the std of a layer's weights times the learning-rate multiplier may be
 
 
 class MappingNetwork(nn.Module):
@@ -22,14 +24,25 @@ class MappingNetwork(nn.Module):
         z_dim, c_dim, w_dim: lengths of z, of a class label (0 if unconditional) and of w.
         num_ws: number of style vectors of the synthesis network.
         w_avg: [w_dim], the mean of W, for truncation; None estimates it when first needed.
+        class_avg: [c_dim, w_dim], the mean of W of each class, if truncation uses that.
     """
 
     _w_avg: Tensor | None
+    class_avg: Tensor | None
 
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, w_avg: Tensor | None = None):
+    def __init__(
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        num_ws: int,
+        w_avg: Tensor | None = None,
+        class_avg: Tensor | None = None,
+    ):
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
-        self.register_buffer("_w_avg", w_avg)
+        self.register_buffer("_w_avg", w_avg if class_avg is None else class_avg.mean(0))
+        self.register_buffer("class_avg", class_avg)
 
     def map_to_w(self, z: Tensor, c: Tensor | None) -> Tensor:
         """[B, z_dim] (and labels [B, c_dim]) -> w [B, w_dim]."""
@@ -42,10 +55,14 @@ class MappingNetwork(nn.Module):
             reference = next(self.parameters())
             random = torch.Generator().manual_seed(0)
             z = torch.randn(W_AVG_SAMPLES, self.z_dim, generator=random)
-            c = draw_labels(W_AVG_SAMPLES, self.c_dim, None, random)
-            with torch.no_grad():
-                w = self.map_to_w(z.to(reference), c)
-            self._w_avg = w.cpu().double().mean(0).to(reference.dtype).to(reference.device)
+            classes = torch.randint(max(self.c_dim, 1), (W_AVG_SAMPLES,), generator=random) if self.c_dim else None
+            widest = max([self.c_dim, self.z_dim, *(side for p in self.parameters() for side in p.shape)])
+            total = torch.zeros(self.w_dim, dtype=torch.float64)
+            for some in torch.arange(W_AVG_SAMPLES).split(max(1, min(W_AVG_SAMPLES, _MAX_ACTIVATIONS // widest))):
+                c = None if classes is None else F.one_hot(classes[some], self.c_dim).float()
+                with torch.no_grad():
+                    total += self.map_to_w(z[some].to(reference), c).cpu().double().sum(0)
+            self._w_avg = (total / W_AVG_SAMPLES).to(reference.dtype).to(reference.device)
         return self._w_avg
 
     def forward(
@@ -68,7 +85,10 @@ class MappingNetwork(nn.Module):
         ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
             cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-            ws[:, :cutoff] = self.w_avg.to(ws).lerp(ws[:, :cutoff], truncation_psi)
+            centre = self.w_avg.to(ws)
+            if self.class_avg is not None and c is not None:
+                centre = self.class_avg.to(ws)[c.argmax(1).to(ws.device), None]
+            ws[:, :cutoff] = centre.lerp(ws[:, :cutoff], truncation_psi)
         return ws
 
 
@@ -95,11 +115,6 @@ class ConcatLabel(nn.Module):
         self.weight = nn.Parameter(weight)
         self.c_dim, self.width = weight.shape
 
-    @classmethod
-    def of(cls, weight: Tensor | None) -> ConcatLabel | None:
-        """None for an unconditional network."""
-        return None if weight is None else cls(weight)
-
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         return normalise_2nd_moment(torch.cat([z, c @ self.weight], dim=1))
 
@@ -121,6 +136,24 @@ class EmbedLabel(nn.Module):
         return torch.cat([normalise_2nd_moment(z), normalise_2nd_moment(y)], dim=1)
 
 
+class TableLabel(nn.Module):
+    """StyleGAN-XL's labels: an embedding per class, concatenated with z. A weighted label counts as its largest class.
+
+    Args:
+        rows: [c_dim, width], the embeddings after their own layer and its LeakyReLU, not yet normalised.
+    """
+
+    rows: Tensor
+
+    def __init__(self, rows: Tensor):
+        super().__init__()
+        self.register_buffer("rows", normalise_2nd_moment(rows))
+        self.c_dim, self.width = rows.shape
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        return torch.cat([normalise_2nd_moment(z), self.rows[c.argmax(1)]], dim=1)
+
+
 class DenseMapping(MappingNetwork):
     """The mapping network of all StyleGAN families: z / rms(z), then fully connected layers with LeakyReLU(0.2).
 
@@ -137,14 +170,16 @@ class DenseMapping(MappingNetwork):
         gain: float = 1.0,
         *,
         w_avg: Tensor | None = None,
-        label: ConcatLabel | EmbedLabel | None = None,
+        class_avg: Tensor | None = None,
+        label: ConcatLabel | EmbedLabel | TableLabel | None = None,
     ):
         z_dim = layers[0][0].shape[1] - (label.width if label is not None else 0)
         if z_dim < 1:
             raise _mapping_error(
                 "has a first layer no wider than its class label", "a wider first layer, which takes z as well"
             )
-        super().__init__(z_dim, label.c_dim if label is not None else 0, layers[-1][0].shape[0], num_ws, w_avg)
+        c_dim = label.c_dim if label is not None else 0
+        super().__init__(z_dim, c_dim, layers[-1][0].shape[0], num_ws, w_avg, class_avg)
         # the gain is positive, so it commutes with the LeakyReLU
         self.weights = nn.ParameterList([weight * gain for weight, _ in layers])
         self.biases = nn.ParameterList([bias * gain for _, bias in layers])
@@ -179,12 +214,52 @@ def take_layers(bag: TensorBag, prefix: str, w_dim: int) -> list[tuple[Tensor, T
     layers: list[tuple[Tensor, Tensor]] = []
     while f"{prefix}{len(layers)}.weight" in bag:
         name = f"{prefix}{len(layers)}"
+        check_width(bag.shape(f"{name}.weight", 2))
         weight = bag.take(f"{name}.weight", -1, width)
         width = weight.shape[0]
         layers.append((weight, bag.take(f"{name}.bias", width)))
     if width != w_dim:
         raise _mapping_error(f"has {width} outputs", f"{w_dim}, the w_dim of its synthesis network")
     return layers
+
+
+def take_concat_label(bag: TensorBag) -> ConcatLabel | None:
+    """The label of TensorFlow's mapping networks, if there is one."""
+    if "mapping.label_concat.weight" not in bag:
+        return None
+    shape = bag.shape("mapping.label_concat.weight", 2)
+    check_classes(shape[0])
+    check_width(shape[1:])
+    return ConcatLabel(bag.take("mapping.label_concat.weight", -1, -1))
+
+
+def check_width(shape: Sequence[int]) -> None:
+    """Raises CheckpointError for a layer that is wider than any mapping network's."""
+    if max(shape) > MAX_WIDTH:
+        raise _mapping_error(f"has a layer of the shape {list(shape)}", f"layers of at most {MAX_WIDTH}")
+
+
+def check_classes(count: int) -> int:
+    """The number of classes; raises CheckpointError if no data set has so many."""
+    if count > MAX_CLASSES:
+        raise _mapping_error(f"is for {count:,} classes", f"at most {MAX_CLASSES:,}")
+    return count
+
+
+def check_learning_rate(layers: Sequence[tuple[Tensor, Tensor]], multiplier: float) -> None:
+    """Weights of an equalised learning rate begin with a deviation of 1 / multiplier, and training changes it little.
+
+    Raises:
+        CheckpointError: an assumed multiplier that the weights contradict.
+    """
+    deviation = float(torch.stack([weight.square().mean() for weight, _ in layers]).mean().sqrt())
+    if not 1 / _LR_RANGE <= deviation * multiplier <= _LR_RANGE:
+        raise CheckpointError(
+            f"The checkpoint does not say its setting 'mapping_lr', and its weights deviate by {deviation:.3g}, "
+            f"which is not that of the usual {multiplier:g}.",
+            f"a deviation of about {1 / multiplier:g}, or a file that says the setting.",
+            "load the program's own pickle instead of a state_dict of it.",
+        )
 
 
 def _mapping_error(found: str, accepted: str) -> CheckpointError:

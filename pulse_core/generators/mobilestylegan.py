@@ -197,7 +197,8 @@ class MobileSynthesis(SynthesisNetwork):
         widths.append(bag.shape("synthesis.to_image.weight", 4)[1])
         names = ["conv", *(f"block{i}.{conv}" for i in range(count) for conv in ("conv0", "conv1"))]
         shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
-        consts = [bag.take(f"synthesis.{n}.noise_const", *shape) for n, shape in zip(names, shapes, strict=True)]
+        maps = zip(names, shapes, strict=True)
+        consts = [bag.take_optional(f"synthesis.{name}.noise_const", *shape) for name, shape in maps]
         size = (bag.check_side(2 * sizes[-1][0]), bag.check_side(2 * sizes[-1][1]))
         sides = [max(shape) for shape in (*shapes, shapes[-1])]
         super().__init__(w_dim, 2 * count + 2, size, 3, shapes, consts, sides)
@@ -252,4 +253,5 @@ class MobileStyleGAN(Generator):
         """Builds both networks; the family has no settings."""
         w_dim = bag.shape("synthesis.conv.affine.weight", 2)[1]
         synthesis = MobileSynthesis(bag, w_dim)
-        return DenseMapping(take_layers(bag, "mapping.fc", w_dim), synthesis.num_ws, MAPPING_GAIN), synthesis
+        layers, w_avg = take_layers(bag, "mapping.fc", w_dim), bag.take_optional("mapping.w_avg", w_dim)
+        return DenseMapping(layers, synthesis.num_ws, MAPPING_GAIN, w_avg=w_avg), synthesis

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from ..checkpoints.stored import Stored
 from .base import Generator, SynthesisNetwork, channels_last, safe_layout
 from .frozen import Convolution, FrozenLayer
-from .mapping import SLOPE, ConcatLabel, DenseMapping, MappingNetwork, MissingMapping, take_layers
+from .mapping import (
+    SLOPE,
+    DenseMapping,
+    MappingNetwork,
+    MissingMapping,
+    check_learning_rate,
+    take_concat_label,
+    take_layers,
+)
 from .tensors import TensorBag
 
 GAIN = 2**0.5  # of He initialisation: the run-time factor of every layer except styles and torgb
@@ -26,6 +34,7 @@ NORM_EPS = 1e-5  # of the PyTorch ports; the setting norm_eps carries the Tensor
 FIRST_SIDE = 4
 _LARGE = 128**2  # pixels
 FUSED_FROM = 128  # shorter side from which on upsampling and convolution were trained as one transposed convolution
+MAX_FUSED = 1 << 16  # a setting fused_from that no image reaches
 
 
 def equalised(weight: Tensor, gain: float) -> Tensor:
@@ -100,19 +109,26 @@ class UpConv(nn.Module):
 
     Nearest-neighbour upsampling and a convolution equal a transposed convolution of stride 2 with a 4x4 kernel of
     flipped weights. From FUSED_FROM on the networks were trained in that form, with weights that are not flipped.
+
+    A bias before the blur, which changes it at the border, is the weight of an additional input channel of ones.
     """
 
     blur: Tensor
 
-    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, side: int):
+    def __init__(self, bag: TensorBag, prefix: str, in_channels: int, is_fused: bool, bias_before_blur: bool):
         super().__init__()
         weight = equalised(bag.take(f"{prefix}.weight", -1, in_channels, 3, 3), GAIN)
         self.out_channels = weight.shape[0]
-        weight = weight if side >= FUSED_FROM else weight.flip(2, 3)
+        weight = weight if is_fused else weight.flip(2, 3)
+        bias = bag.take(f"{prefix}.bias", self.out_channels)
+        self.bias_before_blur = bias_before_blur
+        if bias_before_blur:
+            weight = torch.cat([weight, F.pad(bias[:, None, None, None], (1, 1, 1, 1))], dim=1)
+            bias = torch.zeros_like(bias)
         padded = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
         weight = padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
         self.weight = nn.Parameter(channels_last(weight))
-        self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
+        self.bias = nn.Parameter(bias)
         blur = bag.take(f"{prefix}.intermediate.kernel", 1, 1, 3, 3)
         self.register_buffer("blur", channels_last(blur.repeat(self.out_channels, 1, 1, 1)))
 
@@ -141,10 +157,22 @@ class Conv(nn.Module):
 class Block(nn.Module):
     """One resolution: two convolutions, each with its epilogue. The first block has one, after the constant."""
 
-    def __init__(self, bag: TensorBag, side: int, in_channels: int, w_dim: int, norm_eps: float):
+    def __init__(
+        self,
+        bag: TensorBag,
+        side: int,
+        in_channels: int,
+        w_dim: int,
+        norm_eps: float,
+        fused_from: float,
+        bias_before_blur: bool,
+    ):
         super().__init__()
         prefix = f"synthesis.blocks.{side}x{side}"
-        self.up = UpConv(bag, f"{prefix}.conv0_up", in_channels, side) if side > FIRST_SIDE else None
+        is_first = side == FIRST_SIDE
+        self.up = (
+            None if is_first else UpConv(bag, f"{prefix}.conv0_up", in_channels, side >= fused_from, bias_before_blur)
+        )
         channels = self.up.out_channels if self.up is not None else in_channels
         self.conv = Conv(bag, f"{prefix}.conv1" if self.up is not None else f"{prefix}.conv", channels)
         self.out_channels = self.conv.out_channels
@@ -153,6 +181,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None], pooled: bool = False) -> Tensor:
         """pooled: on average-pooled features, without upsampling; see SynthesisNetwork.render_low_resolution."""
+        if self.up is not None and self.up.bias_before_blur:
+            x = F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0)
         x = self.epi1(x, self.up.layer if self.up is not None else FrozenLayer(()), ws[0], noise[0], pooled)
         return self.epi2(x, self.conv.layer, ws[1], noise[1], pooled)
 
@@ -172,13 +202,15 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         size = (bag.check_side(sizes[-1][0]), bag.check_side(sizes[-1][1]))
         shapes = [each for each in sizes for _ in range(2)]
         consts = [bag.take_optional(f"synthesis.noise_const_{i}", *shape) for i, shape in enumerate(shapes)]
-        channels = bag.shape("synthesis.torgb.weight", 4)[0]
+        channels = bag.check_colours("synthesis.torgb.weight")
         super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts, [max(shape) for shape in shapes])
         self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
         self.blocks = nn.ModuleList()
         norm_eps = bag.number("norm_eps", NORM_EPS, 0.0, 1.0)
+        fused_from = bag.number("fused_from", FUSED_FROM, 0, MAX_FUSED)
+        bias_before_blur = bag.number("bias_before_blur", 0, 0, 1, is_assumed=False) > 0
         for side in sides:
-            block = Block(bag, side, width, w_dim, norm_eps)
+            block = Block(bag, side, width, w_dim, norm_eps, fused_from, bias_before_blur)
             self.blocks.append(block)
             width = block.out_channels
         weight = equalised(bag.take("synthesis.torgb.weight", channels, width, 1, 1), 1)
@@ -207,7 +239,8 @@ class StyleGAN1(Generator):
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """Setting: norm_eps, the epsilon of the instance norm.
+        """Settings: norm_eps, the epsilon of the instance norm; fused_from, the side from which on upsampling and
+        convolution are fused; bias_before_blur, 0 or 1; mapping_lr, the learning-rate multiplier of the mapping.
 
         Without mapping tensors, the generator gets a `MissingMapping`.
         """
@@ -215,8 +248,11 @@ class StyleGAN1(Generator):
         synthesis = StyleGAN1Synthesis(bag, w_dim)
         if "mapping.dense0.weight" not in bag:
             return MissingMapping(w_dim, 0, w_dim, synthesis.num_ws), synthesis
-        label = bag.take_optional("mapping.label_concat.weight", -1, -1)
+        lr = bag.number("mapping_lr", MAPPING_LR, 1e-6, 1e3)
+        label = take_concat_label(bag)
         layers = take_layers(bag, "mapping.dense", w_dim)
-        layers = [(equalised(weight, GAIN * MAPPING_LR), bias * MAPPING_LR) for weight, bias in layers]
+        if "mapping_lr" in bag.assumed:
+            check_learning_rate(layers, lr)
+        layers = [(equalised(weight, GAIN * lr), bias * lr) for weight, bias in layers]
         w_avg = bag.take_optional("mapping.w_avg", w_dim)
-        return DenseMapping(layers, synthesis.num_ws, w_avg=w_avg, label=ConcatLabel.of(label)), synthesis
+        return DenseMapping(layers, synthesis.num_ws, w_avg=w_avg, label=label), synthesis

@@ -22,6 +22,7 @@ from .resampling import default_filter, upfir
 from .tensors import TensorBag
 
 _FILTER = "synthesis.resample_filter"
+_IMAGE_FILTER = "synthesis.image_filter"  # of the images that "skip" sums up, if it differs
 
 
 class StyledConv(nn.Module):
@@ -98,17 +99,31 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: an upsampling layer (except in the first block), a second layer, and a shortcut or torgb."""
+    """One resolution: an upsampling layer (except in the first block), a second layer, and a shortcut or torgb.
+
+    Args:
+        kernels: the resampling filters of the layers, and of the image.
+    """
 
     kernel: Tensor
+    image_kernel: Tensor
 
     def __init__(
-        self, bag: TensorBag, side: int, in_channels: int, w_dim: int, kernel: Tensor, colours: int, clamp: float | None
+        self,
+        bag: TensorBag,
+        side: int,
+        in_channels: int,
+        w_dim: int,
+        kernels: tuple[Tensor, Tensor],
+        colours: int,
+        clamp: float | None,
     ):
         super().__init__()
         prefix = f"synthesis.b{side}"
         self.out_channels = bag.shape(f"{prefix}.conv1.weight", 4)[0]
+        kernel, image_kernel = kernels
         self.register_buffer("kernel", kernel)
+        self.register_buffer("image_kernel", image_kernel)
         shortcut = bag.take_optional(f"{prefix}.skip.weight", self.out_channels, in_channels, 1, 1)
         half = 0.5**0.5 if shortcut is not None else 1.0
         self.skip = None
@@ -144,7 +159,7 @@ class Block(nn.Module):
         if shortcut is not None:
             x = shortcut.add_(x)
         if image is not None and not pooled:
-            image = _upsample2d(image, self.kernel)
+            image = _upsample2d(image, self.image_kernel)
         if self.torgb is not None:
             colours = self.torgb(x, ws[-1])
             image = colours if image is None else image.add_(colours)
@@ -166,19 +181,19 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         shapes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
         noisy = [i for i, name in enumerate(names) if f"synthesis.{name}.noise_strength" in bag]
         consts = [bag.take_optional(f"synthesis.{names[i]}.noise_const", *shapes[i]) for i in noisy]
-        colours = bag.shape(f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
+        colours = bag.check_colours(f"synthesis.b{sides[-1]}.torgb.weight")
         _check_architecture(bag, sides)
         style_sides = [max(shape) for shape in (*shapes, sizes[-1])]
         super().__init__(w_dim, 2 * len(sides), sizes[-1], colours, [shapes[i] for i in noisy], consts, style_sides)
         self._noisy_layers = noisy
-        kernel = bag.take_optional(_FILTER, -1, -1)
-        kernel = kernel if kernel is not None else default_filter()
+        kernel = bag.take_filter(_FILTER, -1, -1) if _FILTER in bag else default_filter()
+        image_kernel = bag.take_filter(_IMAGE_FILTER, -1, -1) if _IMAGE_FILTER in bag else kernel
         clamp = bag.clamp(None)
         self.const = nn.Parameter(channels_last(const[None]))
         self.blocks = nn.ModuleList()
         channels = const.shape[0]
         for side in sides:
-            block = Block(bag, side, channels, w_dim, kernel, colours, clamp)
+            block = Block(bag, side, channels, w_dim, (kernel, image_kernel), colours, clamp)
             self.blocks.append(block)
             channels = block.out_channels
 

@@ -11,7 +11,6 @@ a sampling rate is a size without its margins.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,16 +24,23 @@ from .base import Generator, SynthesisNetwork, channels_last, safe_layout
 from .layers import ACT_GAIN, DEMOD_EPS, Affine, fan_in_gain, nvlabs_mapping, squared_norms
 from .mapping import SLOPE, MappingNetwork
 from .resampling import firdown, upfir
+from .stylegan3_settings import (
+    LAYER,
+    LRELU_UPSAMPLING,
+    MAX_BANDWIDTH,
+    MAX_UPSAMPLING,
+    UNPADDED_LAYERS,
+    find_bandwidth,
+    find_margin,
+    find_upsampling,
+    sampling_rates,
+)
 from .tensors import TensorBag
 
-UNPADDED_LAYERS = 2  # layers at the end without a margin, the image included
-MARGIN = 10  # pixels around the image in all layers but the last two
 OUTPUT_SCALE = 0.25
 CLAMP = 256.0
 CHANNEL_CHUNKS = 8  # of a layer's channels, processed one after the other with gradient checkpointing
 RunBlock = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-BANDWIDTH = 2.0  # cycles per image of the Fourier features: the first cutoff
-_LAYER = re.compile(r"synthesis\.L(\d{1,3})_(\d{1,5})_(\d{1,5})\.weight")
 
 
 @dataclass(frozen=True)
@@ -51,39 +57,33 @@ class LayerSpec:
     out_rate: int
     is_rgb: bool
 
-    @property
-    def inner_rate(self) -> int:
-        """The sampling rate of the nonlinearity: twice the larger one, except in the last layer."""
-        return max(self.in_rate, self.out_rate) * (1 if self.is_rgb else 2)
+    def inner_rate(self, upsampling: int) -> int:
+        """The sampling rate of the nonlinearity: a multiple of the larger one, except in the last layer."""
+        return max(self.in_rate, self.out_rate) * (1 if self.is_rgb else upsampling)
 
 
-def read_layer_specs(bag: TensorBag, names: Sequence[str], margin: int) -> list[LayerSpec]:
-    """The layers of a checkpoint, in order.
+def read_layer_specs(bag: TensorBag, names: Sequence[str]) -> list[LayerSpec]:
+    """The layers of a checkpoint, in order. Setting: margin, in pixels.
 
     Raises:
         CheckpointError: their sizes are not those of a StyleGAN3.
     """
-    parts = sorted((int(m[1]), int(m[2]), m[0].removesuffix(".weight")) for n in names if (m := _LAYER.fullmatch(n)))
+    parts = sorted((int(m[1]), int(m[2]), m[0].removesuffix(".weight")) for n in names if (m := LAYER.fullmatch(n)))
     widths = [bag.check_side(width) for _, width, _ in parts]
     if [index for index, _, _ in parts] != list(range(len(parts))) or len(parts) < UNPADDED_LAYERS + 2:
         raise _layer_error(f"has the layers {[index for index, _, _ in parts][:20]}")
-    # Portraits twice as high as wide (StyleGAN-Human) are named by their widths, whose margins are halved.
-    tall = not _is_power_of_2(widths[0] - 2 * margin) and _is_power_of_2(2 * widths[0] - 2 * margin)
-    heights = [2 * width for width in widths] if tall else widths
-    inside = len(parts) - UNPADDED_LAYERS
-    rates = [height - 2 * margin if index < inside else height for index, height in enumerate(heights)]
-    if not all(map(_is_power_of_2, rates)) or heights[-1] != heights[-2]:
-        raise _layer_error(f"has layers of the heights {heights[:20]}")
+    shape = find_margin(bag, widths, parts[0][2]) if widths[-1] == widths[-2] else None
+    if shape is None:
+        raise _layer_error(f"has layers of the widths {widths[:20]}, which no margin explains")
+    margin, is_tall = shape
+    heights = [bag.check_side(2 * width) for width in widths] if is_tall else widths
+    rates = sampling_rates(widths, margin, is_tall)
     specs = []
     for index, (_, _, name) in enumerate(parts):
         last = max(index - 1, 0)
         before, size = (heights[last], widths[last]), (heights[index], widths[index])
         specs.append(LayerSpec(name, before, size, rates[last], rates[index], index == len(parts) - 1))
     return specs
-
-
-def _is_power_of_2(n: int) -> bool:
-    return n > 0 and n & (n - 1) == 0
 
 
 def _layer_error(found: str) -> CheckpointError:
@@ -152,7 +152,9 @@ class SynthesisLayer(nn.Module):
     up_filter: Tensor
     down_filter: Tensor
 
-    def __init__(self, bag: TensorBag, spec: LayerSpec, in_channels: int, w_dim: int, clamp: float | None):
+    def __init__(
+        self, bag: TensorBag, spec: LayerSpec, in_channels: int, w_dim: int, clamp: float | None, upsampling: int
+    ):
         super().__init__()
         prefix = spec.name
         side = bag.shape(f"{prefix}.weight", 4)[-1]
@@ -168,7 +170,8 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(channels_last(weight))
         self.register_buffer("input_gain", magnitude.clamp(min=1e-12).rsqrt())
         self.bias = nn.Parameter(bag.take(f"{prefix}.bias", self.out_channels))
-        self.up, self.down = spec.inner_rate // spec.in_rate, spec.inner_rate // spec.out_rate
+        inner_rate = spec.inner_rate(upsampling)
+        self.up, self.down = inner_rate // spec.in_rate, inner_rate // spec.out_rate
         if not spec.is_rgb:
             self.register_buffer("up_filter", _take_filter(bag, f"{prefix}.up_filter"))
             self.register_buffer("down_filter", _take_filter(bag, f"{prefix}.down_filter"))
@@ -221,26 +224,31 @@ def _take_filter(bag: TensorBag, name: str) -> Tensor:
     """A separable filter [taps], or a radial one [taps, taps]."""
     radial = len(bag.dims(name)) == 2
     taps = bag.shape(name, 2 if radial else 1)[0]
-    return bag.take(name, *([taps, taps] if radial else [taps]))
+    return bag.take_filter(name, *([taps, taps] if radial else [taps]))
 
 
 class StyleGAN3Synthesis(SynthesisNetwork):
     """ws -> image. ws[0] transforms the Fourier features, ws[i + 1] is the style of layer i. There is no noise."""
 
     def __init__(self, bag: TensorBag, w_dim: int, names: Sequence[str]):
-        margin = int(bag.number("margin", MARGIN, 0, 1000))
-        specs = read_layer_specs(bag, names, margin)
-        colours = bag.shape(f"{specs[-1].name}.weight", 4)[0]
+        specs = read_layer_specs(bag, names)
+        colours = bag.check_colours(f"{specs[-1].name}.weight")
         style_sides = [specs[0].in_rate, *(spec.out_rate for spec in specs)]
         super().__init__(w_dim, len(specs) + 1, specs[-1].out_size, colours, style_sides=style_sides)
         clamp = bag.clamp(CLAMP)
-        bandwidth = bag.number("bandwidth", BANDWIDTH, 0.0, 1e4)
+        bandwidth = bag.number("bandwidth", find_bandwidth(bag), 0.0, MAX_BANDWIDTH, is_assumed=False)
+        found = find_upsampling(bag)
+        upsampling = int(
+            bag.number("lrelu_upsampling", found or LRELU_UPSAMPLING, 2, MAX_UPSAMPLING, is_assumed=found is None)
+        )
+        if upsampling & (upsampling - 1):
+            raise _layer_error(f"has the setting lrelu_upsampling {upsampling}")
         self.output_scale = bag.number("output_scale", OUTPUT_SCALE, 1e-6, 1e6)
         self.input = FourierFeatures(bag, w_dim, specs[0].in_size, specs[0].in_rate, bandwidth)
         self.layers = nn.ModuleList()
         channels = self.input.out_channels
         for spec in specs:
-            layer = SynthesisLayer(bag, spec, channels, w_dim, clamp)
+            layer = SynthesisLayer(bag, spec, channels, w_dim, clamp, upsampling)
             self.layers.append(layer)
             channels = layer.out_channels
 
@@ -264,7 +272,9 @@ class StyleGAN3(Generator):
 
     @staticmethod
     def build(bag: TensorBag) -> tuple[MappingNetwork, SynthesisNetwork]:
-        """Settings: conv_clamp, mapping_lr, margin (pixels), bandwidth (cycles per image), output_scale."""
+        """Settings: conv_clamp, mapping_lr, margin (pixels), bandwidth (cycles per image), output_scale,
+        lrelu_upsampling (a power of two).
+        """
         w_dim = bag.shape("synthesis.input.affine.weight", 2)[1]
         synthesis = StyleGAN3Synthesis(bag, w_dim, bag.names())
         return nvlabs_mapping(bag, synthesis.num_ws, w_dim), synthesis

@@ -13,13 +13,23 @@ from torch import Tensor
 from ..checkpoints.stored import Stored
 from ..errors import CheckpointError
 
-MAX_SIDE = 4096  # pixels; limits what a small malicious file can make this pack allocate
+# Limits of what a small malicious file can make this pack allocate
+MAX_SIDE = 4096  # pixels of an image
+MAX_COLOURS = 4  # channels of an image
+MAX_TAPS = 128  # per side of a resampling filter; published ones have 4 to 24
+MAX_WIDTH = 8192  # of a layer of a mapping network; published ones have 512 or 1024
+MAX_CLASSES = 1 << 15  # ImageNet-21k has 22,000
+MAX_BYTES = 8 << 30  # of all weights; published generators have up to 1 GB
+_MAX_PEEK = 1 << 16  # numbers
 
 
 class TensorBag:
     """Returns checked tensors by name, in one precision, and keeps track of those not taken yet.
 
     Run-time factors are folded into the weights in this precision: float64 for a float64 generator, else float32.
+
+    Attributes:
+        assumed: settings that the checkpoint does not say, and the defaults that they got.
     """
 
     def __init__(
@@ -33,6 +43,8 @@ class TensorBag:
         self._settings = dict(settings or {})
         self._family = family
         self._dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        self.assumed: dict[str, Any] = {}
+        self._check_bytes()
 
     def __contains__(self, name: str) -> bool:
         return name in self._remaining
@@ -54,17 +66,27 @@ class TensorBag:
         found = self.shape(name, len(shape))
         if any(n not in (-1, m) for n, m in zip(shape, found, strict=True)):
             raise self._wrong_shape(name, found, str(["any" if n == -1 else n for n in shape]))
-        tensor = self._remaining.pop(name).read()
-        kind = tensor.dtype
+        stored = self._remaining.pop(name)
+        if not stored.dtype.is_floating_point:
+            raise self._not_finite(name, stored.dtype)
         # contiguous: results must not depend on the memory layout in the file
-        tensor = tensor.to(self._dtype).contiguous()
-        if not kind.is_floating_point or not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
-            raise CheckpointError(
-                f"Tensor {name!r} holds values that are not finite real numbers (type {kind}).",
-                "finite floating-point weights.",
-                "download the file again; a training run that diverged cannot be used.",
-            )
+        tensor = stored.read().to(self._dtype).contiguous()
+        if not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
+            raise self._not_finite(name, stored.dtype)
         return tensor
+
+    def take_filter(self, name: str, *shape: int) -> Tensor:
+        """A resampling filter of the shape, which has at most MAX_TAPS numbers a side."""
+        sides = self.dims(name)
+        if max(sides, default=0) > MAX_TAPS:
+            raise self._wrong_shape(name, sides, f"at most {MAX_TAPS} a side")
+        return self.take(name, *shape)
+
+    def peek(self, name: str) -> Tensor | None:
+        """A small tensor as float64, which stays in the bag; None if it is missing, large or not of floats."""
+        stored = self._remaining.get(name)
+        is_small = stored is not None and stored.dtype.is_floating_point and 0 < stored.numel <= _MAX_PEEK
+        return stored.read().double() if is_small and stored is not None else None
 
     def take_optional(self, name: str, *shape: int) -> Tensor | None:
         """The tensor, or None if it is missing."""
@@ -93,13 +115,40 @@ class TensorBag:
             )
         return side
 
-    def number(self, name: str, default: float, low: float, high: float) -> float:
+    def check_colours(self, name: str) -> int:
+        """The image channels that convolution `name` makes; raises CheckpointError if there are too many."""
+        found = self.shape(name, 4)
+        if found[0] > MAX_COLOURS:
+            raise self._wrong_shape(name, found, f"at most {MAX_COLOURS} channels of an image")
+        return found[0]
+
+    def _check_bytes(self) -> None:
+        needed = sum(tensor.numel for tensor in self._remaining.values()) * self._dtype.itemsize
+        if needed > MAX_BYTES:
+            raise CheckpointError(
+                f"The weights of the checkpoint would take {needed:,} bytes of memory.",
+                f"at most {MAX_BYTES:,} in a {self._family} generator.",
+                "check that the file is what its name says.",
+            )
+
+    def says(self, name: str) -> bool:
+        """Whether the checkpoint has the setting `name`."""
+        return name in self._settings
+
+    def number(self, name: str, default: float, low: float, high: float, *, is_assumed: bool = True) -> float:
         """Takes the setting `name`, which must be in low..high; its default if it is missing.
+
+        Args:
+            is_assumed: whether a missing setting is noted in `assumed`; False where the default was deduced.
 
         Raises:
             CheckpointError: of another type or range.
         """
-        value = self._settings.pop(name, default)
+        if name not in self._settings:
+            if is_assumed:
+                self.assumed[name] = default
+            return default
+        value = self._settings.pop(name)
         usable = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not usable or not low <= value <= high:
             shown = ascii(value)[:40] if isinstance(value, (int, float, str)) else f"of type {type(value).__name__}"
@@ -112,10 +161,20 @@ class TensorBag:
 
     def clamp(self, default: float | None) -> float | None:
         """Takes the setting conv_clamp, a symmetric clamp of the layers' outputs; None means no clamp."""
-        if self._settings.get("conv_clamp", default) is None:
-            self._settings.pop("conv_clamp", None)
+        if "conv_clamp" not in self._settings:
+            self.assumed["conv_clamp"] = default
+            return default
+        if self._settings["conv_clamp"] is None:
+            del self._settings["conv_clamp"]
             return None
-        return self.number("conv_clamp", default or 0.0, 1e-3, 1e9)
+        return self.number("conv_clamp", 0.0, 1e-3, 1e9)
+
+    def _not_finite(self, name: str, kind: torch.dtype) -> CheckpointError:
+        return CheckpointError(
+            f"Tensor {name!r} holds values that are not finite real numbers (type {kind}).",
+            "finite floating-point weights.",
+            "download the file again; a training run that diverged cannot be used.",
+        )
 
     def _wrong_shape(self, name: str, found: tuple[int, ...], wanted: str) -> CheckpointError:
         return CheckpointError(

@@ -97,7 +97,7 @@ class Latent:
         Raises:
             CheckpointError: another kind of file, or a damaged one.
         """
-        stored, metadata = safetensors_format.read(Path(path))
+        stored, metadata = safetensors_format.load(Path(path))
         tensors = {name: tensor.read().float() for name, tensor in stored.items()}
         try:
             shapes, records = json.loads(metadata.get("noise_shapes", "[]")), json.loads(metadata.get("records", "[]"))

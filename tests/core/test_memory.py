@@ -37,7 +37,7 @@ def wide_stylegan2():
     """Over 200 MB of weights in the layers of a 1024x1024 generator."""
     tensors = {"synthesis.b4.const": torch.zeros(WIDTH, 4, 4), "mapping.w_avg": torch.zeros(64)}
     for i in range(2):
-        tensors |= {f"mapping.fc{i}.weight": torch.zeros(64, 64), f"mapping.fc{i}.bias": torch.zeros(64)}
+        tensors |= {f"mapping.fc{i}.weight": torch.full((64, 64), 100.0), f"mapping.fc{i}.bias": torch.zeros(64)}
     for side in SIDES:
         for layer in ("conv1",) if side == 4 else ("conv0", "conv1"):
             prefix = f"synthesis.b{side}.{layer}"

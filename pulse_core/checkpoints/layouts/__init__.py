@@ -1,29 +1,59 @@
 """The names that other programs give to a generator's tensors -> this pack's names and settings.
 
-A layout says who wrote the file; what kind of network it is, is then said by the family
-(generators/). To add a layout: one file with `recognises(names, metadata)` and `translate(tensors, metadata)`,
-and one entry in LAYOUTS.
+A layout knows the names of one program. Which family a generator is of follows from the translated names
+(generators/). To add a layout: one file with BESIDE, `prefixes` and `translate` (see places.Layout), and one
+entry in LAYOUTS. The first layout that finds a generator under a prefix translates it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..stored import Stored
-from . import nvlabs, own, pulse, rosinality, tensorflow
+from ..tree import below
+from . import (
+    genforce,
+    huangzh13,
+    mmgeneration,
+    mobile,
+    nvlabs,
+    other_networks,
+    own,
+    pulse,
+    rosinality,
+    style_based,
+    tensorflow,
+)
+from .places import Layout, beside, find
 
-LAYOUTS = (own, pulse, rosinality, tensorflow, nvlabs)
+LAYOUTS: tuple[Layout, ...] = (
+    own,
+    other_networks,
+    mobile,
+    genforce,
+    huangzh13,
+    style_based,
+    mmgeneration,
+    pulse,
+    rosinality,
+    tensorflow,
+    nvlabs,
+)
 
 
-def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """Tensors under this pack's names, and the settings of the network that no tensor shows.
+def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
+    """The generator among tensors: under this pack's names, and its settings that no tensor shows.
 
-    Names of an unknown layout stay as they are; the families will say that they do not know them.
+    Without a generator the tensors stay as they are; the families will say that they do not know them.
 
     Raises:
-        CheckpointError: a variant of a known layout that is not supported.
+        CheckpointError: several generators, or a variant of a known layout that is not supported.
     """
-    for layout in LAYOUTS:
-        if layout.recognises(tensors.keys(), metadata):
-            return layout.translate(tensors, metadata)
-    return tensors, {}
+    place = find(LAYOUTS, tensors, metadata)
+    if place is None:
+        return tensors, {}
+    inside = {name[len(place.prefix) :]: t for name, t in tensors.items() if name.startswith(place.prefix)}
+    around = beside(tensors.keys(), place.prefix, place.layout.BESIDE)
+    inside = {**{name: tensors[full] for name, full in around.items()}, **inside}
+    return place.layout.translate(inside, below(metadata, place.prefix))

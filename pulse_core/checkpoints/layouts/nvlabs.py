@@ -1,57 +1,138 @@
 """StyleGAN2 and StyleGAN3 as NVlabs' PyTorch code names them; the families here use the same names.
 
-Settings that no tensor shows are attributes of the pickled networks; a bare state dict has none, and
-gets the defaults of that code.
+StyleGAN-XL is a StyleGAN3 with other labels. Settings that no tensor shows are attributes of the pickled
+networks. A bare state dict has none: those that can be deduced are, the others get the defaults of that code.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ...errors import CheckpointError
 from ..stored import Stored
-from .renaming import settings_from
+from .places import marked
+from .renaming import one_filter, refused_setting
 
-# this pack's setting -> the attribute that has it, in a StyleGAN2 and in a StyleGAN3
-_STYLEGAN2 = {"conv_clamp": "synthesis.b4.conv1.conv_clamp", "mapping_lr": "mapping.fc0.bias_gain"}
+BESIDE = ()
+
+# Attributes of the layers, by what their names match, and the value that this pack computes with.
+REQUIRED: tuple[tuple[str, Any], ...] = (
+    (r"mapping\.(fc\d+|embed_proj)\.activation", "lrelu"),
+    (r"mapping\.embed\.activation|.*\.affine\.activation", "linear"),
+    (r"synthesis\.b\d+\.conv[01]\.activation", "lrelu"),
+    (r"synthesis\.b\d+\.skip\.activation", "linear"),
+    (r"mapping\.(embed|embed_proj)\.bias_gain|.*\.affine\.bias_gain", 1),
+    (r"synthesis\.b\d+\.conv[01]\.act_gain", math.sqrt(2)),
+    (r"synthesis\.b\d+\.conv0\.up", 2),
+    (r"synthesis\.b\d+\.conv1\.up", 1),
+)
+# A setting of this pack, and the attributes that have it. All layers of a network must have the same.
+_CLAMP, _LEARNING_RATE = r"synthesis\.(b\d+\.(conv[01]|torgb)|L\d+_\w+)\.conv_clamp", r"mapping\.fc\d+\.bias_gain"
+_STYLEGAN2 = {"conv_clamp": _CLAMP, "mapping_lr": _LEARNING_RATE}
 _STYLEGAN3 = {
-    "conv_clamp": "synthesis.L0.conv_clamp",
-    "mapping_lr": "mapping.fc0.bias_gain",
-    "margin": "synthesis.margin_size",
-    "output_scale": "synthesis.output_scale",
-    "bandwidth": "synthesis.input.bandwidth",
+    **_STYLEGAN2,
+    "margin": r"synthesis\.margin_size",
+    "output_scale": r"synthesis\.output_scale",
+    "bandwidth": r"synthesis\.input\.bandwidth",
 }
+_USED_FILTER = re.compile(r"synthesis\.(b\d+\.(conv0\.|skip\.)?)?resample_filter")  # conv1 resamples nothing
+_EQUAL = 1e-6  # relative: attributes of numpy's types went through float64
 
 
-def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
+def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
     """By the constant or by the Fourier features."""
-    return "synthesis.b4.const" in names or "synthesis.input.freqs" in names
+    return marked(names, ("synthesis.b4.const",), ("synthesis.input.freqs",))
 
 
-def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Names stay; the same resampling filter in each layer of a StyleGAN2 becomes one."""
-    _check_activations(metadata)
+    _check(metadata)
+    kept = _labels(tensors)
     if "synthesis.input.freqs" in tensors:
-        short = {
-            re.sub(r"^synthesis\.L(\d+)_[^.]*\.", r"synthesis.L\1.", name): value for name, value in metadata.items()
-        }
-        return tensors, settings_from(short, _STYLEGAN3)
-    kept = {}
-    for name, tensor in tensors.items():
-        if re.fullmatch(r"synthesis\.b\d+\.resample_filter", name):
-            kept["synthesis.resample_filter"] = tensor
-        elif not name.endswith(".resample_filter"):  # a layer's own is its block's, or is not used
-            kept[name] = tensor
-    return kept, settings_from(metadata, _STYLEGAN2)
+        if "mapping.embed.weight" in tensors and "mapping.embed.bias" not in tensors:
+            kept = _numbered_through(kept, metadata)
+        settings = _settings(metadata, _STYLEGAN3)
+        upsampling = _upsampling(metadata)
+        return kept, {**settings, "lrelu_upsampling": upsampling} if upsampling is not None else settings
+    filters = {name: tensor for name, tensor in kept.items() if _USED_FILTER.fullmatch(name)}
+    kept = {name: tensor for name, tensor in kept.items() if not name.endswith(".resample_filter")}
+    if filters:
+        kept["synthesis.resample_filter"] = one_filter(filters)
+    return kept, _settings(metadata, _STYLEGAN2)
 
 
-def _check_activations(metadata: dict[str, Any]) -> None:
+def _check(metadata: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for a layer that computes something else."""
     for name, value in metadata.items():
-        if name.endswith(".activation") and value not in ("lrelu", "linear"):
-            raise CheckpointError(
-                f"The network's {name} is {str(value)[:40]!r}.",
-                "'lrelu', which every published StyleGAN has.",
-                "this variant is not supported.",
-            )
+        for pattern, wanted in REQUIRED:
+            if re.fullmatch(pattern, name) and not _equal(value, wanted):
+                raise refused_setting(name, value, f"{wanted!r}, which every published StyleGAN has")
+        is_other = name.endswith(".activation") and value not in ("lrelu", "linear")
+        if is_other:
+            raise refused_setting(name, value, "'lrelu' or 'linear'")
+
+
+def _settings(metadata: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for ours, pattern in wanted.items():
+        values = {name: value for name, value in metadata.items() if re.fullmatch(pattern, name)}
+        for name, value in values.items():
+            if not _equal(value, found.setdefault(ours, value)):
+                raise refused_setting(name, value, f"{found[ours]!r} as in the layers before")
+    return found
+
+
+def _upsampling(metadata: Mapping[str, Any]) -> float | None:
+    """StyleGAN3's lrelu_upsampling: how many times the sampling rate is that of the nonlinearity."""
+    ratios = {}
+    for name, rate in metadata.items():
+        if (match := re.fullmatch(r"(synthesis\.L\d+_\w+)\.tmp_sampling_rate", name)) is None:
+            continue
+        around = [metadata.get(f"{match[1]}.{side}_sampling_rate") for side in ("in", "out")]
+        is_rgb = metadata.get(f"{match[1]}.is_torgb")
+        rates = [float(n) for n in (rate, *around) if type(n) in (int, float) and 0 < n < 1e9]
+        if len(rates) != 3:
+            raise refused_setting(name, rate, "a positive number, as are the layer's other rates")
+        if not is_rgb:
+            ratios[name] = rates[0] / max(rates[1:])
+    for name, ratio in ratios.items():
+        if not _equal(ratio, next(iter(ratios.values()))):
+            raise refused_setting(name, metadata[name], "the same multiple of the larger rate in all layers")
+    return next(iter(ratios.values()), None)
+
+
+def _labels(tensors: Stored) -> dict[str, Any]:
+    """StyleGAN-XL looks a class up in a table, which its networks without classes hold as well."""
+    kept = dict(tensors)
+    table, first = kept.get("mapping.embed.weight"), kept.get("mapping.fc0.weight")
+    if table is None or "mapping.embed.bias" in kept:
+        return kept
+    if "mapping.embed_proj.weight" in kept:
+        kept["mapping.class_table.weight"] = kept.pop("mapping.embed.weight")
+    elif first is not None and first.shape[1:] <= table.shape[:1]:  # too narrow for an embedded class beside z
+        del kept["mapping.embed.weight"]
+    return kept
+
+
+def _numbered_through(tensors: Stored, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """StyleGAN-XL's superresolution leaves out one number, where its layers take the place of the image."""
+    found = {int(m[1]) for name in tensors if (m := re.fullmatch(r"synthesis\.L(\d{1,3})_\w+\.weight", name))}
+    missing = set(range(max(found, default=0))) - found
+    latents = metadata.get("synthesis.num_ws", len(found) + 1)
+    if len(missing) != 1 or latents != len(found) + 1:
+        return dict(tensors)
+    gap = missing.pop()
+
+    def shifted(match: re.Match[str]) -> str:
+        return f"synthesis.L{int(match[1]) - (int(match[1]) > gap)}_"
+
+    return {re.sub(r"^synthesis\.L(\d{1,3})_", shifted, name): tensor for name, tensor in tensors.items()}
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    numbers = [type(n) in (int, float) for n in (value, wanted)]
+    if all(numbers):
+        return math.isclose(value, wanted, rel_tol=_EQUAL) if abs(value) < 1e30 and abs(wanted) < 1e30 else False
+    return type(value) is type(wanted) and value == wanted

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...errors import CheckpointError
 from ..stored import Stored
+from .places import marked
 
 FAMILY, SETTINGS = "family", "config"
+BESIDE = ()
 
 
-def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
-    """By the family in the metadata, which `convert` and `fetch` write."""
-    return FAMILY in metadata
+def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
+    """By the family in the metadata, which `convert` and `fetch` write; a MobileStyleGAN by its names as well."""
+    return {""} if FAMILY in metadata else marked(names, ("synthesis.block0.conv0.depthwise",))
 
 
-def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """Nothing to rename."""
     text = metadata.get(SETTINGS, "{}")
     try:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..stored import Stored
+from .places import marked
 from .renaming import Change, rename
 
+BESIDE = ()
 _MAPPING = ("g_mapping.", "mapping.")
 _PREFIXES = ("g_synthesis.", "synthesis.", *_MAPPING)
+_FIRST = ("blocks.4x4.const", "dense0.weight")
 
 
-def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
-    """By the constant, or by the first layer of the mapping, under any of the prefixes."""
-    bare = {_bare(name) for name in names}
-    return "blocks.4x4.const" in bare or "dense0.weight" in bare
+def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
+    """By the constant, or by the first layer of the mapping."""
+    return marked(names, *((half + first,) for half in ("", *_PREFIXES) for first in _FIRST))
 
 
-def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
+def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
     """mapping.dense* and synthesis.*; lernapparat's epilogues have one level more."""
     return rename(tensors, _rule), {}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ..stored import Stored, StoredTensor
+from ..stored import Stored, StoredTensor, in_memory
+
+MAX_TAPS = 32  # of a resampling filter; published ones have 4
 
 # What is done to a tensor's numbers on the way; None: nothing.
 Change = Callable[[Tensor], Tensor] | None
@@ -39,6 +42,44 @@ def rename(tensors: Stored, rule: Callable[[str], tuple[str, Change] | None]) ->
     return renamed
 
 
-def settings_from(metadata: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Settings of this pack out of a program's metadata; names: ours -> theirs, of which a file may lack some."""
-    return {ours: metadata[theirs] for ours, theirs in names.items() if theirs in metadata}
+def one_filter(filters: Mapping[str, StoredTensor], gain: float = 1.0) -> StoredTensor:
+    """The resampling filter that several layers have a copy of, divided by `gain`.
+
+    Raises:
+        CheckpointError: one is no small square, or they differ.
+    """
+    values = {}
+    for name, stored in filters.items():
+        if len(stored.shape) != 2 or not all(1 <= side <= MAX_TAPS for side in stored.shape):
+            raise CheckpointError(
+                f"The resampling filter {name[:80]!a} has the shape {list(stored.shape)}.",
+                f"2 dimensions of 1 to {MAX_TAPS} numbers.",
+                "check that the file is what its name says.",
+            )
+        values[name] = stored.read()
+    first, value = next(iter(values.items()))
+    for name, other in values.items():
+        if other.shape != value.shape or not torch.equal(other, value):
+            raise CheckpointError(
+                f"The resampling filters {first[:80]!a} and {name[:80]!a} differ.",
+                "one filter for all layers of a kind.",
+                "this variant of the network is not supported.",
+            )
+    return in_memory(value / gain if gain != 1 else value)
+
+
+def check_lod(tensors: Stored, *names: str) -> None:
+    """A network that still grows draws smaller images; raises CheckpointError if a level of detail is not 0."""
+    for name in names:
+        if name in tensors and tensors[name].numel == 1 and float(tensors[name].read()) != 0:
+            raise refused_setting(name, float(tensors[name].read()), "0, that of a network that is fully grown")
+
+
+def refused_setting(name: str, value: Any, accepted: str) -> CheckpointError:
+    """The error for a setting of a network that changes its images and that this pack does not compute."""
+    shown = ascii(value)[:60] if isinstance(value, (int, float, str, tuple, type(None))) else type(value).__name__
+    return CheckpointError(
+        f"The network's setting {name[:80]!a} is {shown}.",
+        f"{accepted}.",
+        "this variant of the network is not supported.",
+    )

@@ -7,13 +7,19 @@ A layer's tensors are spread over conv, noise and activate; the blocks above 4x4
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..stored import Stored
-from .renaming import Change, rename
+import torch
 
-_KERNELS = ("blur.kernel", "upsample.kernel")
+from ..stored import Stored, StoredTensor, in_memory
+from .places import marked
+from .renaming import Change, one_filter, rename
+
+BESIDE = ("latent_avg",)
+_BLUR, _UPSAMPLE = "blur.kernel", "upsample.kernel"
+_MAX_ROWS = 64  # of latent_avg
+_GAIN = 4  # of the kernels in the file: twice the size has four times the pixels
 _PARTS: dict[str, tuple[str, Change]] = {
     "conv.weight": ("weight", lambda t: t.squeeze(0)),
     "conv.modulation.weight": ("affine.weight", None),
@@ -24,26 +30,41 @@ _PARTS: dict[str, tuple[str, Change]] = {
 }
 
 
-def recognises(names: Collection[str], metadata: dict[str, Any]) -> bool:
+def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
     """By the constant and the first layer."""
-    return "input.input" in names and "conv1.conv.weight" in names
+    return marked(names, ("input.input", "conv1.conv.weight"))
 
 
-def translate(tensors: Stored, metadata: dict[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """The names of NVlabs' StyleGAN2. The blur kernels, all alike, become one filter that sums to 1."""
+def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
+    """The names of NVlabs' StyleGAN2. Layers blur with `blur_kernel`; images are enlarged with the default."""
     renamed = rename(tensors, _rule)
-    kernel = next((tensor for name, tensor in tensors.items() if name.endswith(_KERNELS)), None)
-    if kernel is not None:
-        renamed["synthesis.resample_filter"] = kernel.then(lambda t: t / 4)
+    for end, name in ((_BLUR, "synthesis.resample_filter"), (_UPSAMPLE, "synthesis.image_filter")):
+        filters = {key: tensor for key, tensor in tensors.items() if key.endswith(end)}
+        if filters:
+            renamed[name] = one_filter(filters, _GAIN)
+    if "mapping.w_avg" in renamed:
+        renamed |= _average(renamed.pop("mapping.w_avg"))
+    image, layers = renamed.get("synthesis.image_filter"), renamed.get("synthesis.resample_filter")
+    if image is not None and layers is not None and torch.equal(image.read(), layers.read()):
+        del renamed["synthesis.image_filter"]
     return renamed, {}
+
+
+def _average(stored: StoredTensor) -> dict[str, StoredTensor]:
+    """latent_avg: one row, or the same row once a layer (pSp, e4e). Rows that differ are no mean of W."""
+    rows = stored.shape
+    if len(rows) != 2 or rows[0] == 1 or rows[0] > _MAX_ROWS:
+        return {"mapping.w_avg": stored.then(lambda t: t.reshape(-1))}
+    value = stored.read()
+    return {"mapping.w_avg": in_memory(value[0])} if bool((value == value[0]).all()) else {}
 
 
 def _rule(name: str) -> tuple[str, Change] | None:
     """Unknown names stay, to be refused by the family."""
-    if name.endswith(_KERNELS):
+    if name.endswith((_BLUR, _UPSAMPLE)):
         return None
     if name == "latent_avg":
-        return "mapping.w_avg", lambda t: t.reshape(-1)
+        return "mapping.w_avg", None
     if name == "input.input":
         return "synthesis.b4.const", lambda t: t.squeeze(0)
     if match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):

@@ -1,0 +1,112 @@
+"""Where in a file a generator is: under which prefix of the tensors' names, and in which layout.
+
+A wrapper (`g_ema`, `state_dict.decoder`, `module`) is a prefix. A generator is where a layout finds all of its marks.
+Of several generators in a file the one with averaged weights is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...errors import CheckpointError
+from ..stored import Stored
+from ..tree import Leaf, same_leaf
+
+# What programs call weights that are a moving average over the training.
+_AVERAGED = re.compile(r".*ema|avg|average|averaged|smooth|smoothed|running|shadow|gs|polyak")
+
+
+class Layout(Protocol):
+    """One program's names: what a module in this folder has.
+
+    BESIDE: names of tensors that it keeps beside the generator's and not among them.
+    """
+
+    @property
+    def BESIDE(self) -> tuple[str, ...]: ...  # noqa: N802 - a constant of the module
+
+    def prefixes(self, names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
+        """The prefixes under which a generator of this layout stands."""
+
+    def translate(self, tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
+        """A generator's tensors under this pack's names, and the settings that no tensor shows."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A generator in a file.
+
+    prefix: of its tensors' names, "" where it is the whole file. others: the prefixes of generators beside it.
+    """
+
+    prefix: str
+    layout: Layout
+    others: tuple[str, ...] = ()
+
+
+def marked(names: Collection[str], *groups: Sequence[str]) -> set[str]:
+    """The prefixes under which all names of one of these groups stand."""
+    found = set()
+    for first, *rest in groups:
+        for name in names:
+            prefix = name[: len(name) - len(first)]
+            if name.endswith(first) and prefix[-1:] in ("", ".") and all(prefix + other in names for other in rest):
+                found.add(prefix)
+    return found
+
+
+def find(layouts: Sequence[Layout], leaves: Mapping[str, Leaf], metadata: Mapping[str, Any]) -> Place | None:
+    """The generator among the tensors of a file; None where there is none.
+
+    Raises:
+        CheckpointError: there are several, and no reason to prefer one.
+    """
+    found: dict[str, Layout] = {}
+    for layout in layouts:
+        for prefix in layout.prefixes(leaves.keys(), metadata):
+            found.setdefault(prefix, layout)
+    outer = sorted(p for p in found if not any(p != other and p.startswith(other) for other in found))
+    chosen = [prefix for prefix in outer if is_averaged(prefix)] or outer
+    chosen = [p for i, p in enumerate(chosen) if not any(_same(leaves, p, other) for other in chosen[:i])]
+    if not chosen:
+        return None
+    if len(chosen) > 1:
+        raise CheckpointError(
+            f"The file holds {len(chosen)} generators: {', '.join(map(_shown, chosen[:5]))}.",
+            "one generator, or one whose name says that its weights are averaged (such as g_ema).",
+            "save the state_dict of the one that you want, and load that.",
+        )
+    return Place(chosen[0], found[chosen[0]], tuple(prefix for prefix in outer if prefix != chosen[0]))
+
+
+def is_averaged(prefix: str) -> bool:
+    """Whether a key on the way says that the weights are an average."""
+    words = re.split(r"[^A-Za-z]+", prefix)
+    return any(_AVERAGED.fullmatch(word.lower()) for word in words if word)
+
+
+def beside(names: Collection[str], prefix: str, wanted: Sequence[str]) -> dict[str, str]:
+    """Names that stand beside a prefix or around it, the nearest first: wanted name -> name in the file."""
+    found = {}
+    parts = prefix.removesuffix(".").split(".") if prefix else []
+    arounds = [".".join(parts[:depth]) + "." if depth else "" for depth in range(len(parts) - 1, -1, -1)]
+    for name in wanted:
+        for around in arounds:
+            if around + name in names:
+                found[name] = around + name
+                break
+    return found
+
+
+def _same(leaves: Mapping[str, Leaf], one: str, other: str) -> bool:
+    parts = [{name[len(p) :]: leaf for name, leaf in leaves.items() if name.startswith(p)} for p in (one, other)]
+    if parts[0].keys() != parts[1].keys():
+        return False
+    return all(same_leaf(leaf, parts[1][name]) for name, leaf in parts[0].items())
+
+
+def _shown(prefix: str) -> str:
+    return ascii(prefix.removesuffix(".")[:60]) if prefix else "one without a prefix"
