@@ -199,7 +199,7 @@ def test_results_never_land_on_an_input_or_on_each_other(tiny_file, faces, tmp_p
     save_image(torch.rand(3, 8, 8), tmp_path / "other" / "face0.png")
     words = ["upscale", faces / "face0.png", tmp_path / "other" / "face0.png", "-o", tmp_path / "out"]
     assert run(*words, "--generator", tiny_file) == 2
-    assert "another result or an input has" in capsys.readouterr().err
+    assert "the path of another result or an input" in capsys.readouterr().err
 
 
 def test_an_empty_folder(tiny_file, tmp_path, capsys):
