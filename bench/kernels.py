@@ -1,6 +1,6 @@
-"""Registers and spills of the fused kernels on each architecture, as nvcc compiles them: `python -m bench.kernels`.
+"""Registers and spills of the fused kernels on each architecture, compiled by nvcc: `python -m bench.kernels`.
 
-It needs no GPU, but an nvcc (of CUDA 13 for all of ARCHITECTURES; those that it does not know are left out).
+Needs no GPU, but an nvcc: that of CUDA 13 for all ARCHITECTURES; architectures that it does not support are skipped.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _USED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\
 
 
 def known() -> list[int]:
-    """Those of ARCHITECTURES that nvcc compiles for."""
+    """The ARCHITECTURES that nvcc supports."""
     listed = subprocess.run(["nvcc", "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
     return [each for each in ARCHITECTURES if f"compute_{each}\n" in f"{listed}\n"]
 
 
 def used(kind: int, architectures: list[int]) -> dict[tuple[str, int], tuple[int, int]]:
-    """Registers and bytes spilled, by kernel and architecture."""
+    """(registers, spilled bytes) by kernel and architecture."""
     codes = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures]
     first, *others = KERNEL_NAMES
     kernels = [
@@ -39,7 +39,7 @@ def used(kind: int, architectures: list[int]) -> dict[tuple[str, int], tuple[int
         command = ["nvcc", *codes, "-Xptxas", "-v", "-fatbin", "-o", str(source.with_suffix(".fatbin")), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"It does not compile:\n{done.stderr}")
+        raise SystemExit(f"Compilation failed:\n{done.stderr}")
     found = {}
     for part in done.stderr.split("Compiling entry function")[1:]:
         name, numbers = re.search(r"'(\w+)' for 'sm_(\d+)'", part), _USED.search(part)
@@ -50,7 +50,7 @@ def used(kind: int, architectures: list[int]) -> dict[tuple[str, int], tuple[int
 
 
 def main() -> None:
-    """Prints a table: registers, and the bytes that a thread spills where there are any."""
+    """Prints a table of registers, and of spilled bytes per thread."""
     if shutil.which("nvcc") is None:
         sys.exit("There is no nvcc on the PATH.")
     architectures = known()

@@ -1,4 +1,4 @@
-"""The peak of memory: of the process on a CPU (Linux), of what torch holds on a GPU."""
+"""Peak memory: of the process on a CPU (Linux), of torch's allocations on a GPU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 
-def forget_peak(device: torch.device) -> None:
-    """Lets the peak begin anew."""
+def reset_peak(device: torch.device) -> None:
+    """Resets the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform.startswith("linux"):
@@ -17,7 +17,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_mb(device: torch.device) -> float | None:
-    """Since `forget_peak`; None where it is not known."""
+    """Peak memory since `reset_peak` in MB; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if device.type != "cpu" or not sys.platform.startswith("linux"):

@@ -1,4 +1,4 @@
-"""The loops that are timed: ours in its kinds of steps, the plain one, and the published one."""
+"""The loops to time: each kind of step of our search, the plain loop, and the published code."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from pulse_core.pictures.images import to_picture
 from .plan import Case, Plan, standard
 
 Step = Callable[[], Any]
-PRIOR = replace(RECOMMENDED, init="random")  # the encoder knows one generator alone
-_NEVER = 1000  # full evaluations
-_LONG = 3.0  # seconds of a loop after which it is not repeated
+PRIOR = replace(RECOMMENDED, init="random")  # an encoder serves one generator only
+_NEVER = 1000  # steps between full evaluations: none
+_LONG = 3.0  # seconds; a longer loop is not repeated
 
 
 class Ours:
-    """Searches of one generator for pictures of its own."""
+    """Searches of one generator, for targets that it can render."""
 
     def __init__(self, generator: Generator, batch: int, target: int, device: torch.device):
         self.generator, self.device = generator, device
         self.gaussian = standard(generator, device)
-        self.target = _own_picture(generator, self.gaussian, batch, target)
+        self.target = _own_target(generator, self.gaussian, batch, target)
 
     def run(self, config: SearchConfig) -> Run:
-        """One that has not begun."""
+        """A search, before its first step."""
         return new_run(self.generator, self.target, self.gaussian, config)
 
     def full(self, steps: int) -> Step:
-        """Full steps of the published settings."""
+        """Full steps with the published settings."""
         return stepping(self.run(replace(PUBLISHED, steps=steps)))
 
-    def ll_band(self, each: int) -> tuple[Run, Step]:
-        """So many steps at the first size of low-resolution evaluations, then as many at the second.
+    def low_resolution(self, each: int) -> tuple[Run, Step]:
+        """`each` steps at the first size of low-resolution evaluations, then as many at the second.
 
-        The first of each size is full as well; no other is, nor is it asked whether low ones are worth it.
+        Only the first step of each size has a full evaluation too, so the search never falls back to full steps.
         """
         run = self.run(replace(PRIOR, steps=2 * each, full_every=_NEVER))
         return run, stepping(run)
@@ -63,7 +63,7 @@ def new_run(generator: Generator, target: Tensor, gaussian: LatentGaussian, conf
 
 
 def stepping(run: Run) -> Step:
-    """One step of it."""
+    """A function that takes one step of a search."""
 
     def step() -> None:
         run.evaluate(gradient=True)
@@ -73,29 +73,29 @@ def stepping(run: Run) -> Step:
 
 
 @torch.no_grad()
-def _own_picture(generator: Generator, gaussian: LatentGaussian, batch: int, side: int) -> Tensor:
-    """What the generator could have drawn, [batch, C, side, side]: low-resolution evaluations are worth it there."""
+def _own_target(generator: Generator, gaussian: LatentGaussian, batch: int, side: int) -> Tensor:
+    """Downscaled samples [batch, C, side, side]; for reachable targets low-resolution evaluations pay off."""
     random = torch.Generator().manual_seed(1)
     degradation = forward_operator(None, (side, side), generator.size)
-    measured = []
+    targets = []
     for _ in range(batch):
         latent = torch.randn(1, 1, generator.w_dim, generator=random).expand(-1, generator.num_ws, -1)
         ws = gaussian.to_ws(latent.to(next(generator.synthesis.parameters())))
-        measured.append(degradation.forward(to_picture(generator.synthesis(ws))).clamp(0, 1))
-    return torch.cat(measured)
+        targets.append(degradation.forward(to_picture(generator.synthesis(ws))).clamp(0, 1))
+    return torch.cat(targets)
 
 
 def plain(case: Case, batch: int, plan: Plan) -> Step:
     """The plain loop."""
     tensors = {name: each.to(plan.device) for name, each in case.tensors().items()}
-    contract = case.build(torch.device("cpu"))
-    shapes, num_ws, gaussian = contract.noise_shapes, contract.num_ws, standard(contract, torch.device("cpu"))
+    generator = case.build(torch.device("cpu"))
+    shapes, num_ws, gaussian = generator.noise_shapes, generator.num_ws, standard(generator, torch.device("cpu"))
     target = torch.rand(batch, 3, plan.target, plan.target, generator=torch.Generator().manual_seed(1))
     return PlainSearch(synthesis_of(tensors), gaussian, num_ws, shapes, target.to(plan.device)).step
 
 
 def published(case: Case, batch: int, plan: Plan) -> Step:
-    """The published code itself, which knows StyleGAN1 at 1024 alone."""
+    """The published code itself, which supports StyleGAN1 at 1024 only."""
     assert plan.reference is not None
     tensors = {name: each.to(plan.device) for name, each in case.tensors().items()}
     target = torch.rand(batch, 3, plan.target, plan.target, generator=torch.Generator().manual_seed(1))
@@ -104,7 +104,7 @@ def published(case: Case, batch: int, plan: Plan) -> Step:
 
 
 def milliseconds(step: Step, plan: Plan, *, warm_up: int | None = None) -> float:
-    """Of a step, where many follow each other and the device is waited for at the end alone; median of the rounds."""
+    """Milliseconds per step, of many steps with one synchronisation at the end; the median over rounds."""
     for _ in range(plan.warm_up if warm_up is None else warm_up):
         step()
     rounds = []
@@ -116,9 +116,9 @@ def milliseconds(step: Step, plan: Plan, *, warm_up: int | None = None) -> float
 
 
 def low_milliseconds(ours: Ours, plan: Plan) -> list[float]:
-    """Of a low-resolution step at each of its two sizes."""
+    """Milliseconds per low-resolution step, at each of its two sizes."""
     each = plan.warm_up + plan.steps * plan.rounds
-    _, step = ours.low(each)
+    _, step = ours.low_resolution(each)
     sizes = []
     for _ in range(2):
         _repeat(step, plan.warm_up)
@@ -128,7 +128,7 @@ def low_milliseconds(ours: Ours, plan: Plan) -> list[float]:
 
 
 def search_milliseconds(ours: Ours, plan: Plan) -> tuple[float, bool]:
-    """Of a step of the recommended search, over all of them, and whether it stayed with low-resolution evaluations."""
+    """Milliseconds per step of the recommended search, and whether it kept its low-resolution evaluations."""
     steps = plan.search_steps or RECOMMENDED.steps
     run = ours.run(replace(PRIOR, steps=steps))
     step = stepping(run)
@@ -147,7 +147,7 @@ class Counts(dict[str, CountWork]):
 
 @contextmanager
 def launched_anew() -> Iterator[None]:
-    """What is replayed, or fused by hand, cannot be counted."""
+    """Disables graph replay and fused kernels, whose operations cannot be counted."""
     with disabled("graphs", "kernels"):
         yield
 
@@ -160,7 +160,7 @@ def counted(ours: Ours) -> Counts:
         full()
         with CountWork() as found["full"]:
             full()
-        _, low = ours.low(2)
+        _, low = ours.low_resolution(2)
         for name in ("low", "low twice"):
             low()
             with CountWork() as found[name]:

@@ -1,4 +1,4 @@
-"""What was measured, row by row: written down at once, so that a run that is cut off keeps what it has."""
+"""Measurements, row by row, saved at once so that an interrupted run keeps them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What a measurement may fail with; a card that runs out of memory raises a RuntimeError."""
+    """Errors that a measurement may raise; running out of GPU memory is a RuntimeError."""
     known = (RuntimeError, MemoryError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError)
     try:
         from triton.errors import TritonError
@@ -33,40 +33,40 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 class Notebook:
-    """Rows by their part, in a JSON file that is rewritten after each.
+    """Rows of measurements, in a JSON file that is rewritten after each.
 
     Args:
-        device: where it is measured.
-        path: of the file; None writes nothing.
-        minutes: after which nothing more is begun.
+        device: the device to measure on.
+        path: the file; None writes none.
+        minutes: the time after which no measurement is started.
     """
 
     def __init__(self, device: torch.device, path: Path | None, minutes: float):
         self.device, self.metadata, self._path = device, machine(device), path
-        self._failures, self._begun, self._until = _failures(), time.monotonic(), 60 * minutes
+        self._failures, self._started, self._until = _failures(), time.monotonic(), 60 * minutes
         self.rows: list[Row] = []
 
     def measure(self, part: str, where: Row, work: Callable[[], Row]) -> Row:
-        """Adds what `work` found to `where`, or why it failed, and makes room for the next.
+        """Adds a row: `where` with the result of `work`, or with the reason of its failure. Then frees memory.
 
-        Returns: the row; with "failed" in it where it did.
+        Returns: the row; it has "failed" if the measurement failed.
         """
         row: Row = {"part": part, **where}
-        if time.monotonic() - self._begun > self._until:
-            row["failed"] = "the time was over"
+        if time.monotonic() - self._started > self._until:
+            row["failed"] = "out of time"
         else:
             try:
                 row |= work()
             except self._failures as error:
                 row["failed"] = f"{type(error).__name__}: {str(error).strip()[:200]}"
-        # outside of the except block: the error holds the frames, and those the tensors
+        # outside the except block: the error keeps frames alive, and those keep tensors
         gc.collect()
         empty_cache()
-        distrusted = [each for each in OPTIMIZATIONS if is_enabled(each) and not is_enabled(each, self.device)]
-        row |= {"not used": distrusted} if distrusted else {}
+        switched_off = [each for each in OPTIMIZATIONS if is_enabled(each) and not is_enabled(each, self.device)]
+        row |= {"not used": switched_off} if switched_off else {}
         self.rows.append(row)
         self.save()
-        print(f"{time.monotonic() - self._begun:6.0f} s  {_line(row)}", flush=True)
+        print(f"{time.monotonic() - self._started:6.0f} s  {_line(row)}", flush=True)
         return row
 
     def save(self) -> None:
@@ -80,7 +80,7 @@ class Notebook:
 
 
 def _line(row: Row) -> str:
-    """A row for the eye."""
+    """A row as text."""
     return "  ".join(f"{name} {_short(value)}" for name, value in row.items())
 
 
@@ -91,7 +91,7 @@ def _short(value: Any) -> str:
 
 
 def machine(device: torch.device) -> Row:
-    """What was measured on."""
+    """The machine: device, versions, date."""
     metadata: Row = {
         "device": device.type,
         "name": platform.processor() or platform.machine(),
@@ -106,6 +106,6 @@ def machine(device: torch.device) -> Row:
         tool = shutil.which("nvidia-smi")
         if tool is not None:
             ask = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-            told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split()
-            metadata["driver"] = told[0] if told else None
+            output = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split()
+            metadata["driver"] = output[0] if output else None
     return metadata

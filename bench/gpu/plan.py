@@ -1,4 +1,4 @@
-"""What is measured on a card, and how often."""
+"""What to measure on a GPU, and how often."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
 from pulse_core.latents.gaussian import LatentGaussian
 
-TARGET = 32  # pixels a side
+TARGET = 32  # pixels per side
 
-# What is left out for each row of the steps; all others are on.
+# The optimizations to disable for each row of the steps.
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "everything on": (),
     "without channels_last": ("channels_last",),
@@ -33,20 +33,20 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A generator to time: its name, and what gives its tensors under the pack's names."""
+    """A generator to time: its name, and a function that returns its tensors by this pack's names."""
 
     name: str
     tensors: Callable[[], dict[str, Tensor]]
 
     def build(self, device: torch.device) -> Generator:
-        """On a device, in the memory format that is on now, as a search lays it out."""
+        """Builds it on a device, in the memory format that is enabled now."""
         generator = build_generator(self.tensors(), name=self.name).to(device)
         apply_memory_format(generator)
         return generator
 
 
 def true_cases(*, quick: bool) -> tuple[Case, ...]:
-    """Generators of true shape, the default one first."""
+    """Generators with the shapes of published ones, the default one first."""
     default = catalogue.DEFAULT_GENERATOR
     names = (default,) if quick else (default, *(name for name in CASES if name != default))
     return tuple(Case(name, functools.partial(tensors_of, name)) for name in names)
@@ -54,15 +54,15 @@ def true_cases(*, quick: bool) -> tuple[Case, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and how often.
+    """What to measure, and how often.
 
-    target: pixels a side of what is searched for.
-    steps, rounds: steps that are timed together, and how often; the median of the rounds counts.
-    warm_up: steps before them; by the third a step is captured.
-    searches, search_steps: targets, and steps of each; None: the recommended number.
-    families: of tests/zoo.py whose parity is measured; None: all of them.
-    matrix: side of the matrices that show the peaks; copied: numbers that are copied for it.
-    minutes: after which nothing more is begun.
+    target: pixels per side of the targets.
+    steps, rounds: steps timed together, and repetitions; the median over rounds is reported.
+    warm_up: steps before those; by the third, a step is captured.
+    searches, search_steps: number of targets, and steps of each search; None means the recommended number.
+    families: names in tests/zoo.py for the parity; None means all.
+    matrix: side of the matrices that measure peak arithmetic; copied: elements copied to measure peak bandwidth.
+    minutes: the time after which no measurement is started.
     """
 
     device: torch.device
@@ -82,12 +82,12 @@ class Plan:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether there are events, graphs and TF32."""
+        """Whether the device has events, graphs and TF32."""
         return self.device.type == "cuda"
 
 
 def plan_for(device: torch.device, *, quick: bool, reference: Path | None, minutes: float) -> Plan:
-    """The usual one; on a CPU a rehearsal, which runs every line and measures nothing of use."""
+    """The plan for a device; on a CPU a rehearsal, which runs every line with meaningless results."""
     cases = true_cases(quick=quick)
     if device.type == "cpu":
         few = {"steps": 1, "rounds": 1, "warm_up": 1, "searches": 1, "search_steps": 3, "matrix": 512, "copied": 2**20}
@@ -100,9 +100,9 @@ def plan_for(device: torch.device, *, quick: bool, reference: Path | None, minut
 
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """Lets convolutions of float32 round their factors to 10 bits, as torch does by default; off is as a search does.
+    """Context manager: allows TF32 in float32 convolutions, torch's default, or forbids it, as a search does.
 
-    CUDA alone knows it.
+    Affects CUDA only.
     """
     if on:
         torch.backends.cudnn.allow_tf32 = True
@@ -113,6 +113,6 @@ def tf32(on: bool) -> Iterator[None]:
 
 
 def standard(generator: Generator, device: torch.device) -> LatentGaussian:
-    """A standard normal W, which will do for random weights."""
+    """A standard normal Gaussian fit, good enough for random weights."""
     ones = torch.ones(generator.w_dim, device=device)
     return LatentGaussian(torch.zeros_like(ones), ones, torch.diag(ones))

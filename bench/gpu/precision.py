@@ -1,7 +1,7 @@
-"""What 16-bit features in low-resolution evaluations do to whole searches, against float32 with the same seeds.
+"""The effect of 16-bit features in low-resolution evaluations on whole searches, against float32 with equal seeds.
 
-Any rounding sends a search another way, so a second row leaves out the fused kernels, which round otherwise as well,
-and tells how much of a difference that alone makes.
+Any change of rounding alters the trajectory of a search, so another row disables the fused kernels, which round
+differently, to show the size of that effect alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEEDS = (0, 1)
 
 def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | None = None) -> None:
     """A row for each of ROWS: all targets from two seeds."""
-    kept: dict[str, list[Solution]] = {}
+    results: dict[str, list[Solution]] = {}
     loaded: list[Any] = []
     config = RECOMMENDED if plan.search_steps is None else replace(RECOMMENDED, steps=plan.search_steps)
 
@@ -41,12 +41,12 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
         generator, gaussian, targets = loaded[0]
         given = [target[0] for target in list(targets.values())[: plan.searches]]
         with disabled(*ROWS[name]):
-            kept[name] = [
+            results[name] = [
                 found
                 for seed in SEEDS
                 for found in search(generator, given, gaussian, replace(config, batch_size=1), seed=seed)
             ]
-        return _facts(kept[name], kept.get("float32", kept[name]))
+        return _facts(results[name], results.get("float32", results[name]))
 
     for name in ROWS:
         notes.measure("precision", {"row": name}, lambda: find(name))  # noqa: B023 - called at once

@@ -1,4 +1,4 @@
-"""What cards that are not here could do at best, calculated from the layers: `python -m bench.speed --roofline`.
+"""Lower bounds for the time of a step on other GPUs, calculated from the layers: `python -m bench.speed --roofline`.
 
 Each step is run once on the CPU, and its operations are counted with the bytes that they read and write (CountWork).
 """
@@ -18,11 +18,11 @@ from pulse_core.generators import frozen
 from .loops import Counts, Ours, counted
 from .plan import TARGET, Case, true_cases
 
-EAGER, GRAPH = 5e-6, 1.5e-6  # seconds of a launch: by the CPU, and at least on the card
+EAGER, GRAPH = 5e-6, 1.5e-6  # seconds per launch: on the CPU, and at least on the GPU
 
 
 class Card(NamedTuple):
-    """Published peaks a second: operations in float32, in float16 with float32 sums (dense), bytes of memory."""
+    """Published peaks per second: float32 operations, dense float16 operations with float32 sums, bytes of memory."""
 
     name: str
     flops: float
@@ -56,7 +56,7 @@ def measure(cases: Sequence[Case] | None = None, target: int = TARGET) -> dict[s
 
 @contextmanager
 def _in_one_piece() -> Iterator[None]:
-    """Sums over pixels are cut to fit a CPU's cache; on a card they are not."""
+    """Context manager: turns off the slabs by which sums over pixels fit a CPU's cache; a GPU has none."""
     before, frozen._SLAB = frozen._SLAB, 2**62
     try:
         yield
@@ -65,7 +65,7 @@ def _in_one_piece() -> Iterator[None]:
 
 
 class Best(NamedTuple):
-    """Seconds of a step at best."""
+    """Lower bounds for the seconds of a step."""
 
     eager: float
     graph: float
@@ -74,7 +74,7 @@ class Best(NamedTuple):
 
 
 def best(work: CountWork, card: Card) -> Best:
-    """What a card could do."""
+    """The lower bounds on a card."""
 
     def taken(op: Op, flops: float = card.flops, width: float = 1.0) -> float:
         return max(op.flops / flops, width * op.moved / card.stream)

@@ -1,4 +1,4 @@
-"""Whole searches of targets of `make quality`: found or not, and how long it takes."""
+"""Whole searches for targets of `make quality`: whether they converge, and how long they take."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Targets = dict[str, Tensor]  # [1, 3, side, side] each, by name
 
 
 def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | None = None) -> None:
-    """A row for each target alone, in turn, and one for each of all of them as a batch.
+    """A row for each target alone, and two for all of them as a batch.
 
     Args:
-        load: gives the generator, its fit and the targets; None takes the default generator's.
+        load: returns the generator, its fit and the targets; None means the default generator's.
     """
-    kept: list[tuple[Generator, LatentGaussian, Targets]] = []
+    loaded: list[tuple[Generator, LatentGaussian, Targets]] = []
 
-    def begin() -> Row:
-        kept.append((load or _default)(plan.device))
-        return {"targets": list(kept[0][2])[: plan.searches]}
+    def load_targets() -> Row:
+        loaded.append((load or _default)(plan.device))
+        return {"targets": list(loaded[0][2])[: plan.searches]}
 
-    notes.measure("searches", {"what": "targets"}, begin)
-    if not kept:
+    notes.measure("searches", {"what": "targets"}, load_targets)
+    if not loaded:
         return
-    generator, gaussian, targets = kept[0]
+    generator, gaussian, targets = loaded[0]
     config = RECOMMENDED if plan.search_steps is None else replace(RECOMMENDED, steps=plan.search_steps)
     names = list(targets)[: plan.searches]
 
@@ -49,8 +49,8 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
         given = torch.cat([targets[name].to(plan.device) for name in chosen])
         together = replace(config, batch_size=len(chosen))
         taken = seconds(lambda: found.extend(search(generator, given, gaussian, together)), plan.device)
-        told = [_facts(name, solution) for name, solution in zip(chosen, found, strict=True)]
-        return {"seconds": taken, "steps": config.steps, "found": told}
+        images = [_facts(name, solution) for name, solution in zip(chosen, found, strict=True)]
+        return {"seconds": taken, "steps": config.steps, "found": images}
 
     for number, name in enumerate(names):
         alone = "first" if number == 0 else "alone"

@@ -1,4 +1,4 @@
-"""`make gpu`: all that a card has to say, in one process, the whole searches first, as a user meets them."""
+"""`make gpu`: all measurements on a GPU, in one process, with whole searches first, in a fresh process as for users."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def best_device() -> str:
 
 
 def main(device: str | None, *, quick: bool, json: Path | None, reference: Path | None, minutes: float) -> None:
-    """Measures, prints, and writes RESULTS.gpu.json and the section of RESULTS.md: of a rehearsal into out/gpu.
+    """Measures, prints, and writes RESULTS.gpu.json and the section of RESULTS.md; a rehearsal writes to out/gpu.
 
     Args:
-        device: None takes the best there is.
-        json: where the rows go instead.
+        device: None chooses the best one.
+        json: another file for the rows.
     """
-    where = torch.empty(0, device=device or best_device()).device  # with its number
+    where = torch.empty(0, device=device or best_device()).device  # with its index
     folder = REHEARSAL if where.type == "cpu" else HERE
     plan = plan_for(where, quick=quick, reference=reference, minutes=minutes)
     notes = run(plan, json or folder / "RESULTS.gpu.json", folder / "RESULTS.md")
@@ -43,9 +43,9 @@ def main(device: str | None, *, quick: bool, json: Path | None, reference: Path 
 
 
 def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Part] = PARTS) -> Notebook:
-    """One part after the other; the tables are written after each."""
+    """Runs one part after the other, and writes the tables after each."""
     notes = Notebook(plan.device, json, plan.minutes)
-    gc.freeze()  # room is made often, and all of torch would be looked through each time
+    gc.freeze()  # memory is freed often, and each collection would scan all of torch
     try:
         for part in parts:
             part(plan, notes)

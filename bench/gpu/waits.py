@@ -1,4 +1,4 @@
-"""Where the CPU waits for the card: what synchronises in a step, by file and line (torch.cuda.set_sync_debug_mode)."""
+"""Where the CPU waits for the GPU: synchronising operations, by file and line (torch.cuda.set_sync_debug_mode)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .plan import Plan, standard
 
 ROOT = Path(__file__).resolve().parents[2]
 _MESSAGE = "called a synchronizing"
-NOT_HERE = "not measurable: torch tells it on CUDA alone"
+NOT_HERE = "not measurable: torch reports synchronisations on CUDA only"
 
 
 def measure(plan: Plan, notes: Notebook) -> None:
@@ -55,14 +55,14 @@ def _full(plan: Plan) -> Row:
 
 
 def _low(plan: Plan) -> Row:
-    _, step = _ours(plan).low(plan.warm_up + 1)
+    _, step = _ours(plan).low_resolution(plan.warm_up + 1)
     for _ in range(plan.warm_up):
         step()
     return waits_of(step)
 
 
 def _whole(plan: Plan) -> Row:
-    """A search of the recommended number of steps, after one that warms up."""
+    """A search with the recommended number of steps, after a warm-up."""
     ours = _ours(plan)
     gaussian = standard(ours.generator, plan.device)
     if plan.cases[0].name == catalogue.DEFAULT_GENERATOR:  # with its encoder
@@ -73,8 +73,8 @@ def _whole(plan: Plan) -> Row:
 
 
 def waits_of(work: Callable[[], Any]) -> Row:
-    """How often the CPU waited, and where."""
-    with telling() as places, _debugged():
+    """The number of synchronisations, and where they happen."""
+    with recorded_waits() as places, _debugged():
         work()
     return {"waits": places.total(), "places": dict(places.most_common())}
 
@@ -92,8 +92,8 @@ def _debugged() -> Iterator[None]:
 
 
 @contextmanager
-def telling() -> Iterator[Counter[str]]:
-    """Counts the warnings of waiting by the innermost line of this project that was running."""
+def recorded_waits() -> Iterator[Counter[str]]:
+    """Context manager: counts warnings about synchronisation by the innermost line of this project on the stack."""
     places: Counter[str] = Counter()
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -18,7 +18,7 @@ BEGUN = time.perf_counter()
 import torch  # noqa: E402 - importing it is part of what is measured
 from torch import Tensor  # noqa: E402
 
-from bench.memory import forget_peak, peak_mb  # noqa: E402
+from bench.memory import peak_mb, reset_peak  # noqa: E402
 from bench.quality.targets import faces, observe  # noqa: E402
 from pulse_core.cli.memory import keep_freed_memory  # noqa: E402
 from pulse_core.degradations import forward_operator  # noqa: E402
@@ -57,7 +57,7 @@ def step(row: str, case: str, batch: int, device: str, steps: int, reference: st
     metadata: dict[str, Any] = {"load": time.perf_counter() - begun, "start": begun - BEGUN}
     for _ in range(WARM_UP if batch == 1 else 1):
         work()
-    forget_peak(where)
+    reset_peak(where)
     metadata["step"] = [seconds(work, where) for _ in range(steps)]
     metadata["peak_mb"] = peak_mb(where)
     with CountWork() as count:
@@ -98,7 +98,7 @@ def fit(row: str, samples: int, device: str) -> dict[str, Any]:
     generator, _ = load_with_fit("ffhq-mobile", device=where)
     fit_gaussian(generator, 5000)  # warm
     before = _resident_mb(where)
-    forget_peak(where)
+    reset_peak(where)
     taken = seconds(
         lambda: _fit_at_once(generator, samples) if row == "plain" else fit_gaussian(generator, samples), where
     )
@@ -120,7 +120,7 @@ def _fit_at_once(generator: Generator, samples: int) -> Any:
 def _resident_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / 2**20
-    forget_peak(device)
+    reset_peak(device)
     return peak_mb(device) or 0.0
 
 

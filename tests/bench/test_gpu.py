@@ -83,7 +83,7 @@ def test_an_interrupt_is_no_failure_of_a_measurement():
 
 def test_nothing_is_begun_when_the_time_is_over():
     row = Notebook(CPU, None, 0).measure("part", {"what": 1}, lambda: pytest.fail("begun"))
-    assert row == {"part": "part", "what": 1, "failed": "the time was over"}
+    assert row == {"part": "part", "what": 1, "failed": "out of time"}
 
 
 def test_a_row_says_what_was_found_to_be_wrong_on_the_device(monkeypatch):
@@ -92,7 +92,7 @@ def test_a_row_says_what_was_found_to_be_wrong_on_the_device(monkeypatch):
 
 
 def test_waits_are_told_by_the_line_of_this_project():
-    with waits.telling() as places:
+    with waits.recorded_waits() as places:
         warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     ((place, times),) = places.items()

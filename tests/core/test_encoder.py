@@ -14,12 +14,11 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.latents.encoder.network import Encoder, encoder_path
-from pulse_core.latents.encoder.training import fit_encoder
 from pulse_core.latents.encoder import training
 from pulse_core.latents.encoder.augmentation import augment, replace_backgrounds
-from pulse_core.latents.encoder.network import canonical_size
+from pulse_core.latents.encoder.network import Encoder, canonical_size, encoder_path
 from pulse_core.latents.encoder.pairs import SHARD, draw_pairs
+from pulse_core.latents.encoder.training import fit_encoder
 from pulse_core.latents.fits import gaussian_for, training_path
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
