@@ -1,7 +1,7 @@
-"""A device that is not there: tensors that say they lie on it, computed on the CPU, and a count of what waits for it.
+"""A fake accelerator: tensors that report its device but compute on the CPU, and a record of synchronisations.
 
-On a real accelerator the CPU hands out work and goes on; reading a number back, or copying from its own pageable
-memory, makes it wait until all that was handed out is done. Here such operations are written down.
+On a real accelerator the CPU queues work and continues. Reading a value back, or copying from pageable memory, makes it
+wait until the queue is empty. Such operations are recorded here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "fake"
 
 
 class Backend(_DummyBackendModule):
-    """What torch asks of a device's module, also of tests that have nothing to do with it."""
+    """What torch needs of a device's module, also in unrelated tests."""
 
     def get_amp_supported_dtype(self):
         return [torch.float16]
@@ -35,7 +35,7 @@ READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "aten.equal.", "unique"
 
 
 class OnDevice(torch.Tensor):
-    """A tensor of the device: `numbers` has its numbers, on the CPU."""
+    """A tensor of the device; `numbers` is the CPU tensor with its values."""
 
     @staticmethod
     def __new__(cls, numbers):
@@ -61,7 +61,7 @@ class OnDevice(torch.Tensor):
 
 
 class Waits(TorchDispatchMode):
-    """While entered: `DEVICE` can be named where tensors are made, and `found` lists what waited, file by file."""
+    """Context manager: makes `DEVICE` usable in factory functions, and records synchronisations in `found`."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ def on_device(tree):
 
 
 def waits(func, args, kwargs):
-    """Why the CPU waits for this operation; None where it does not."""
+    """Why this operation makes the CPU wait; None if it does not."""
     name = str(func)
     if on_device(args) and any(each in name for each in READS):
         return name

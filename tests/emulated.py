@@ -1,4 +1,4 @@
-"""The fused kernels on the CPU: their source, compiled by g++ for one thread that plays all of them (emulated.cpp)."""
+"""The fused kernels on the CPU: their source, compiled by g++, with all threads emulated by one (emulated.cpp)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def library(dtype: torch.dtype, folder: Path) -> Any:
 
 
 def emulated(dtype: torch.dtype, folder: Path, multiprocessors: int = 2) -> Kernels:
-    """Kernels for features on the CPU; their attribute launched has the names of all that were launched.
+    """Kernels for features on the CPU; their attribute `launched` lists the names of launched kernels.
 
-    multiprocessors: few, so that small features give each thread something to do; many cut them into slabs.
+    multiprocessors: few give each thread several units of small features; many split them into slabs.
     """
     run = library(dtype, folder).run
 

@@ -1,9 +1,8 @@
 """A CUDA graph on the CPU: records the aten operations of a call, and replays them on the same memory without Python.
 
-It keeps a graph's contract: the same operations on the same addresses, with the Python numbers of the recording in
-them. It refuses what a capture refuses: numbers read from the device, shapes that depend on data, copies from memory
-that is not the device's. Before a replay all that an operation is to write is filled with NaN, so that nothing is taken
-over from the recording.
+Like a graph, it repeats the same operations on the same addresses, with the Python values of the recording. It refuses
+what a capture refuses: reading values from the device, data-dependent shapes, and copies from CPU memory. Before a
+replay all outputs are filled with NaN, so that no result of the recording is reused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make bench`: times the search against a plain loop and the published one, and writes bench/RESULTS.md.
+"""`make bench`: times the search against a plain loop and the published code, and writes bench/RESULTS.md.
 
 With --gpu, `make gpu`: all that one device has to say, in one process. With --roofline: what cards could do at best,
 calculated.
@@ -27,7 +27,7 @@ from .shapes import CASES, LARGEST
 from .table import write_results
 
 HERE = Path(__file__).resolve().parent.parent
-STEPS, ROUNDS = 4, 2  # rounds go through all measurements in turn, so that a slow minute hits all alike
+STEPS, ROUNDS = 4, 2  # each round runs all measurements, so that a slow minute affects all equally
 GIGABYTES = 4.0
 FIT = 1_000_000
 
@@ -35,12 +35,12 @@ Order = dict[str, Any]
 
 
 def devices() -> list[str]:
-    """All that are here."""
+    """All devices of this machine."""
     return ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backends.mps.is_available()]
 
 
 def orders(*, quick: bool, reference: str) -> list[Order]:
-    """What is measured, the rounds of the steps first."""
+    """The measurements, with the rounds of steps first."""
     listed: list[Order] = []
     for turn in range(1 if quick else ROUNDS):
         for device in devices():
@@ -67,7 +67,7 @@ def orders(*, quick: bool, reference: str) -> list[Order]:
 
 
 def measured(order: Order) -> Any:
-    """What a process of its own says; None where it fails, which is told."""
+    """The result of a measurement in a process of its own; None if it fails, with a message."""
     asked = {name: value for name, value in order.items() if name != "without"}
     environment = {**os.environ, "PULSE_WITHOUT": order.get("without", "")}
     command = [sys.executable, "-m", "bench.speed.one", json.dumps(asked)]
@@ -79,7 +79,7 @@ def measured(order: Order) -> Any:
 
 
 def main() -> None:
-    """Measures, prints the table, and unless quick writes it with its plot."""
+    """Measures and prints the tables, and unless quick writes them with a plot."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under two minutes: no files but the JSON")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all that was measured")
@@ -105,7 +105,7 @@ def main() -> None:
         {"order": order, "found": measured(order)} for order in tqdm(orders(quick=args.quick, reference=reference))
     ]
     for each in found:
-        each["order"].pop("reference", None)  # a path of this machine
+        each["order"].pop("reference", None)  # a local path
     if args.json is not None:
         with whole_file(args.json) as file:
             file.write_text(json.dumps(found, indent=1) + "\n")
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def _calculate() -> None:
-    """Prints and writes what needs no card."""
+    """Prints and writes the section that needs no GPU."""
     from bench.gpu import roofline
 
     text = roofline.report(roofline.measure())

@@ -1,4 +1,4 @@
-"""How fast a step could be: the peaks of the machine, and the work of the layers (a roofline, Williams et al. 2009)."""
+"""Lower bounds for the time of a step: the machine's peaks and the layers' work (roofline, Williams et al. 2009)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-_SIDE = 3072  # of the matrices that show the peak
-_STREAM = 2**26  # numbers that are copied
-_EMPTY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")  # memory alone
+_SIDE = 3072  # of the matrices that measure peak arithmetic
+_STREAM = 2**26  # elements copied to measure peak bandwidth
+_EMPTY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")  # allocations only
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until a device has done what it was told."""
+    """Waits until all work on a device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -26,7 +26,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds(work: Callable[[], Any], device: torch.device) -> float:
-    """Of one call, to its end."""
+    """Seconds of one call, including its work on the device."""
     synchronise(device)
     begun = time.perf_counter()
     work()
@@ -35,25 +35,25 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def product_peak(device: torch.device, dtype: torch.dtype = torch.float32, side: int = _SIDE, rounds: int = 3) -> float:
-    """Floating point operations a second: the best of several matrix products."""
+    """Floating-point operations per second, the best of several matrix products."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(rounds + 1))
 
 
 def copy_peak(device: torch.device, numbers: int = _STREAM, rounds: int = 3) -> float:
-    """Bytes a second, read and written: the best of several copies."""
+    """Bytes read and written per second, the best of several copies."""
     source = torch.randn(numbers, device=device)
     target = torch.empty_like(source)
     return 2 * 4 * numbers / min(seconds(lambda: target.copy_(source), device) for _ in range(rounds + 1))
 
 
 def peaks(device: torch.device) -> tuple[float, float]:
-    """(floating point operations, bytes) a second, in float32."""
+    """(floating-point operations, bytes) per second, in float32."""
     return product_peak(device), copy_peak(device)
 
 
 class Op(NamedTuple):
-    """One launch: its operations, where they are known, the bytes it reads and writes, and those of one number."""
+    """One launch: its floating-point operations if known, the bytes read and written, and the bytes per element."""
 
     name: str
     flops: float
@@ -63,7 +63,7 @@ class Op(NamedTuple):
 
 
 class CountWork(TorchDispatchMode):
-    """Counts what is launched while it is entered, forward and backward: no views, and no memory that is only taken.
+    """Context manager that counts launched operations, forward and backward, without views and allocations.
 
     flops are those of convolutions and matrix products, the products.
     """
@@ -80,7 +80,7 @@ class CountWork(TorchDispatchMode):
         if not _is_launched(func, given, made):
             return out
         if func is torch.ops.aten.convolution_backward.default and not any(args[-1][1:]):
-            given = [args[0], args[2]]  # of the input only the shape counts
+            given = [args[0], args[2]]  # only the shape of the input matters
         count = flop_registry.get(func._overloadpacket)
         flops = 0.0 if count is None else float(count(*args, **kwargs, out_val=out))
         moved = float(sum(_bytes(each) for each in (*given, *made)))
@@ -89,21 +89,21 @@ class CountWork(TorchDispatchMode):
 
     @property
     def flops(self) -> float:
-        """Of all."""
+        """Floating-point operations of all launches."""
         return sum(op.flops for op in self.ops)
 
     @property
     def moved(self) -> float:
-        """Bytes that all read and write."""
+        """Bytes read and written by all launches."""
         return sum(op.moved for op in self.ops)
 
     @property
     def products(self) -> list[Op]:
-        """Convolutions and matrix products. What lies between two of them could all be fused into them."""
+        """Convolutions and matrix products; everything between them could be fused into them."""
         return [op for op in self.ops if op.is_product]
 
     def floor(self, flops: float, stream: float, half_flops: float | None = None) -> float:
-        """Seconds of the products at these peaks: each is bound by its arithmetic or by its memory.
+        """Seconds of the products at these peaks, each bound by arithmetic or by memory.
 
         half_flops: the peak of those in 16 bits, where it is another.
         """
@@ -120,5 +120,5 @@ def _is_launched(func: Any, given: list[Tensor], made: list[Tensor]) -> bool:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """What of it is stored: a tensor expanded from one number is one."""
+    """The stored elements of a tensor: one for a tensor expanded from a scalar."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -1,6 +1,6 @@
-"""One measurement in a process of its own, so that its memory is its alone: `python -m bench.speed.one JSON`.
+"""One measurement in a process of its own, which isolates its memory: `python -m bench.speed.one JSON`.
 
-JSON names one of MEASURES and its arguments. What it measured is the last line that it prints, as JSON.
+JSON names one of MEASURES and its arguments. The last line of output is the result, as JSON.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from .published import PublishedSearch  # noqa: E402
 from .shapes import build, tensors_of  # noqa: E402
 
 W_DIM, LR = 512, 32
-WARM_UP = 2  # steps before the first that counts; 1 for a batch
-FLAT = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))  # of random weights
-CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, one at a time
+WARM_UP = 2  # steps before the first timed one; 1 for a batch
+FLAT = LatentGaussian(torch.zeros(W_DIM), torch.ones(W_DIM))  # for random weights
+CHANGES: dict[str, dict[str, Any]] = {  # to the recommended settings, one at a time
     "recommended": {},
     "full evaluations alone": {"full_every": 1},
     "without the encoder": {"init": "random"},
@@ -46,7 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # of the recommended settings, one at a 
 
 
 def step(row: str, case: str, batch: int, device: str, steps: int, reference: str = "") -> dict[str, Any]:
-    """Steps of the published algorithm: seconds of each, the peak of memory, loading, and the floor of the work."""
+    """Steps of the published algorithm: seconds per step, peak memory, loading, and the lower bound."""
     where = torch.device(device)
     if row == "ours":
         keep_freed_memory()  # as the command line does
@@ -92,7 +92,7 @@ def _ours(generator: Generator, target: Tensor) -> Callable[[], None]:
 
 
 def fit(row: str, samples: int, device: str) -> dict[str, Any]:
-    """The Gaussian of the default generator: seconds, what it takes beyond the weights, and the floor of its work."""
+    """The Gaussian fit of the default generator: seconds, memory besides the weights, and the lower bound."""
     keep_freed_memory()
     where = torch.device(device)
     generator, _ = load_with_fit("ffhq-mobile", device=where)
@@ -105,7 +105,7 @@ def fit(row: str, samples: int, device: str) -> dict[str, Any]:
     peak = peak_mb(where)
     flops, _ = peaks(where)
     layers = sum(weight.numel() for weight in generator.mapping.parameters() if weight.ndim == 2)
-    work = 2.0 * samples * (layers + (generator.w_dim**2 if row == "ours" else 0))  # ours measures the covariance, too
+    work = 2.0 * samples * (layers + (generator.w_dim**2 if row == "ours" else 0))  # ours fits the covariance too
     return {"fit": taken, "beyond_mb": None if peak is None else peak - before, "floor": work / flops}
 
 
@@ -125,7 +125,7 @@ def _resident_mb(device: torch.device) -> float:
 
 
 def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
-    """Searches for photographs and faces: seconds, steps, and the best so far over time."""
+    """Searches for photographs and generated faces: seconds, steps, and the best L2 over time."""
     keep_freed_memory()
     generator, gaussian = load_with_fit("ffhq-mobile", device=device)
     config = PUBLISHED if row == "published" else replace(RECOMMENDED, **CHANGES[row])
@@ -150,8 +150,8 @@ def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
 
 
 def capped(case: str, gigabytes: float) -> dict[str, Any]:
-    """A search of one step where the process may take no more memory, and whether it recomputed the layers (Linux)."""
-    import resource  # not on every system
+    """A search of one step under a memory limit, and whether it used gradient checkpointing (Linux)."""
+    import resource  # missing on some systems
 
     generator = build(case)
     target = torch.rand(1, 3, LR, LR)
@@ -172,7 +172,7 @@ def capped(case: str, gigabytes: float) -> dict[str, Any]:
 
 
 def start() -> dict[str, Any]:
-    """Loading the default generator."""
+    """Loads the default generator."""
     begun = time.perf_counter()
     load_with_fit("ffhq-mobile", device="cpu")
     return {"import": begun - BEGUN, "load": time.perf_counter() - begun}

@@ -1,7 +1,7 @@
-"""The yardstick: the search as the paper describes it, in plain eager torch, by someone in no hurry.
+"""The baseline: the search as the paper describes it, in plain eager torch, without optimizations.
 
-Each layer is written as its paper has it: run-time factors on the stored weights, one operation after the other,
-torch's default memory layout, downscaling as one strided convolution over the full picture.
+Each layer follows its paper: run-time factors on the stored weights, separate operations, torch's default memory
+format, and downscaling as one strided convolution over the full image.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def stylegan1(tensors: dict[str, Tensor]) -> Synthesis:
     def up(x: Tensor, prefix: str) -> Tensor:
         if x.shape[-1] < 64:
             x = conv(F.interpolate(x, scale_factor=2), prefix, bias=False)
-        else:  # as trained: a transposed convolution
+        else:  # as in training: a transposed convolution
             weight = F.pad(_scaled(part[f"{prefix}.weight"], math.sqrt(2)).transpose(0, 1), (1, 1, 1, 1))
             weight = weight[..., 1:, 1:] + weight[..., :-1, 1:] + weight[..., 1:, :-1] + weight[..., :-1, :-1]
             x = F.conv_transpose2d(x, weight, stride=2, padding=1)
@@ -66,7 +66,7 @@ def stylegan1(tensors: dict[str, Tensor]) -> Synthesis:
 
 
 def stylegan2(tensors: dict[str, Tensor]) -> Synthesis:
-    """StyleGAN2 (Karras et al. 2020), skip: a kernel for each image, in one grouped convolution."""
+    """StyleGAN2 (Karras et al. 2020), skip: one kernel per image, in a grouped convolution."""
     part = {name.removeprefix("synthesis."): tensor for name, tensor in tensors.items()}
     sides = [side for side in (2**power for power in range(2, 11)) if f"b{side}.conv1.weight" in part]
 
@@ -154,7 +154,7 @@ def mobilestylegan(tensors: dict[str, Tensor]) -> Synthesis:
 
 
 def synthesis_of(tensors: dict[str, Tensor]) -> Synthesis:
-    """Of the family that the tensors are of."""
+    """The synthesis network for a checkpoint's tensors."""
     families = {
         "synthesis.b4.const": stylegan2,
         "synthesis.blocks.4x4.const": stylegan1,
@@ -164,7 +164,7 @@ def synthesis_of(tensors: dict[str, Tensor]) -> Synthesis:
 
 
 def downscale_kernel(factor: int) -> Tensor:
-    """[4 * factor]: Keys' cubic (a = -0.5), stretched."""
+    """[4 * factor]: Keys' cubic filter (a = -0.5), stretched by the factor."""
     x = (torch.arange(4 * factor) + 0.5) / factor - 2
     x = x.abs()
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -173,7 +173,7 @@ def downscale_kernel(factor: int) -> Tensor:
 
 
 def rate(step: int, steps: int) -> float:
-    """Of the learning rate: up from a tenth and back in nine tenths of the steps, then down to a thousandth."""
+    """The factor on the learning rate: up from 0.1 to 1 and back in 9/10 of the steps, then down to 0.001."""
     run = 0.9 * steps
     if step < run:
         return (9 * (1 - abs(step / run - 0.5) * 2) + 1) / 10
@@ -185,8 +185,8 @@ class PlainSearch:
 
     Args:
         target: [B, 3, h, h].
-        noise_shapes: of each layer; the first five maps are searched, too.
-        steps: of the whole search, which the schedule runs over.
+        noise_shapes: (height, width) per layer; the first five maps are optimised too.
+        steps: the length of the schedule.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class PlainSearch:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, partial(rate, steps=steps))
 
     def step(self) -> Tensor:
-        """One step; the squared error [B] before it."""
+        """One step; returns the squared error [B] before it."""
         ws = F.leaky_relu(self.latent * self.std + self.mean, _SLOPE)
         image = (self.synthesis(ws, self.noise) + 1) / 2
         l2 = (self._downscale(image) - self.target).square().mean((1, 2, 3))

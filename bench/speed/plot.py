@@ -11,7 +11,7 @@ _COLOURS = {"ours": "tab:blue", "plain": "tab:orange", "published": "tab:red", "
 
 
 def draw(found: list[dict[str, Any]], path: Path) -> None:
-    """Writes the picture."""
+    """Writes the plot."""
     import matplotlib
 
     matplotlib.use("agg")

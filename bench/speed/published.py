@@ -21,11 +21,11 @@ from .plain import EPS, rate
 
 
 class PublishedSearch:
-    """As its run.py starts it by default.
+    """The search that its run.py starts by default.
 
     Args:
         checkout: the folder of the published code.
-        tensors: of a StyleGAN1 under this pack's names, which are its own behind "synthesis.".
+        tensors: of a StyleGAN1, by this pack's names: "synthesis." and its own.
         target: [B, 3, h, h] on the device.
     """
 
@@ -40,7 +40,7 @@ class PublishedSearch:
         self.synthesis.load_state_dict(own)
         self.synthesis.requires_grad_(False)
         self.mean, self.std = gaussian.mean.to(target), gaussian.std.to(target)
-        torch.manual_seed(0)  # as published, the global state
+        torch.manual_seed(0)  # as published, on the global random state
         self.latent = torch.randn(len(target), 18, 512).to(target).requires_grad_()
         sides = [2 ** (layer // 2 + 2) for layer in range(18)]
         self.noise = [torch.randn(len(target), 1, side, side).to(target) for side in sides]
@@ -52,7 +52,7 @@ class PublishedSearch:
         self.rectify = torch.nn.LeakyReLU(0.2)
 
     def step(self) -> Tensor:
-        """One step; the squared error before it, summed over the batch and not below eps, as it knows it."""
+        """One step; returns the squared error before it, summed over the batch and clamped to eps, as in its code."""
         self.optimizer.opt.zero_grad()
         ws = self.rectify(self.latent * self.std + self.mean)
         image = (self.synthesis(ws, self.noise) + 1) / 2
@@ -64,7 +64,7 @@ class PublishedSearch:
 
 
 def _modules(checkout: Path) -> list[Any]:
-    """Its modules, imported by the names that they call each other by."""
+    """Imports its modules by the names that they use for each other."""
     sys.path.insert(0, str(checkout))
     try:
         return [importlib.import_module(name) for name in ("stylegan", "loss", "SphericalOptimizer", "bicubic")]

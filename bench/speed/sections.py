@@ -1,4 +1,4 @@
-"""The parts of bench/RESULTS.md that are written by different runs: each keeps what the others wrote."""
+"""The sections of bench/RESULTS.md, which are written by different runs; each run keeps the others' sections."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def _marks(name: str) -> tuple[str, str]:
 
 
 def section(text: str, name: str) -> str:
-    """What stands between the marks of a name; "" where there is nothing."""
+    """The text between a section's marks; "" if there is none."""
     begin, end = _marks(name)
     _, found, rest = text.partition(begin)
     return rest.partition(end)[0].strip() if found else ""
 
 
 def main_part(text: str) -> str:
-    """What stands before all sections."""
+    """The text before all sections."""
     return text.partition("<!-- begin: ")[0].strip()
 
 
 def write(path: Path, main: str | None = None, sections: dict[str, str] | None = None) -> None:
-    """Writes the main part, some sections, or both; what is not given stays as it is in the file."""
+    """Writes the main part, some sections, or both; the rest of the file stays."""
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     parts = [main_part(before) if main is None else main.strip()]
     for name in ORDER:

@@ -1,4 +1,4 @@
-"""Generators of true shape with random weights: what a step costs does not depend on the weights' values."""
+"""Random weights in the shapes of published generators: the cost of a step does not depend on their values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
 
 
 class _Draw:
-    """Standard normal tensors, the same each time."""
+    """Standard normal tensors, always the same."""
 
     def __init__(self) -> None:
         self._random = torch.Generator().manual_seed(0)
@@ -39,7 +39,7 @@ def _mapping(draw: _Draw, layer: str, layers: int) -> dict[str, Tensor]:
 
 
 def stylegan1_tensors(size: int = SIZE) -> dict[str, Tensor]:
-    """As PULSE's synthesis.pt and mapping.pt: 16,384 / side channels, at most 512, and eight mapping layers."""
+    """PULSE's synthesis.pt and mapping.pt: 16,384 / side channels, at most 512, and eight mapping layers."""
     draw = _Draw()
     tensors = _mapping(draw, "dense", 8)
     width = _channels(4, 16384)
@@ -94,7 +94,7 @@ _T1024 = (
 
 
 def stylegan3_tensors() -> dict[str, Tensor]:
-    """StyleGAN3-T at 1024; its filters, six taps a factor, average."""
+    """StyleGAN3-T at 1024; with averaging filters of six taps per factor."""
     draw = _Draw()
     tensors = _mapping(draw, "fc", 2)
     tensors["mapping.w_avg"] = torch.zeros(W_DIM)
@@ -118,11 +118,11 @@ def stylegan3_tensors() -> dict[str, Tensor]:
 
 
 CASES = ("stylegan1-1024", "stylegan2-1024", catalogue.DEFAULT_GENERATOR)
-LARGEST = "stylegan3-1024"  # for its memory; a step takes a minute
+LARGEST = "stylegan3-1024"  # needs the most memory; a step takes a minute
 
 
 def tensors_of(case: str) -> dict[str, Tensor]:
-    """Of one of CASES, under the pack's names."""
+    """The tensors of one of CASES, by this pack's names."""
     if case == catalogue.DEFAULT_GENERATOR:
         loaded, _ = read_files([catalogue.locate(case)])
         return {name: each.read() for name, each in loaded.items()}
@@ -133,7 +133,7 @@ def tensors_of(case: str) -> dict[str, Tensor]:
 
 
 def build(case: str, device: torch.device | str = "cpu") -> Generator:
-    """One of CASES on a device."""
+    """Builds one of CASES on a device."""
     if case == catalogue.DEFAULT_GENERATOR:
         return load_generator(case, device=device)
     return build_generator(tensors_of(case), name=case).to(device)

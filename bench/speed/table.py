@@ -1,4 +1,4 @@
-"""The tables of bench/RESULTS.md out of what was measured."""
+"""The tables of bench/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Step time against batch size and resolution, and the error against time.
 
 
 def write_results(found: Measured, path: Path | None) -> None:
-    """Prints all tables, and writes them where there is a path."""
+    """Prints all tables, and writes them if a path is given."""
     steps = [each for each in chosen(found, "step") if "without" not in each["order"]]
     cards = "".join(f", {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
     head = HEAD.format(
@@ -63,7 +63,7 @@ def write_results(found: Measured, path: Path | None) -> None:
 
 
 def chosen(found: Measured, measure: str, **wanted: Any) -> Measured:
-    """What was measured so, and did not fail."""
+    """The successful measurements with these arguments."""
     return [
         each
         for each in found
@@ -91,7 +91,7 @@ def step_time(found: Iterable[dict[str, Any]]) -> float | None:
 
 
 def table(title: str, names: list[str], rows: list[list[str]], text: str = "", level: int = 2) -> str:
-    """In Markdown, under a heading; "" without rows."""
+    """A Markdown table under a heading; "" without rows."""
     if not rows:
         return ""
     lines = [f"{'#' * level} {title}\n", *([text, ""] if text else []), "| " + " | ".join(names) + " |"]
@@ -206,7 +206,7 @@ def _optimizations(found: Measured) -> str:
 
 
 def _left_out(found: Measured, optimization: str | None, case: str) -> Iterator[list[str]]:
-    """The row of a step without it; None: with all."""
+    """The rows of a step without an optimization; None means with all of them."""
     key = (case, 1, "cpu")
     all_on, without = (
         [each for each in _at(found, key, "ours") if each["order"].get("without") == left]

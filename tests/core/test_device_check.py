@@ -1,4 +1,4 @@
-"""A device that computes wrong numbers is caught and mended. It is the CPU, made wrong: its float64 stays right."""
+"""A faulty device is detected, and the optimization at fault disabled. The device is a CPU with faults in float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known(tmp_path, monkeypatch):
+def _empty_caches(tmp_path, monkeypatch):
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(device_check, "_results", {})
@@ -41,7 +41,7 @@ def switched_off():
 
 
 def as_stored(weight):
-    """What a device sees that takes a weight's numbers one after the other, whatever its strides say."""
+    """A weight as a device sees it that reads memory in order and ignores the strides."""
     if weight.dtype == torch.float64:
         return weight
     stored = weight.as_strided(
@@ -67,14 +67,14 @@ def blind(monkeypatch):
 
 @pytest.fixture
 def wrong_layers(monkeypatch):
-    """The written-out gradients are a hundredth too large."""
+    """The hand-written gradients are 1 % too large."""
     dot = frozen._dot
     monkeypatch.setattr(frozen, "_dot", lambda a, b: dot(a, b) * (1.01 if a.dtype == torch.float32 else 1))
 
 
 @pytest.fixture
 def broken(monkeypatch):
-    """broken(error=None): convolutions are a hundredth too large whatever is left out, or raise."""
+    """broken(error=None): convolutions are 1 % too large with any optimizations, or raise."""
 
     def make(error=None):
         conv = F.conv2d
@@ -94,14 +94,14 @@ def drawn(generator):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_a_device_that_is_right_is_left_alone(name, caplog):
+def test_a_correct_device_keeps_all_optimizations(name, caplog):
     check_device(loaded(name), forced=True)
     assert not switched_off()
     assert not caplog.records
 
 
 @pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet", "stylegan3 t"])
-def test_one_that_ignores_strides_is_mended(name, request, caplog):
+def test_channels_last_is_disabled_on_a_device_that_ignores_strides(name, request, caplog):
     right = drawn(loaded(name))
     request.getfixturevalue("blind")
     generator = loaded(name)
@@ -112,25 +112,25 @@ def test_one_that_ignores_strides_is_mended(name, request, caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "wrong numbers with 'channels_last', which is disabled there" in record.getMessage()
-    other = loaded(name)  # whose weights were laid out before anyone asked for its device
+    other = loaded(name)  # its weights have the old memory format
     check_device(other, forced=True)
     torch.testing.assert_close(drawn(other), right, atol=1e-4, rtol=0)
     assert len(caplog.records) == 1
 
 
 @pytest.mark.usefixtures("wrong_layers")
-def test_wrong_gradients_of_ours_are_mended():
+def test_wrong_hand_written_gradients_are_disabled():
     check_device(loaded(), forced=True)
     assert switched_off() == {"layers"}
 
 
 @pytest.mark.usefixtures("wrong_layers", "blind")
-def test_two_faults_are_mended_together():
+def test_two_faults_are_found_together():
     check_device(loaded(), forced=True)
     assert switched_off() == {"layers", "channels_last"}
 
 
-def test_one_that_is_wrong_in_all_ways_is_refused(broken):
+def test_a_device_that_stays_wrong_is_refused(broken):
     broken()
     with pytest.raises(SettingError, match="use the CPU") as told:
         check_device(loaded(), forced=True)
@@ -138,13 +138,13 @@ def test_one_that_is_wrong_in_all_ways_is_refused(broken):
     assert not cache_file().exists()
 
 
-def test_what_a_device_cannot_do_is_told(broken):
+def test_an_unsupported_operation_is_reported(broken):
     broken(RuntimeError("The operator 'aten::conv' is not implemented for this device."))
     with pytest.raises(SettingError, match="convolution: The operator 'aten::conv' is not implemented"):
         check_device(loaded(), forced=True)
 
 
-def test_full_memory_tells_nothing(broken):
+def test_running_out_of_memory_decides_nothing(broken):
     broken(torch.OutOfMemoryError("CUDA out of memory."))
     check_device(loaded(), forced=True)
     assert not switched_off()
@@ -152,21 +152,21 @@ def test_full_memory_tells_nothing(broken):
 
 
 @pytest.mark.usefixtures("blind")
-def test_the_cpu_is_not_asked_unless_it_must_be():
+def test_the_cpu_is_checked_only_if_forced():
     check_device(loaded())
     assert not switched_off()
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """How many times a device was tried."""
+    """One entry for each check of a device."""
     count, find = [], device_check._find_faulty
     monkeypatch.setattr(device_check, "_find_faulty", lambda *given: count.append(1) or find(*given))
     return count
 
 
 @pytest.mark.usefixtures("blind")
-def test_the_outcome_is_kept_for_this_process_and_the_next(asked, monkeypatch):
+def test_the_outcome_is_cached_for_this_process_and_the_next(asked, monkeypatch):
     check_device(loaded(), forced=True)
     check_device(loaded(), forced=True)
     assert len(asked) == 1
@@ -184,7 +184,7 @@ def test_the_outcome_is_kept_for_this_process_and_the_next(asked, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, "values"])
-def test_a_damaged_file_is_written_anew(content, asked, monkeypatch):
+def test_a_damaged_cache_is_replaced(content, asked, monkeypatch):
     check_device(loaded(), forced=True)
     whole = cache_file().read_bytes()
     for damaged in (content,) if content != "values" else ("3", '["unheard of"]', '"layers"', "[[]]", "null"):
@@ -197,7 +197,7 @@ def test_a_damaged_file_is_written_anew(content, asked, monkeypatch):
         assert cache_file().read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(asked, monkeypatch, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_skipped(asked, monkeypatch, tmp_path, caplog):
     (tmp_path / "comfyui-pulse").write_text("not a folder")
     check_device(loaded(), forced=True)
     check_device(loaded(), forced=True)
@@ -208,12 +208,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(asked, monkeypatch, tmp_
     assert not caplog.records
 
 
-def test_mps_never_has_strides():
+def test_mps_never_uses_channels_last():
     assert not optimizations.is_enabled("channels_last", torch.device("mps:0"))
     assert optimizations.is_enabled("layers", torch.device("mps:0"))
 
 
-def test_the_memory_format_goes_by_device_and_type():
+def test_the_memory_format_depends_on_device_and_type():
     def of(device, dtype):
         return optimizations.memory_format(SimpleNamespace(device=torch.device(device), dtype=dtype))
 

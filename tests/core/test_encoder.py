@@ -1,4 +1,4 @@
-"""The encoder: a latent, and how sure it is, from a small picture."""
+"""The encoder: a Gaussian over latents from a small picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(tiny, tiny_fit):
 
 @pytest.fixture(scope="module")
 def unlearned():
-    """Of the tiny generator's shape, with random weights all over."""
+    """An untrained encoder for the tiny generator, with random weights."""
     encoder = Encoder(16, (32, 32)).initialise(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(encoder.head.weight, std=0.1, generator=torch.Generator().manual_seed(1))
     return encoder.map_tensors(lambda tensor: tensor)
@@ -43,7 +43,7 @@ def faces(tiny, tiny_fit, side):
 
 
 @pytest.mark.parametrize("side", [8, 16, 32])
-def test_a_guess_is_closer_than_the_mean_and_knows_how_close(tiny, tiny_fit, start, side):
+def test_the_posterior_is_closer_than_the_prior_and_calibrated(tiny, tiny_fit, start, side):
     pictures, truth = faces(tiny, tiny_fit, side)
     mean, std = start.posterior(pictures)
     assert torch.equal(mean, start.posterior_mean(pictures))
@@ -52,7 +52,7 @@ def test_a_guess_is_closer_than_the_mean_and_knows_how_close(tiny, tiny_fit, sta
     assert 0.7 < float((error / std.square()).mean()) < 1.4
 
 
-def test_a_search_begins_with_the_guess(tiny, tiny_fit, start):
+def test_a_search_starts_from_the_posterior_mean(tiny, tiny_fit, start):
     image, _ = next(sample(tiny, [7]))
     target = downsample(image[None], size=(8, 8))
     first = {}
@@ -68,7 +68,7 @@ def test_a_search_begins_with_the_guess(tiny, tiny_fit, start):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 16), (33, 40), (20, 64), (128, 128)])
-def test_pictures_of_any_size_are_guessed(unlearned, size):
+def test_pictures_of_any_size_are_encoded(unlearned, size):
     mean, std = unlearned.posterior(torch.rand(2, 3, *size))
     assert mean.shape == std.shape == (2, 16)
     assert mean.isfinite().all()
@@ -76,7 +76,7 @@ def test_pictures_of_any_size_are_guessed(unlearned, size):
 
 
 @pytest.mark.parametrize("size", [(1024, 1024), (512, 256), (384, 512), (32, 32), (16, 1024)])
-def test_it_looks_at_pictures_of_the_generators_shape(size):
+def test_its_input_has_the_generators_aspect_ratio(size):
     height, width = canonical_size(size)
     assert max(height, width) == min(64, max(size))
     assert height % 16 == width % 16 == 0
@@ -85,7 +85,7 @@ def test_it_looks_at_pictures_of_the_generators_shape(size):
     assert encoder.posterior_mean(torch.rand(1, 3, height // 2, width // 2)).shape == (1, 8)
 
 
-def test_a_picture_is_guessed_alike_alone_and_in_a_batch(unlearned):
+def test_pictures_of_a_batch_are_independent(unlearned):
     pictures = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     together = unlearned.posterior(pictures)
     for row, picture in enumerate(pictures.split(1)):
@@ -93,19 +93,19 @@ def test_a_picture_is_guessed_alike_alone_and_in_a_batch(unlearned):
             torch.testing.assert_close(alone[0], all_of_them[row], rtol=1e-5, atol=1e-5)
 
 
-def test_an_untrained_one_says_the_prior():
+def test_an_untrained_encoder_predicts_the_prior():
     encoder = Encoder(16, (32, 32)).initialise(torch.Generator().manual_seed(0))
     mean, std = encoder.posterior(torch.rand(3, 3, 16, 16))
     assert torch.equal(mean, torch.zeros(3, 16))
     assert torch.equal(std, torch.ones(3, 16))
 
 
-def test_the_large_one_stays_small():
+def test_the_wide_encoder_has_few_parameters():
     encoder = Encoder(512, canonical_size((1024, 1024)))
     assert sum(weight.numel() for weight in encoder.parameters()) < 4_000_000
 
 
-def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
+def test_other_types_and_devices_are_supported(tiny_fit, unlearned):
     pictures = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     fit = replace(tiny_fit, encoder=unlearned).map_tensors(lambda tensor: tensor.double())
     assert fit.encoder.head.weight.dtype == torch.float64
@@ -118,7 +118,7 @@ def test_other_types_and_devices_are_taken(tiny_fit, unlearned):
     )
 
 
-def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
+def test_flipped_axes_flip_the_posterior_mean(unlearned):
     signs = torch.ones(16, dtype=torch.int8)
     signs[::2] = -1
     pictures = torch.rand(2, 3, 16, 16)
@@ -129,7 +129,7 @@ def test_axes_that_point_the_other_way_change_the_guess_alike(unlearned):
     torch.testing.assert_close(unlearned.with_signs(signs).with_signs(unlearned.signs).posterior_mean(pictures), mean)
 
 
-def test_the_axes_of_another_machine_are_allowed_for(tmp_path, tiny_fit, unlearned):
+def test_axes_of_another_machine_are_aligned(tmp_path, tiny_fit, unlearned):
     own = unlearned.with_signs(tiny_fit.signs)
     replace(tiny_fit, encoder=own).save(tmp_path / "a.safetensors")
     own.with_signs(-tiny_fit.signs).save(encoder_path(tmp_path / "a.safetensors"))
@@ -138,7 +138,7 @@ def test_the_axes_of_another_machine_are_allowed_for(tmp_path, tiny_fit, unlearn
     torch.testing.assert_close(loaded.posterior_mean(pictures), own.posterior_mean(pictures), rtol=1e-2, atol=1e-2)
 
 
-def test_a_fit_keeps_it_in_a_file_of_its_own(tmp_path, tiny_fit, start):
+def test_a_fit_saves_its_encoder_in_a_separate_file(tmp_path, tiny_fit, start):
     path = tmp_path / "a.gaussian.safetensors"
     fit = replace(tiny_fit, encoder=start)
     fit.save(path, {"content_hash": "1234"})
@@ -178,7 +178,7 @@ def broken(tensors):
 
 
 @pytest.mark.parametrize("case", range(14))
-def test_a_broken_file_is_told(tmp_path, unlearned, case):
+def test_a_damaged_file_is_refused(tmp_path, unlearned, case):
     path = tmp_path / "a.encoder.safetensors"
     unlearned.save(path)
     save_file(list(broken(load_file(path)))[case], path)
@@ -225,7 +225,7 @@ def test_pairs_are_the_same_with_and_without_a_folder_and_after_a_stop(tiny, tin
     assert SHARD % 16 == 0
 
 
-def test_a_damaged_shard_is_drawn_again(tiny, tiny_fit, tmp_path):
+def test_a_damaged_shard_is_rendered_again(tiny, tiny_fit, tmp_path):
     pictures, _ = draw_pairs(tiny, tiny_fit, 20, folder=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:1000])
@@ -234,7 +234,7 @@ def test_a_damaged_shard_is_drawn_again(tiny, tiny_fit, tmp_path):
     assert torch.equal(draw_pairs(tiny, tiny_fit, 20, folder=tmp_path)[0], pictures)
 
 
-def test_a_stopped_training_goes_on_to_the_same_end(tiny, tiny_fit, tmp_path, monkeypatch):
+def test_a_resumed_training_gives_the_same_result(tiny, tiny_fit, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_MIN_STEPS", 12)
     monkeypatch.setattr(training, "_EPOCHS", 1)
     monkeypatch.setattr(training, "_SAVE_EVERY", 5)
@@ -259,7 +259,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(tiny, tiny_fit, tmp_path, mo
     assert seen[1] == (1, 12)
 
 
-def test_confidence_is_corrected_by_what_was_held_out():
+def test_variances_are_calibrated_on_held_out_pairs():
     random = torch.Generator().manual_seed(0)
     log_std = 0.5 * torch.randn(20_000, 3, generator=random) - 1
     truth = torch.tensor([1.0, 0.6, 0.8]) * log_std + torch.tensor([0.0, 0.1, -0.4])
@@ -269,7 +269,7 @@ def test_confidence_is_corrected_by_what_was_held_out():
     torch.testing.assert_close(b, torch.tensor([0.0, 0.1, -0.4]), rtol=0, atol=0.05)
 
 
-def test_what_pictures_suffer_stays_a_picture_and_is_seeded():
+def test_augmentation_is_seeded_and_stays_in_range():
     pictures = torch.rand(16, 3, 64, 48, generator=torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
     for seed in range(20):
@@ -282,7 +282,7 @@ def test_what_pictures_suffer_stays_a_picture_and_is_seeded():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_strange_backgrounds_leave_the_face():
+def test_replaced_backgrounds_leave_the_face():
     pictures = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     changed = (replace_backgrounds(pictures, torch.Generator().manual_seed(1)) - pictures).abs()
     assert changed[..., 26:42, 26:38].max() < 0.02
@@ -291,12 +291,12 @@ def test_strange_backgrounds_leave_the_face():
     assert changed[~has_another].max() < 1e-6
 
 
-def test_too_few_pairs_are_told(tiny, tiny_fit):
+def test_too_few_pairs_are_refused(tiny, tiny_fit):
     with pytest.raises(SettingError, match="10 pairs were asked for"):
         fit_encoder(tiny, tiny_fit, 10)
 
 
-def test_the_cache_is_completed_not_repeated(tiny_file):
+def test_an_incomplete_cache_is_completed(tiny_file):
     generator = load_generator(tiny_file)
     first = gaussian_for(generator, samples=500)
     cache = next(tiny_file.parent.glob("*.gaussian.safetensors"))

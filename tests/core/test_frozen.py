@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from pairwise import pairwise
 from torch import Tensor
 from zoo import ZOO
 
@@ -47,12 +48,18 @@ def plain(layer: FrozenLayer, x: Tensor, noise: Tensor | None, style: Tensor | N
     return x if layer.limit is None else x.clamp(-layer.limit, layer.limit)
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("without", ["", "layers,channels_last"])
-@pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
-@pytest.mark.parametrize("parts", ["all", "no style", "no noise", "one number", "limited", "linear", "bare"])
-def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, parts, without, monkeypatch):
+PARTS = ["all", "no style", "no noise", "one number", "limited", "linear", "bare"]
+WAYS = [  # images, side, what is left out: together, as they choose the way of the computation
+    (images, side, without)
+    for images in (1, 3)
+    for side in (2, 16)  # more weights than features, and fewer
+    for without in ("", "layers,channels_last")
+]
+
+
+@pytest.mark.parametrize(("chain", "parts", "way"), pairwise({"chain": CHAINS, "parts": PARTS, "way": WAYS}))
+def test_a_layer_and_its_gradients_follow_the_formula(chain, parts, way, monkeypatch):
+    images, side, without = way
     monkeypatch.setattr(optimizations, "_excluded", frozenset(without.split(",")))
     convolutions = CHAINS[chain]
     channels = 6 if convolutions else 4
@@ -87,7 +94,7 @@ def test_a_layer_is_its_formula_and_so_are_its_gradients(chain, images, side, pa
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_flat_layer_does_on_one_number_what_the_layer_does_on_equal_ones(chain):
+def test_a_pooled_layer_acts_on_averages_as_the_layer_on_constant_features(chain):
     layer = FrozenLayer(CHAINS[chain], drawn(6 if CHAINS[chain] else 4), drawn(1, 6, 1, 1))
     colour, style = drawn(1, 4, 1, 1), drawn(1, 4, 1, 1, seed=1)
     inner = layer(colour.expand(-1, -1, 16, 16), style=style)[..., 8:10, 8:10].mean((2, 3), keepdim=True)
@@ -102,7 +109,7 @@ def test_an_image_of_a_batch_is_what_it_is_alone():
         torch.testing.assert_close(together[row : row + 1], layer(x[row : row + 1], style=style[row : row + 1]))
 
 
-def test_neither_what_goes_in_nor_its_gradient_is_changed():
+def test_inputs_and_upstream_gradients_are_not_modified():
     layer = FrozenLayer(CHAINS["3x3"], None, None, 0.2)
     x, style = drawn(1, 4, 8, 8).requires_grad_(), drawn(1, 4, 1, 1, seed=1).requires_grad_()
     before, upstream = x.detach().clone(), drawn(1, 6, 8, 8, seed=2)
@@ -113,7 +120,7 @@ def test_neither_what_goes_in_nor_its_gradient_is_changed():
 
 
 @pytest.mark.parametrize("slope", [0.2, 1.0])
-def test_the_gradient_that_another_summand_gets_is_left_alone(slope):
+def test_the_gradient_of_another_summand_is_not_overwritten(slope):
     x, other, style = (
         drawn(1, 4, *size, seed=seed).requires_grad_() for seed, size in enumerate([(8, 8)] * 2 + [(1, 1)])
     )
@@ -138,7 +145,7 @@ def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
     torch.testing.assert_close(*found)
 
 
-def test_the_features_between_two_layers_are_kept_once():
+def test_the_features_between_two_layers_are_saved_once():
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         layer = FrozenLayer((Convolution(drawn(4, 4, 3, 3), (1, 1)),), drawn(4), None, 0.2)
@@ -146,10 +153,10 @@ def test_the_features_between_two_layers_are_kept_once():
         x = drawn(1, 4, 32, 32)
         for _ in range(3):
             x = layer(x, style=style)
-    assert len(set(kept)) == 1 + 1 + 3  # the style, what went in, and each layer's result
+    assert len(set(kept)) == 1 + 1 + 3  # the style, the input, and the result of each layer
 
 
-def test_weights_that_ask_for_a_gradient_are_refused():
+def test_weights_that_require_a_gradient_are_refused():
     weight = drawn(6, 4, 3, 3).requires_grad_()
     with pytest.raises(TypeError, match="frozen"):
         FrozenLayer((Convolution(weight, (1, 1)),), None)(drawn(1, 4, 8, 8))
@@ -175,7 +182,7 @@ def test_instance_norm_with_a_style_is_its_formula(images, at_once, layout):
     torch.testing.assert_close(ours, theirs)
 
 
-def test_images_do_not_meet_in_an_instance_norm():
+def test_images_of_a_batch_are_independent_in_adain():
     x, scale, shift = drawn(3, 4, 8, 8), drawn(3, 4, 1, 1, seed=1), drawn(3, 4, 1, 1, seed=2)
     other = torch.cat([x[:1], drawn(2, 4, 8, 8, seed=4) * 9])
     ours, theirs = (BatchedAdaIN.apply(each, scale, shift, 1e-5)[:1] for each in (x, other))
@@ -183,7 +190,7 @@ def test_images_do_not_meet_in_an_instance_norm():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_flat_layer_of_depthwise_filters_alone_keeps_their_factors(count):
+def test_a_pooled_layer_of_depthwise_convolutions_keeps_their_factors(count):
     random = torch.Generator().manual_seed(0)
     convolutions = [
         Convolution(torch.randn(4, 1, 3, 3, generator=random), padding=(1, 1), depthwise=True) for _ in range(count)

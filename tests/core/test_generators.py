@@ -1,4 +1,4 @@
-"""The contract that all families keep, and what they say to wrong tensors."""
+"""The interface of all families, and their errors for wrong tensors."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_style_sides_grow_to_the_images(generator):
     assert all(max(shape) in sides for shape in generator.noise_shapes)
 
 
-def test_style_sides_of_a_generator_that_does_not_say():
+def test_default_style_sides():
     assert SynthesisNetwork(512, 18, (1024, 512), 3).style_sides[:5] == (4, 4, 8, 8, 16)
     assert SynthesisNetwork(512, 16, (64, 64), 3).style_sides[-5:] == (16, 32, 32, 64, 64)
     assert min(SynthesisNetwork(512, 16, (64, 64), 3).style_sides) == 4
 
 
-def test_images_of_a_batch_do_not_meet(generator):
+def test_images_of_a_batch_are_independent(generator):
     ws = ws_of(generator)
     torch.testing.assert_close(generator.synthesis(ws)[1:], generator.synthesis(ws[1:]), atol=1e-5, rtol=1e-5)
 
@@ -105,7 +105,7 @@ def test_truncation_pulls_towards_the_mean(tiny):
     torch.testing.assert_close(part[:, 2:], full[:, 2:])
 
 
-def test_mapping_takes_any_float_and_gives_its_own(generator):
+def test_mapping_accepts_any_float_type_and_returns_its_own(generator):
     random = torch.Generator().manual_seed(0)
     z = torch.randn(2, generator.z_dim, generator=random, dtype=torch.float64)
     c = draw_labels(2, generator.c_dim, None, random)
@@ -114,7 +114,7 @@ def test_mapping_takes_any_float_and_gives_its_own(generator):
     torch.testing.assert_close(generator.synthesis(ws.double()), generator.synthesis(ws), atol=0, rtol=0)
 
 
-def test_the_fit_takes_every_ws_apart_and_together(generator):
+def test_the_fit_inverts_every_style_vector(generator):
     fit = fit_gaussian(generator, 500)
     assert fit.mean.shape == fit.std.shape == (generator.w_dim,)
     assert fit.std.min() > 0

@@ -1,4 +1,4 @@
-"""The fused kernels: their CUDA source, run on the CPU (emulated.py), against plain torch; and what chooses them."""
+"""The fused kernels: their CUDA source, emulated on the CPU (emulated.py), against plain torch; and their selection."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def epilogues(images: int, size: tuple[int, int, int], dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", ERROR, ids=str)
 @pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
 @pytest.mark.parametrize("size", SIZES[:4], ids=str)
-def test_an_epilogue_is_its_formula_and_so_are_its_gradients(size, layout, dtype, made):
+def test_an_epilogue_and_its_gradients_follow_the_formula(size, layout, dtype, made):
     own, images = made(dtype), 2
     for what in epilogues(images, size, dtype):
         x = drawn(images, *size, dtype=dtype, layout=layout)
@@ -99,7 +99,7 @@ def test_an_epilogue_is_its_formula_and_so_are_its_gradients(size, layout, dtype
                 leaves[name] = given.double().requires_grad_()
         y = formula(leaves["x"], what._replace(**{name: leaves[name] for name in leaves if name != "x"}))
         same(own.epilogue(x, what), y.detach(), dtype)
-        # where rounding decides whether the limit is reached, there is no gradient
+        # no gradient where rounding decides whether the clamp applies
         grad = drawn(images, *size, dtype=dtype, seed=5).where((y.abs() - LIMIT).abs() > 0.02, 0)
         grad = grad.contiguous(memory_format=layout)
         theirs = dict(zip(leaves, torch.autograd.grad((y * grad.double()).sum(), leaves.values()), strict=True))
@@ -116,7 +116,7 @@ def test_an_epilogue_is_its_formula_and_so_are_its_gradients(size, layout, dtype
 @pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("small", [FLOAT, None], ids=["styles in float32", "styles alike"])
-def test_a_style_and_a_haar_transform_have_their_gradients(size, layout, dtype, small, made):
+def test_gradients_of_a_style_and_of_a_haar_transform(size, layout, dtype, small, made):
     own, images = made(dtype), 2
     x, grad = (drawn(images, *size, dtype=dtype, layout=layout, seed=seed) for seed in (0, 1))
     style = drawn(images, size[0], 1, 1, dtype=small or dtype, seed=2)
@@ -139,7 +139,7 @@ def test_a_style_and_a_haar_transform_have_their_gradients(size, layout, dtype, 
         same(own.haar_back(grad, torch.empty_like(x), None)[0] * style, theirs[0], dtype, 2)
 
 
-def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
+def test_sums_over_many_pixels_are_split_into_slabs(made, monkeypatch):
     monkeypatch.setattr(kernels, "_ONE_BLOCK_PIXELS", 16)
     monkeypatch.setattr(kernels, "_MIN_UNITS", 1)
     for dtype, layout in product(ERROR, (LAST, PLAIN)):
@@ -160,7 +160,7 @@ def test_sums_over_many_pixels_are_those_of_slabs(made, monkeypatch):
 @pytest.mark.parametrize("side", [3, 4])
 @pytest.mark.parametrize("size", [(8, 6, 7), (3, 9, 5), (36, 20, 3), (4, 5, 70)], ids=str)
 @pytest.mark.parametrize("few", [0, 2048], ids=["slabs", "one slab"])
-def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, dtype, made, monkeypatch):
+def test_a_depthwise_convolution_and_its_gradients_match_torch(few, size, side, dtype, made, monkeypatch):
     monkeypatch.setattr(kernels, "_ONE_BLOCK_PIXELS", few)
     monkeypatch.setattr(kernels, "_MIN_UNITS", 1)
     own, images, channels, padding = made(dtype, 16), 2, size[0], (1, side - 2)
@@ -183,7 +183,7 @@ def test_a_depthwise_filter_is_torchs_and_so_are_its_gradients(few, size, side, 
         assert "finish" not in own.launched
 
 
-def test_in_place_is_in_the_memory_that_was_given(made):
+def test_in_place_writes_to_the_given_memory(made):
     own = made(FLOAT)
     x, style = drawn(1, 8, 4, 4, layout=LAST), drawn(1, 8, 1, 1, seed=1)
     expected = x * style
@@ -214,7 +214,7 @@ MAPS = ((8, 0, 8), (4, 1, 4), (8, 1, 2), (3, 4, 3), (8, 3, 8))  # rows, the late
 @pytest.mark.parametrize("side", [2, 16])  # more weights than features, and fewer
 @pytest.mark.parametrize("layout", [LAST, PLAIN], ids=["last", "plain"])
 @pytest.mark.parametrize("parts", ["all", "no style", "bare"])
-def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts, plugged_in):
+def test_a_layer_with_kernels_matches_plain_torch(chain, images, side, layout, parts, plugged_in):
     convolutions, channels = CHAINS[chain], 8 if CHAINS[chain] else 4
     bare = parts == "bare"
     bias, strength = (None, None) if bare else (drawn(channels, seed=1), drawn(1, channels, 1, 1, seed=2))
@@ -238,7 +238,7 @@ def test_a_layer_by_the_kernels_is_the_layer(chain, images, side, layout, parts,
 
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet"])
-def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
+def test_a_generator_with_kernels_matches_plain_torch(name, images, plugged_in):
     animal = ZOO[name]()
     generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = drawn(images, generator.num_ws, generator.w_dim).requires_grad_()
@@ -257,7 +257,7 @@ def test_a_generator_by_the_kernels_is_the_generator(name, images, plugged_in):
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_all_styles_at_once_are_those_of_each_layer(images, monkeypatch):
+def test_batched_styles_match_those_of_each_layer(images, monkeypatch):
     maps = [styles.AffineMap(drawn(c, 6, seed=c), drawn(c), index, count) for c, index, count in MAPS]
     ws = drawn(images, 5, 6, seed=9).requires_grad_()
     found = []
@@ -273,7 +273,7 @@ def test_all_styles_at_once_are_those_of_each_layer(images, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [HALF, BFLOAT], ids=str)
-def test_features_of_16_bits_keep_their_type_and_are_near(dtype, plugged_in):
+def test_16_bit_features_keep_their_type_and_are_close(dtype, plugged_in):
     animal = ZOO["mobilestylegan"]()
     synthesis = generator_from(animal.tensors, animal.metadata, name="tiny").synthesis
     ws = drawn(2, synthesis.num_ws, synthesis.w_dim, seed=1).requires_grad_()

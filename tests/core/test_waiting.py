@@ -18,7 +18,7 @@ from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.latents.gaussian import fit_gaussian
 
-STEPS = 8
+STEPS = 6  # full at 0 and 4
 PRESETS = {"recommended": replace(RECOMMENDED, full_every=4), "published": PUBLISHED}
 
 
@@ -50,7 +50,7 @@ def waits_of(name, config, degradation=None):
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ZOO)
-def test_nothing_waits_between_full_evaluations_and_once_at_one(name, preset):
+def test_no_wait_between_full_evaluations_and_one_at_each(name, preset):
     steps = waits_of(name, PRESETS[preset])
     if "stylegan3" not in name and preset == "recommended":
         assert {full for full, _ in steps} == {True, False}
@@ -64,7 +64,7 @@ def test_no_degradation_waits(text):
         assert len(found) <= (1 if full else 0), found
 
 
-def test_what_waits_is_found():
+def test_waits_are_recorded():
     with Waits() as waits:
         x = torch.ones(3).to(DEVICE)
         x + x

@@ -1,4 +1,4 @@
-"""What a step is said to take, against what it takes."""
+"""The estimate of a step's memory, against measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEASURED = {"stylegan1-1024": ((1, 633), (4, 2334)), "stylegan2-1024": ((1, 1081
 
 
 @pytest.mark.parametrize("case", MEASURED)
-def test_the_estimate_is_enough_and_not_half_too_much(case):
+def test_the_estimate_suffices_and_is_less_than_half_too_large(case):
     generator = build(case)
     for images, peak in MEASURED[case]:
         assert peak < search_memory(generator, images) / MB < 1.5 * peak
@@ -25,7 +25,7 @@ def test_the_estimate_is_enough_and_not_half_too_much(case):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_family_can_be_estimated_and_is_left_as_it_was(name):
+def test_every_family_can_be_estimated_without_changing_it(name):
     animal = ZOO[name]()
     generator = generator_from(animal.tensors, animal.metadata, name=name)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
@@ -35,13 +35,13 @@ def test_every_family_can_be_estimated_and_is_left_as_it_was(name):
     assert all(torch.equal(after[key], value) and not after[key].is_meta for key, value in before.items())
 
 
-def test_a_network_without_numbers_shares_nothing(tiny):
+def test_a_meta_copy_shares_no_memory(tiny):
     empty = _to_meta(tiny.synthesis)
     assert all(tensor.is_meta for tensor in (*empty.parameters(), *empty.buffers()))
     assert {len(list(network.parameters())) for network in (empty, tiny.synthesis)} == {len(list(empty.parameters()))}
 
 
-def test_what_is_freed_is_not_counted():
+def test_freed_memory_is_not_counted():
     with PeakMemory() as alive:
         for _ in range(3):
             first = torch.empty(1000, device="meta")
