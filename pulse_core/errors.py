@@ -1,15 +1,15 @@
-"""The errors that a user reads: what was found, what is accepted, what to do."""
+"""Errors for users: what was found, what is accepted, what to do."""
 
 from __future__ import annotations
 
 
 class PulseError(ValueError):
-    """An input that cannot be used, told in three parts.
+    """An input that cannot be used.
 
     Args:
-        found: what was met, with its name and value.
-        accepted: what would have been fine.
-        remedy: the next thing to do.
+        found: the input, with its name and value.
+        accepted: the values that are accepted.
+        remedy: what to do.
     """
 
     def __init__(self, found: str, accepted: str, remedy: str):
@@ -18,12 +18,12 @@ class PulseError(ValueError):
 
 
 class CheckpointError(PulseError):
-    """A file that cannot be read as a generator or as a fit."""
+    """A file that is not a valid generator or latent fit."""
 
 
 class ImageError(PulseError):
-    """A picture that cannot be a target or a source."""
+    """A picture that cannot be used."""
 
 
 class SettingError(PulseError):
-    """An option with a value outside its range or choices."""
+    """A setting outside its range or choices."""

@@ -1,4 +1,4 @@
-"""Writing files so that a stop at any moment leaves the old file or the new one, never half."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` only if the block succeeds.
+    """Yields a temporary path beside `path`, and renames it to `path` if the block succeeds.
 
-    Whatever ends the block early (a full disk, Ctrl-C) removes the temporary file and leaves
-    an existing `path` as it was.
+    If the block fails (a full disk, Ctrl-C), the temporary file is removed and an existing `path` is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +24,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

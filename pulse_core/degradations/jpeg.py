@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -91,11 +92,11 @@ def chroma_up_matrix(length: int, *, smooth: bool) -> np.ndarray:
 
 
 def quantise(plane: Tensor, table: np.ndarray, to_whole: Callable[[Tensor], Tensor]) -> Tensor:
-    """[..., H, W] in whole blocks: DCT, quantisation by a table, inverse DCT."""
+    """[B, C, H, W] in whole blocks: DCT, quantisation by a table, inverse DCT."""
     dct, step = like(DCT, plane), like(table, plane)
-    blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
+    blocks = rearrange(plane, "b c (rows y) (cols x) -> b c rows cols y x", y=BLOCK, x=BLOCK)
     kept = to_whole(dct @ blocks @ dct.mT / step) * step
-    return (dct.mT @ kept @ dct).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+    return rearrange(dct.mT @ kept @ dct, "b c rows cols y x -> b c (rows y) (cols x)")
 
 
 def compress(x: Tensor, quality: int, *, rounded: bool = True) -> Tensor:

@@ -1,5 +1,5 @@
-"""Photographs: find the faces, align them as the generator knows them, and put restored ones back.
+"""Faces in photographs: detection, alignment, degradation estimates, and pasting restored faces back.
 
-`face.py` says what a found face is, `detection.py` finds them, `alignment.py` cuts them out,
-`pasting.py` puts them back, `sizes.py` says how much of a face a photograph really shows.
+`finding.py` detects faces or takes marked ones, `face.py` is their data, `alignment.py` crops them as in FFHQ,
+`estimation.py` estimates their degradation, `sizes.py` chooses the target, `pasting.py` pastes the results.
 """

@@ -1,4 +1,4 @@
-"""Faces out of a picture, turned and scaled as FFHQ has them, and a drawing of where they were."""
+"""Crops of faces, aligned as in FFHQ, and a drawing of where they are."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _COLOUR, _SHADE = "#ffd400", "#000000"
 
 
 def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tensor]:
-    """[3, size, size] in 0..1 for each face in its order; see `warping.crop_square`.
+    """Yields [3, size, size] in 0..1 for each face, in order; see `warping.crop_square`.
 
     Args:
-        pictures: [3, H, W] each, those in which the faces were found.
+        pictures: [3, H, W] each, in which the faces were found.
     """
     for number, picture in enumerate(pictures):
         for _, face in faces.of_picture(number):
@@ -27,26 +27,26 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
 
 
 def face_label(face: Face) -> str:
-    """How large a face is, and how much of that it holds: "80 px, holds 32"."""
+    """The size of a face in its photograph and its effective size: "80 px, holds 32"."""
     size = f"{face.side:.0f} px"
     if face.side < MIN_FACE_SIDE:
-        return f"{size}, too little"
+        return f"{size}, too small"
     return size if face.estimate is None or not face.estimate.is_sure else f"{size}, holds {face.estimate.size}"
 
 
 def face_summary(face: Face) -> str:
-    """As `face_label`, and what else was measured: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
+    """`face_label` and the rest of the estimate: "80 px, holds 32, blur 1.3 px, noise 0.02, grey"."""
     if face.side < MIN_FACE_SIDE:
-        return f"{face.side:.0f} px, too little is left of it to say anything"
+        return f"{face.side:.0f} px, too small to estimate anything"
     rest = "" if face.estimate is None else face.estimate.summary.partition(", ")[2]
     return f"{face_label(face)}, {rest}" if rest else face_label(face)
 
 
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
-    """The picture with each face's square, landmarks, number, size and what it holds: [3, h, w].
+    """The picture with the square, landmarks, number and label of each face: [3, h, w].
 
     Args:
-        longest: pixels of the longer side; smaller pictures are enlarged to half of it, so that they can be read.
+        longest: maximum of the longer side, in pixels; smaller pictures are enlarged to half of it.
     """
     image = to_pil(picture)
     scale = min(max(1.0, longest / 2 / max(image.size)), longest / max(image.size))
@@ -58,7 +58,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
     for number, face in faces:
         corners = [tuple(point) for point in (face.quad * scale).tolist()]
         draw.line([*corners, corners[0]], fill=_COLOUR, width=stroke, joint="curve")
-        draw.line([corners[0], corners[3]], fill=_COLOUR, width=3 * stroke)  # the side that is up
+        draw.line([corners[0], corners[3]], fill=_COLOUR, width=3 * stroke)  # the top edge
         for x, y in (face.landmarks * scale).tolist():
             radius = 1.5 * stroke
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)

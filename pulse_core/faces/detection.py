@@ -1,8 +1,8 @@
-"""Finding faces and their five landmarks: MTCNN's cascade (Zhang et al. 2016, arXiv 1604.02878).
+"""Face detection with five landmarks: the MTCNN cascade (Zhang et al. 2016, arXiv 1604.02878).
 
-The cascade's own landmarks tremble: a shift of the picture by a pixel moves them by a hundredth of the face.
-The last network therefore looks at each face again, levelled, from several distances and mirrored, and the
-mean of what it says is several times steadier.
+The cascade's landmarks are noisy: shifting the picture by a pixel moves them by 1 % of the face. The last network is
+therefore applied again to each upright face, with several shifts, scales and flips (test-time augmentation); the mean
+is several times more stable.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .networks import Weights
 from .pyramid import Pyramid
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "faces" / "mtcnn.safetensors"
-_CELL, _STRIDE = 12, 2  # what one output of the first network looks at, and from where to where it steps
-_STEP = 0.709  # from one scale of the first network to the next; 1/sqrt(2) as published
-_CANDIDATE, _REFINED = 0.6, 0.7  # scores below which the first two networks drop a candidate
-_PIXELS = 3_000_000  # up to which a picture is searched for the smallest faces
-_STRIPE = 1 << 18  # pixels that the first network sees at a time
-_BLOCK = 64  # boxes that are compared with all others at a time
-_FRAME = 1.15  # half a side of the square in which landmarks are looked for again, in eye or eye-to-mouth distances
-# (x, y, scale) in sides of that square: where from and how near it is looked at
-_LOOKS = ((0, 0, 0.92), (0, 0, 1), (0, 0, 1.08), (0.04, 0.04, 1), (-0.04, 0.04, 1), (0.04, -0.04, 1), (-0.04, -0.04, 1))
+_CELL, _STRIDE = 12, 2  # receptive field and stride of the first network
+_STEP = 0.709  # ratio of the scales of the first network, as published
+_CANDIDATE, _REFINED = 0.6, 0.7  # score thresholds of the first two networks
+_PIXELS = 3_000_000  # up to this size, a picture is searched for the smallest faces
+_STRIPE = 1 << 18  # pixels per pass of the first network
+_BLOCK = 64  # boxes compared with all others at a time
+_FRAME = 1.15  # half side of the square for test-time augmentation, in eye or eye-to-mouth distances
+# shift (x, y) in sides of that square, and scale
+_VIEWS = ((0, 0, 0.92), (0, 0, 1), (0, 0, 1.08), (0.04, 0.04, 1), (-0.04, 0.04, 1), (0.04, -0.04, 1), (-0.04, -0.04, 1))
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def _weights(device: torch.device) -> Weights:
 
 @torch.no_grad()
 def detect(picture: Tensor, *, threshold: float = 0.9, min_size: float = 0) -> list[Detected]:
-    """All upright faces of one picture, the largest first.
+    """Detects all upright faces of one picture, largest first.
 
     Args:
-        picture: [3, H, W] in 0..1, any size; the search runs on its device.
-        threshold: the least score, 0..1. Clear faces have 0.99 and more.
-        min_size: the smallest face looked for, in pixels from brow to chin; time goes with 1 / min_size^2. 0 takes
-            12 in pictures of up to 3 megapixels, and in larger ones what takes as long. Below 12 it is enlarged.
+        picture: [3, H, W] in 0..1, any size; runs on its device.
+        threshold: minimum score, 0..1. Clear faces have 0.99 and more.
+        min_size: size of the smallest face, in pixels from brow to chin; time grows with 1 / min_size^2. 0: 12 in
+            pictures of up to 3 megapixels, more in larger ones. Below 12, the picture is enlarged.
     """
     min_size = min_size or _CELL * max(1.0, (picture.shape[-1] * picture.shape[-2] / _PIXELS) ** 0.5)
     pyramid = Pyramid(picture)
@@ -68,7 +68,7 @@ def detect(picture: Tensor, *, threshold: float = 0.9, min_size: float = 0) -> l
 
 
 def _proposals(weights: Weights, pyramid: Pyramid, min_size: float) -> Tensor:
-    """Square candidates [N, 4] out of the first network, at every scale."""
+    """Square candidates [N, 4] of the first network, at every scale."""
     scale, found = _CELL / min_size, []
     while min(pyramid.height, pyramid.width) * scale >= _CELL:
         image, ratio = pyramid.scaled(scale)
@@ -84,7 +84,7 @@ def _proposals(weights: Weights, pyramid: Pyramid, min_size: float) -> Tensor:
 
 
 def _stripes(image: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(first row, rows) that overlap by what the first network needs, so that its memory has a bound."""
+    """(first row, rows), overlapping by the receptive field, to bound the memory of the first network."""
     height, width = image.shape[-2:]
     rows = max(_CELL, _STRIPE // width // _STRIDE * _STRIDE)
     for top in range(0, height - _CELL + 1, rows):
@@ -113,7 +113,7 @@ def _refined(weights: Weights, pyramid: Pyramid, boxes: Tensor) -> Tensor:
 
 
 def _outputs(weights: Weights, pyramid: Pyramid, boxes: Tensor, threshold: float) -> list[Detected]:
-    """What the third network calls a face."""
+    """Faces of the third network, with refined landmarks."""
     results = [networks.output(weights, crops) for crops in _crops(pyramid, boxes, 48)]
     if not results:
         return []
@@ -125,41 +125,41 @@ def _outputs(weights: Weights, pyramid: Pyramid, boxes: Tensor, threshold: float
         return []
     boxes = _moved(boxes, offsets)
     chosen = _suppress(boxes, scores, 0.7, of_smaller=True)
-    points, scores = _settled(weights, pyramid, points[chosen])
+    points, scores = _augmented_landmarks(weights, pyramid, points[chosen])
     found = (Detected(*face) for face in zip(boxes[chosen].cpu(), points.cpu(), scores.tolist(), strict=True))
     return [face for face in found if face.score >= threshold]
 
 
-def _settled(weights: Weights, pyramid: Pyramid, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Landmarks [N, 5, 2] -> steadier ones and scores [N]: the means of many looks at each levelled face."""
+def _augmented_landmarks(weights: Weights, pyramid: Pyramid, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Landmarks [N, 5, 2] -> more stable ones, and scores [N]: means over augmented views of each upright face."""
     eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
     across, along = points[:, 1] - points[:, 0], mouth - eyes
     right = across + _clockwise(along, -1)
     reach = torch.maximum(across.norm(dim=1), along.norm(dim=1)) * _FRAME
     right = right * (reach / right.norm(dim=1))[:, None]
     down = _clockwise(right)
-    centre = (eyes + mouth) / 2 - 0.2 * down  # a little above the middle, where the network was trained to look
-    looks = points.new_tensor(_LOOKS + _LOOKS)[:, None]
-    x, y, scale = looks[..., :1], looks[..., 1:2], looks[..., 2:]
-    mirrored = scale.new_ones(len(looks), 1, 1)
-    mirrored[len(_LOOKS) :] = -1
-    # [looks, N, 2] each
+    centre = (eyes + mouth) / 2 - 0.2 * down  # slightly above the centre, as in the training data
+    views = points.new_tensor(_VIEWS + _VIEWS)[:, None]
+    x, y, scale = views[..., :1], views[..., 1:2], views[..., 2:]
+    mirrored = scale.new_ones(len(views), 1, 1)
+    mirrored[len(_VIEWS) :] = -1
+    # [views, N, 2] each
     centre, right, down = centre + 2 * (x * right + y * down), right * scale * mirrored, down * scale
     crops = pyramid.crops(centre.flatten(0, 1), right.flatten(0, 1), down.flatten(0, 1), 48)
     scores, _, seen = (torch.cat(part) for part in zip(*(networks.output(weights, c) for c in crops), strict=True))
-    seen = seen.unflatten(0, (len(looks), -1)) * 2 - 1
+    seen = seen.unflatten(0, (len(views), -1)) * 2 - 1
     found = centre[:, :, None] + seen[..., :1] * right[:, :, None] + seen[..., 1:] * down[:, :, None]
-    found[len(_LOOKS) :] = found[len(_LOOKS) :, :, [1, 0, 2, 4, 3]]
-    return found.mean(0), scores.unflatten(0, (len(looks), -1)).mean(0)
+    found[len(_VIEWS) :] = found[len(_VIEWS) :, :, [1, 0, 2, 4, 3]]
+    return found.mean(0), scores.unflatten(0, (len(views), -1)).mean(0)
 
 
 def _clockwise(vectors: Tensor, turn: int = 1) -> Tensor:
-    """A quarter turn as the picture shows it, or with -1 the other way round: [..., 2] -> [..., 2]."""
+    """A clockwise quarter turn, or with -1 a counter-clockwise one: [..., 2] -> [..., 2]."""
     return torch.stack([-vectors[..., 1], vectors[..., 0]], dim=-1) * turn
 
 
 def _crops(pyramid: Pyramid, boxes: Tensor, side: int) -> Iterator[Tensor]:
-    """Square boxes [N, 4] as pictures."""
+    """Crops square boxes [N, 4]."""
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     none = torch.zeros_like(half[:, :1])
     right, down = torch.cat([half[:, :1], none], dim=1), torch.cat([none, half[:, 1:]], dim=1)
@@ -167,12 +167,12 @@ def _crops(pyramid: Pyramid, boxes: Tensor, side: int) -> Iterator[Tensor]:
 
 
 def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
-    """Corners shifted by offsets in units of the boxes' sides."""
+    """Shifts the corners by offsets in sides of the boxes."""
     return boxes + offsets * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
 
 
 def _square(boxes: Tensor) -> Tensor:
-    """The squares with the same centres, as large as the longer sides."""
+    """Squares with the same centres and the longer sides."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
     return torch.cat([centre - half, centre + half], dim=1)
 
@@ -182,14 +182,14 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def _suppress(boxes: Tensor, scores: Tensor, overlap: float, *, of_smaller: bool = False) -> Tensor:
-    """Indices of the boxes that stay when each removes the lesser ones that it overlaps: non-maximum suppression.
+    """Non-maximum suppression: the indices of the boxes that remain.
 
     Args:
-        overlap: the intersection, as a share of the union, or of the smaller box, that is still let be.
+        overlap: maximum intersection, as a share of the union (or of the smaller box).
     """
     left, area = scores.argsort(descending=True, stable=True).cpu(), _area(boxes).cpu()
     boxes, kept = boxes.cpu(), [torch.zeros(0, dtype=torch.long)]
-    while left.numel():  # a block against all that are left, for one at a time is slow in thousands
+    while left.numel():  # in blocks: one at a time is slow for thousands of boxes
         block = left[:_BLOCK]
         low = torch.maximum(boxes[block, None, :2], boxes[left, :2])
         common = (torch.minimum(boxes[block, None, 2:], boxes[left, 2:]) - low).clamp(min=0).prod(dim=2)

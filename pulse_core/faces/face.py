@@ -1,4 +1,4 @@
-"""What is known of the faces in a picture, and where the generator would want them.
+"""A face in a picture, and its aligned square.
 
 Coordinates are continuous: x to the right, y down, and pixel (row i, column j) covers [j, j+1) x [i, i+1).
 """
@@ -18,23 +18,29 @@ from ..errors import ImageError, SettingError
 if TYPE_CHECKING:
     from .estimation import DegradationEstimate
 
-POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # as the picture shows them
-# The face in its aligned square, an ellipse: its middle and its radii, in shares of the sides.
+POINTS = (
+    "left eye",
+    "right eye",
+    "nose",
+    "left mouth corner",
+    "right mouth corner",
+)  # left and right as seen in the picture
+# The ellipse of the face in its aligned square: centre and radii, as fractions of the side.
 CENTRE, RADII = (0.5, 0.53), (0.36, 0.47)
 _THUMBNAIL = 16
-_LIKENESS = 0.7  # correlation of thumbnails; other pictures have less, another exposure of the same one has more
+_MIN_CORRELATION = 0.7  # of thumbnails; other pictures have less, other exposures of the same picture more
 
 
 def ffhq_quad(landmarks: Tensor) -> Tensor:
-    """Where FFHQ's aligned square of a face lies (Karras et al. 2019, arXiv 1812.04948, appendix A).
+    """The square of a face that FFHQ crops (Karras et al. 2019, arXiv 1812.04948, appendix A).
 
     Args:
-        landmarks: [5, 2], (x, y) of POINTS; the nose is not looked at.
+        landmarks: [5, 2], (x, y) of POINTS; the nose is not used.
 
-    Returns: [4, 2], the square's corners: top left, bottom left, bottom right, top right, as the face sees up.
+    Returns: [4, 2], corners: top left, bottom left, bottom right, top right, for the upright face.
 
     Raises:
-        SettingError: eyes and mouth in one place.
+        SettingError: eyes and mouth coincide.
     """
     left, right, _, *mouth = landmarks.double()
     eyes, across, down = (left + right) / 2, right - left, (mouth[0] + mouth[1]) / 2 - (left + right) / 2
@@ -42,7 +48,7 @@ def ffhq_quad(landmarks: Tensor) -> Tensor:
     length = max(2.0 * float(across.norm()), 1.8 * float(down.norm()))
     if float(axis.norm()) * length == 0 or not bool(axis.isfinite().all()):
         raise SettingError(
-            f"The landmarks {landmarks.tolist()} span no face.",
+            f"The landmarks {landmarks.tolist()} do not span a face.",
             "five different points: " + ", ".join(POINTS) + ".",
             "give them in this order, in pixels.",
         )
@@ -61,9 +67,9 @@ def side_of(quad: Tensor) -> float:
 class Face:
     """A face in a picture.
 
-    picture: its number in the batch. landmarks: [5, 2], (x, y) of POINTS, pixels. quad: see `ffhq_quad`.
-    score: how sure the detector is, 0..1; 1 for a face that the user marked.
-    estimate: what its pixels hold (estimation.py); None where that was not measured.
+    picture: its index in the batch. landmarks: [5, 2], (x, y) of POINTS, pixels. quad: see `ffhq_quad`.
+    score: of the detector, 0..1; 1 for a face that the user marked.
+    estimate: of its degradation (estimation.py); None if there is none.
     """
 
     picture: int
@@ -77,13 +83,13 @@ class Face:
 
     @property
     def side(self) -> float:
-        """Pixels of the picture along a side of the aligned square: the size that this face has in it."""
+        """Side of the aligned square, in pixels of the picture."""
         return side_of(self.quad)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a picture is known by: its size in pixels, and 16x16 grey values."""
+    """A fingerprint of a picture: its size in pixels and a grey 16x16 thumbnail."""
 
     height: int
     width: int
@@ -96,30 +102,30 @@ class Source:
         return cls(picture.shape[-2], picture.shape[-1], grey[0, 0].cpu())
 
     def check(self, picture: Tensor) -> None:
-        """That `picture` [3, H, W] shows the same, recoloured or enlarged at will.
+        """Checks that `picture` [3, H, W] is the same picture, possibly recoloured or resized.
 
         Raises:
-            ImageError: it has another shape or shows something else.
+            ImageError: another aspect ratio or another picture.
         """
         height, width = picture.shape[-2:]
         other = Source.of(picture).thumbnail
         same_shape = abs(width * self.height - height * self.width) <= max(width, height, self.width, self.height)
-        if not same_shape or _correlation(self.thumbnail, other) < _LIKENESS:
+        if not same_shape or _correlation(self.thumbnail, other) < _MIN_CORRELATION:
             raise ImageError(
                 f"The faces were found in another picture ({self.width}x{self.height}) than this one "
                 f"({width}x{height}).",
-                "the picture that the faces were found in, recoloured or enlarged at will, but not cropped or turned.",
+                "the picture that the faces were found in, possibly recoloured or resized, but not cropped or rotated.",
                 "connect the same picture to both nodes.",
             )
 
     def scale_to(self, picture: Tensor) -> Tensor:
-        """[2]: how many times as wide and as high `picture` is."""
+        """[2]: the factors by which `picture` is wider and higher."""
         height, width = picture.shape[-2:]
         return torch.tensor([width / self.width, height / self.height], dtype=torch.float64)
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's; 1 where both are flat."""
+    """Pearson correlation; 1 if both are constant."""
     a, b = a - a.mean(), b - b.mean()
     norms = float(a.norm() * b.norm())
     flat = 1e-3 * a.numel() ** 0.5
@@ -130,7 +136,7 @@ def _correlation(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Faces(Sequence[Face]):
-    """The faces of a batch of pictures, in the order of the pictures, in each the largest first."""
+    """The faces of a batch of pictures, in the order of the pictures, largest first within each."""
 
     faces: tuple[Face, ...]
     sources: tuple[Source, ...]
@@ -142,5 +148,5 @@ class Faces(Sequence[Face]):
         return self.faces[index]
 
     def of_picture(self, number: int) -> Iterator[tuple[int, Face]]:
-        """(its number among all faces, face) of each face in one picture."""
+        """(index among all faces, face) of each face in one picture."""
         return ((index, face) for index, face in enumerate(self.faces) if face.picture == number)

@@ -1,4 +1,4 @@
-"""Which faces a picture has: found by the detector, or marked by the user."""
+"""The faces of a picture: detected, or marked by the user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .estimation import SIZES, DegradationEstimate, estimate_degradation
 from .face import POINTS, Face, Faces, Source, ffhq_quad, side_of
 from .warping import crop_square
 
-# upright: as the picture stands. auto: the one quarter turn with the surest face, if none stands upright for certain.
-# any: each face in a turn of its own.
+# upright: only upright faces. auto: the quarter turn of the picture with the highest score, if no face is clearly
+# upright. any: each face in its own quarter turn.
 ROTATIONS = ("auto", "upright", "any")
-_CERTAIN = 0.99  # upside-down faces get less, upright ones more
-_MARKED = 0.5  # the least score where the user has said that there is a face
-_AROUND = 0.5  # of a marked region's side, what else of the picture is looked at
+_UPRIGHT_SCORE = 0.99  # upside-down faces score less, upright ones more
+_MASK_THRESHOLD = 0.5  # score threshold where the user's mask says that there is a face
+_CONTEXT = 0.5  # margin around a masked region, as a fraction of its side
 
 
 @dataclass(frozen=True)
@@ -58,46 +58,48 @@ class FindSettings(Settings):
 def find_faces(
     pictures: Iterable[Tensor], settings: FindSettings | None = None, masks: Iterable[Tensor | None] | None = None
 ) -> Faces:
-    """The faces of each picture, the largest first.
+    """Detects the faces of each picture, largest first.
 
     Args:
-        pictures: [3, H, W] in 0..1 each, of any sizes; one at a time is looked at.
-        masks: for each picture None, or [H, W] with 1 where its faces are: only those whose middle lies there
-            are taken, and less sure ones are taken, too.
+        pictures: [3, H, W] in 0..1 each, of any sizes; processed one at a time.
+        masks: for each picture None, or [H, W] with 1 where its faces are: only faces whose centre is there are
+            returned, with a lower threshold.
 
     Raises:
-        ImageError: no colours, or a mask of another size than its picture.
+        ImageError: values that are not colours, or a mask of another size than its picture.
     """
     settings = settings or FindSettings()
     each_mask = iter(masks if masks is not None else ())
 
-    def look(picture: Tensor) -> list[tuple[Tensor, float]]:
+    def detect_faces(picture: Tensor) -> list[tuple[Tensor, float]]:
         check_colours(picture)
         mask = next(each_mask, None)
-        return _in_picture(picture, settings) if mask is None else _in_mask(picture, mask, settings)
+        return _detect_rotations(picture, settings) if mask is None else _detect_in_mask(picture, mask, settings)
 
-    return _gathered(pictures, look, settings.max_faces)
+    return _collect(pictures, detect_faces, settings.max_faces)
 
 
-def _gathered(pictures: Iterable[Tensor], look: Callable[[Tensor], list[tuple[Tensor, float]]], most: int = 0) -> Faces:
-    """What `look` finds in each picture, landmarks and scores: the largest first, at most so many; 0 is all."""
+def _collect(
+    pictures: Iterable[Tensor], detector: Callable[[Tensor], list[tuple[Tensor, float]]], limit: int = 0
+) -> Faces:
+    """The faces of each picture, largest first, at most `limit` (0: all); the detector gives landmarks and scores."""
     faces: list[Face] = []
     sources: list[Source] = []
     for number, picture in enumerate(pictures):
-        found = (Face(number, points, score) for points, score in look(picture))
-        largest = sorted(found, key=lambda face: -face.side)[: most or None]
+        found = (Face(number, points, score) for points, score in detector(picture))
+        largest = sorted(found, key=lambda face: -face.side)[: limit or None]
         faces += [replace(face, estimate=estimate_face(picture, face)) for face in largest]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
 
 def estimate_face(picture: Tensor, face: Face) -> DegradationEstimate:
-    """What the face's pixels hold: cut out at about the size that it has in the picture [3, H, W], and measured."""
+    """Estimates the degradation of a face, cropped at about its size in the picture [3, H, W]."""
     return estimate_degradation(crop_square(picture, face.quad, min(max(round(face.side), SIZES[0]), SIZES[-1])))
 
 
 def no_face_error(settings: FindSettings, size: Sequence[int]) -> ImageError:
-    """What to tell the user where there is none; size is (height, width)."""
+    """The error for a picture without faces; size is (height, width)."""
     return ImageError(
         f"No face was found in the picture ({size[1]}x{size[0]}) with a score of {settings.score_threshold:g} or more.",
         "a picture with a face that shows both eyes and the mouth.",
@@ -106,46 +108,46 @@ def no_face_error(settings: FindSettings, size: Sequence[int]) -> ImageError:
     )
 
 
-def _in_picture(picture: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
-    """(landmarks, score) of each face, in the turns that the settings say."""
-    upright = _in_turn(picture, 0, settings)
-    if settings.rotation == "upright" or (settings.rotation == "auto" and _surest(upright) >= _CERTAIN):
+def _detect_rotations(picture: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
+    """(landmarks, score) of each face, in the quarter turns of the settings."""
+    upright = _detect_rotated(picture, 0, settings)
+    if settings.rotation == "upright" or (settings.rotation == "auto" and _best_score(upright) >= _UPRIGHT_SCORE):
         return upright
-    turns = [upright, *(_in_turn(picture, turn, settings) for turn in (1, 2, 3))]
+    turns = [upright, *(_detect_rotated(picture, turn, settings) for turn in (1, 2, 3))]
     if settings.rotation == "auto":
-        return max(turns, key=_surest)
+        return max(turns, key=_best_score)
     distinct: list[tuple[Tensor, float]] = []
     for points, score in sorted((face for found in turns for face in found), key=lambda face: -face[1]):
-        # the same face in several turns: the surest is the right one
-        if not any(_same(points, other) for other, _ in distinct):
+        # of the same face in several turns, the highest score is right
+        if not any(_is_same(points, other) for other, _ in distinct):
             distinct.append((points, score))
     return distinct
 
 
-def _surest(found: list[tuple[Tensor, float]]) -> float:
+def _best_score(found: list[tuple[Tensor, float]]) -> float:
     return max((score for _, score in found), default=0.0)
 
 
-def _in_turn(picture: Tensor, turn: int, settings: FindSettings) -> list[tuple[Tensor, float]]:
-    """Faces that stand upright once the picture is turned counter-clockwise so many times, as it was before."""
+def _detect_rotated(picture: Tensor, turn: int, settings: FindSettings) -> list[tuple[Tensor, float]]:
+    """Faces that are upright after so many counter-clockwise quarter turns, in the picture's own coordinates."""
     height, width = picture.shape[-2:]
     turned = torch.rot90(picture, turn, (-2, -1))
     faces = detect(turned, threshold=settings.score_threshold, min_size=settings.min_face_size)
-    return [(_turned_back(face.landmarks.cpu().double(), turn, height, width), face.score) for face in faces]
+    return [(_rotate_back(face.landmarks.cpu().double(), turn, height, width), face.score) for face in faces]
 
 
-def _turned_back(points: Tensor, turn: int, height: int, width: int) -> Tensor:
+def _rotate_back(points: Tensor, turn: int, height: int, width: int) -> Tensor:
     x, y = points.unbind(-1)
     return torch.stack(((x, y), (width - y, x), (width - x, height - y), (y, height - x))[turn], dim=-1)
 
 
-def _same(points: Tensor, other: Tensor) -> bool:
-    """Whether the middles of two faces are nearer to each other than half of the smaller one's extent."""
+def _is_same(points: Tensor, other: Tensor) -> bool:
+    """Whether the centres of two faces are closer than half the extent of the smaller one."""
     extent = min(float((each.amax(0) - each.amin(0)).max()) for each in (points, other))
     return float((points.mean(0) - other.mean(0)).norm()) < extent / 2
 
 
-def _in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
+def _detect_in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> list[tuple[Tensor, float]]:
     if mask.shape != picture.shape[-2:]:
         raise ImageError(
             f"The mask is {mask.shape[-1]}x{mask.shape[-2]}; its picture is {picture.shape[-1]}x{picture.shape[-2]}.",
@@ -156,12 +158,12 @@ def _in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> list[tupl
     if not len(where):
         return []
     (top, left), (bottom, right) = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
-    around = round(max(bottom - top, right - left) * _AROUND)
+    around = round(max(bottom - top, right - left) * _CONTEXT)
     top, left = max(0, top - around), max(0, left - around)
     region = picture[:, top : bottom + around, left : right + around]
-    eager = replace(settings, score_threshold=min(settings.score_threshold, _MARKED))
+    lenient = replace(settings, score_threshold=min(settings.score_threshold, _MASK_THRESHOLD))
     corner = torch.tensor([left, top], dtype=torch.float64)
-    found = ((points + corner, score) for points, score in _in_picture(region, eager))
+    found = ((points + corner, score) for points, score in _detect_rotations(region, lenient))
     return [(points, score) for points, score in found if _covers(mask, points)]
 
 
@@ -171,27 +173,27 @@ def _covers(mask: Tensor, points: Tensor) -> bool:
 
 
 def marked_faces(pictures: Iterable[Tensor], text: str) -> Faces:
-    """Faces that the user marks by five points each, the same in every picture.
+    """Faces marked by five points each, the same in every picture.
 
     Args:
-        text: ten numbers for a face, the x and y in pixels of face.POINTS; any signs between them.
+        text: ten numbers for a face, the x and y in pixels of face.POINTS; any separators.
 
     Raises:
-        SettingError: another count of numbers, points far outside of a picture, or points that span no face.
+        SettingError: another number of numbers, points far outside a picture, or points that do not span a face.
     """
     numbers = [float(number) for number in re.findall(r"[-+]?\d+(?:\.\d+)?", text)]
     if not numbers or len(numbers) % (2 * len(POINTS)):
         raise SettingError(
-            f"The landmarks hold {len(numbers)} numbers.",
+            f"The landmarks have {len(numbers)} numbers.",
             f"ten for each face: x and y, in pixels, of {', '.join(POINTS)}.",
             'give them like "120,95 180,96 150,130 128,160 174,161".',
         )
     marked = [_in_order(points) for points in torch.tensor(numbers, dtype=torch.float64).view(-1, 5, 2)]
-    return _gathered(pictures, lambda picture: [(_checked(points, picture), 1.0) for points in marked])
+    return _collect(pictures, lambda picture: [(_checked(points, picture), 1.0) for points in marked])
 
 
 def _in_order(points: Tensor) -> Tensor:
-    """Left and right as the picture shows them, also where they were given as the person has them."""
+    """Left and right as seen in the picture, also if they were given from the person's view."""
     across, down = points[1] - points[0], points[3:].mean(0) - points[:2].mean(0)
     mirrored = float(across[0] * down[1] - across[1] * down[0]) < 0
     return points[[1, 0, 2, 4, 3]] if mirrored else points
@@ -205,7 +207,7 @@ def _checked(points: Tensor, picture: Tensor) -> Tensor:
     if int(inside.sum()) < 3 or side > 4 * max(height, width) or side < 4:
         raise SettingError(
             f"The landmarks {points.tolist()} mark a face of {side:.0f} pixels in a picture of {width}x{height}.",
-            "points on the face, in pixels of this picture, at least three of them inside of it.",
-            "read them off the picture in its full size.",
+            "points on the face, in pixels of this picture, at least three of them inside it.",
+            "read them off the picture at full size.",
         )
     return points

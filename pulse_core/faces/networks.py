@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ Weights = Mapping[str, Tensor]
 def proposal(weights: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
     """P-Net, fully convolutional: [B, 3, H, W] in -1..1 -> scores [B, h, w], box offsets [B, 4, h, w].
 
-    Output (r, c) looks at the 12x12 pixels from (2r, 2c) on.
+    Output (r, c) sees the 12x12 pixels from (2r, 2c) on.
     """
     conv = partial(_conv, weights, "pnet")
     x = _pool(conv(x, 1), 2)
@@ -39,7 +40,7 @@ def output(weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = _pool(conv(x, 2), 3)
     x = _pool(conv(x, 3), 2)
     x = dense(_flat(conv(x, 4)), 5)
-    return _score(dense(x, "6_1")), dense(x, "6_2"), dense(x, "6_3").unflatten(1, (2, 5)).mT
+    return _score(dense(x, "6_1")), dense(x, "6_2"), rearrange(dense(x, "6_3"), "n (xy points) -> n points xy", xy=2)
 
 
 def _conv(weights: Weights, network: str, x: Tensor, layer: int | str) -> Tensor:
@@ -53,7 +54,7 @@ def _dense(weights: Weights, network: str, x: Tensor, layer: int | str) -> Tenso
 
 
 def _prelu(weights: Weights, network: str, layer: int | str, x: Tensor) -> Tensor:
-    """The heads have none."""
+    """PReLU, if the layer has one; the heads do not."""
     slope = weights.get(f"{network}.prelu{layer}.weight")
     return x if slope is None else F.prelu(x, slope)
 
@@ -63,10 +64,10 @@ def _pool(x: Tensor, size: int) -> Tensor:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """The published weights were trained with columns before rows before channels."""
-    return x.permute(0, 3, 2, 1).flatten(1)
+    """The published weights were trained on features in the order columns, rows, channels."""
+    return rearrange(x, "n c h w -> n (w h c)")
 
 
 def _score(logits: Tensor) -> Tensor:
-    """The probability of a face, of the two classes."""
+    """The probability of the class face."""
     return torch.softmax(logits, dim=1)[:, 1]

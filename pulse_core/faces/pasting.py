@@ -1,4 +1,4 @@
-"""Restored faces back into their photograph."""
+"""Pasting restored faces back into their photograph."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .estimation import DegradationEstimate
 from .face import CENTRE, RADII, Face, Source, side_of
 from .warping import Bounds, bounds_of, crop_square, paste_square, resize, square_coordinates
 
-_LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0  # by how much a colour match may change it
-_LONGEST = 16384  # pixels a side of an enlarged photograph
-_HEAD = 0.95  # radii of the face, within which its ears are
-_BETWEEN = 0.25  # the width of the seam between two faces, in radii
-_LEAST_BLUR = 0.2  # pixels
-_STATISTICS = 128  # pixels a side that are enough to compare colours
+_MIN_CONTRAST, _MAX_CONTRAST = 0.5, 2.0  # limits of the contrast change by colour matching
+_MAX_SIDE = 16384  # pixels a side of an enlarged photograph
+_HEAD_RADIUS = 0.95  # of the head with its ears, in radii of the face
+_FACE_SEAM = 0.25  # width of the seam between two faces, in radii
+_MIN_BLUR = 0.2  # pixels
+_STATISTICS_SIZE = 128  # pixels a side for colour statistics
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PasteSettings(Settings):
 class Patch:
     """A restored face, [3, S, S] in 0..1, for `face`.
 
-    mask: instead of a feathered seam, 1 where it is laid in: [h, w] in any size of the whole photograph, or [S, S].
+    mask: replaces the feathered seam, 1 where the face is pasted: [h, w] of the photograph, at any scale, or [S, S].
     """
 
     face: Face
@@ -70,7 +70,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Pasted:
-    """picture: [C, H, W] in 0..1. invented: [H, W], 0 where the photograph is untouched, 1 where all is invented."""
+    """picture: [C, H, W] in 0..1. invented: [H, W], from 0 (the photograph is unchanged) to 1 (fully replaced)."""
 
     picture: Tensor
     invented: Tensor
@@ -83,18 +83,17 @@ def paste(
     settings: PasteSettings | None = None,
     faces: Iterable[Face] = (),
 ) -> Pasted:
-    """A photograph with restored faces in it; where none lies, its pixels are the same to the bit.
+    """Pastes restored faces into a photograph; all other pixels stay bit-identical.
 
     Args:
-        picture: [3, H, W], or [4, H, W] whose alpha stays: the photograph in which the faces were found, or an
+        picture: [3, H, W], or [4, H, W] whose alpha is kept: the photograph in which the faces were found, or an
             enlargement of it.
-        source: what that photograph is known by.
-        patches: one at a time; later ones lie above earlier ones.
-        faces: all that are laid in, where they may overlap: each pixel goes to the face in whose middle it lies, not
-            to whichever comes last.
+        source: the fingerprint of that photograph.
+        patches: pasted one at a time, later ones over earlier ones.
+        faces: all that are pasted. Where they overlap, each pixel belongs to the nearest face, not to the last one.
 
     Raises:
-        ImageError: another photograph, or a mask that is neither.
+        ImageError: another photograph, or a mask of another size.
     """
     settings = settings or PasteSettings()
     source.check(picture[:3])
@@ -104,25 +103,25 @@ def paste(
     for number, patch in enumerate(patches):
         if settings.color_match:
             quad = patch.face.quad * source.scale_to(picture)
-            patch = replace(patch, image=_matched(patch.image, picture[:3], quad, settings.color_match))
+            patch = replace(patch, image=_match_colours(patch.image, picture[:3], quad, settings.color_match))
         scale = source.scale_to(result)
         others = [other.quad * scale for other in everyone if other is not patch.face]
-        _lay(result, invented, patch.face.quad * scale, patch, settings, others, number)
+        _paste_patch(result, invented, patch.face.quad * scale, patch, settings, others, number)
     return Pasted(result, invented)
 
 
 def _enlarged(picture: Tensor, factor: float) -> Tensor:
     height, width = (round(length * factor) for length in picture.shape[-2:])
-    if max(height, width) > _LONGEST:
+    if max(height, width) > _MAX_SIDE:
         raise SettingError(
             f"enlarge is {factor:g}: {picture.shape[-1]}x{picture.shape[-2]} pixels would become {width}x{height}.",
-            f"at most {_LONGEST} pixels a side.",
-            f"enlarge it by {_LONGEST / max(picture.shape[-2:]):.1f} at most, or shrink the picture first.",
+            f"at most {_MAX_SIDE} pixels a side.",
+            f"enlarge it by {_MAX_SIDE / max(picture.shape[-2:]):.1f} at most, or shrink the picture first.",
         )
     return resize(picture, height, width).clamp(0, 1)
 
 
-def _lay(
+def _paste_patch(
     result: Tensor,
     invented: Tensor,
     quad: Tensor,
@@ -131,10 +130,10 @@ def _lay(
     others: Sequence[Tensor] = (),
     seed: int = 0,
 ) -> None:
-    """One face into the result, in place.
+    """Pastes one face into the result, in place.
 
     Args:
-        others: the squares of the faces beside it. seed: of its grain.
+        others: the squares of the other faces. seed: of the grain.
     """
     left, top, right, bottom = bounds_of(quad)
     bounds = max(left, 0), max(top, 0), min(right, result.shape[-1]), min(bottom, result.shape[-2])
@@ -142,20 +141,20 @@ def _lay(
         return
     where = square_coordinates(quad, bounds)
     if patch.mask is None:
-        alpha = _seam(where, settings.feather) * _head(where, settings.feather)
+        alpha = _square_alpha(where, settings.feather) * _head_alpha(where, settings.feather)
     else:
-        alpha = _in_mask(patch.mask, patch.image.shape[-1], quad, bounds, result) * _seam(where, 0)
+        alpha = _mask_alpha(patch.mask, patch.image.shape[-1], quad, bounds, result) * _square_alpha(where, 0)
     for other in others:
         if _overlap(bounds_of(other), bounds):
-            alpha = alpha * _own(where, square_coordinates(other, bounds))
+            alpha = alpha * _nearest_alpha(where, square_coordinates(other, bounds))
     alpha = (alpha.to(result.dtype).to(result.device) * settings.blend).clamp(0, 1)
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
     laid = paste_square(patch.image.to(result), quad, bounds)
     estimate, strength = patch.face.estimate, settings.grain if settings.enlarge == 1 else 0.0
     if estimate is not None and estimate.is_sure and strength:
-        laid = _as_photographed(laid, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
-    # a weighted mean would round pixels that nothing is laid over
+        laid = _add_blur_and_grain(laid, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
+    # lerp alone would round pixels with alpha 0
     result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
     invented[rows, columns] = torch.maximum(invented[rows, columns], alpha)
 
@@ -164,61 +163,63 @@ def _overlap(one: Bounds, other: Bounds) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _own(where: Tensor, theirs: Tensor) -> Tensor:
-    """[h, w], 1 where a pixel is nearer to the middle of its own face than to that of another, and 0 beyond.
+def _nearest_alpha(where: Tensor, theirs: Tensor) -> Tensor:
+    """[h, w], 1 where a pixel is nearer to the centre of its own face than to the other's, falling smoothly to 0.
 
     Args:
-        where, theirs: [h, w, 2], the pixels in the squares of the two faces.
+        where, theirs: [h, w, 2], the pixels in coordinates of the two squares.
     """
-    return _smooth((_from_middle(theirs) - _from_middle(where)) / (2 * _BETWEEN) + 0.5)
+    return _smoothstep((_radius(theirs) - _radius(where)) / (2 * _FACE_SEAM) + 0.5)
 
 
-def _from_middle(where: Tensor) -> Tensor:
-    """[h, w, 2], in a face's square -> [h, w]: how far from the face's middle, in radii of its ellipse."""
+def _radius(where: Tensor) -> Tensor:
+    """[h, w, 2] in a face's square -> [h, w]: distance from the centre, in radii of the face's ellipse."""
     return ((where - where.new_tensor(CENTRE)) / where.new_tensor(RADII)).norm(dim=-1)
 
 
-def _smooth(rise: Tensor) -> Tensor:
-    """0 below 0, 1 above 1, and without a corner between."""
+def _smoothstep(rise: Tensor) -> Tensor:
+    """Smoothstep: 0 below 0, 1 above 1, differentiable."""
     rise = rise.clamp(0, 1)
     return rise * rise * (3 - 2 * rise)
 
 
-def _as_photographed(laid: Tensor, estimate: DegradationEstimate, scale: float, strength: float, seed: int) -> Tensor:
-    """[3, h, w] with the softness and the grain that were measured in its photograph.
+def _add_blur_and_grain(
+    laid: Tensor, estimate: DegradationEstimate, scale: float, strength: float, seed: int
+) -> Tensor:
+    """Adds the estimated blur and grain of the photograph to [3, h, w].
 
     Args:
-        scale: pixels of the result for one that was measured, times the strength.
-        strength: of the grain, 0..1. seed: of its random numbers.
+        scale: pixels of the result per pixel of the estimate, times the strength.
+        strength: of the grain, 0..1. seed: of the grain.
     """
-    if estimate.blur * scale > _LEAST_BLUR:
+    if estimate.blur * scale > _MIN_BLUR:
         laid = GaussianBlur(min(estimate.blur * scale, 100.0)).forward(laid[None])[0]
     random = torch.Generator().manual_seed(seed)
-    grain = torch.randn(laid.shape[-2:], generator=random).to(laid)  # the same in all colours, as film has it
+    grain = torch.randn(laid.shape[-2:], generator=random).to(laid)  # equal in all channels, as film grain
     return (laid + strength * estimate.noise * grain).clamp(0, 1)
 
 
-def _seam(where: Tensor, feather: float) -> Tensor:
-    """1 inside of the square, falling smoothly to 0 at its border over `feather` of its side."""
+def _square_alpha(where: Tensor, feather: float) -> Tensor:
+    """1 inside the square, falling smoothly to 0 at its border over `feather` sides."""
     distance = torch.minimum(where, 1 - where)
     if feather == 0:
         return (distance >= 0).all(-1).double()
-    return _smooth(distance / feather).prod(-1)
+    return _smoothstep(distance / feather).prod(-1)
 
 
-def _head(where: Tensor, feather: float) -> Tensor:
-    """1 in the head with its ears, falling smoothly to 0 around it over `feather` of the square's side.
+def _head_alpha(where: Tensor, feather: float) -> Tensor:
+    """1 in the head with its ears, falling smoothly to 0 around it over `feather` sides of the square.
 
-    What the generator draws beyond (hair on a neighbour's coat, ripples on a wall) stays out.
+    This leaves out what the generator draws around the head, such as hair on a neighbour's coat.
     """
     if feather == 0:
         return torch.ones_like(where[..., 0])
     width = feather / RADII[0]
-    return _smooth((_HEAD + width - _from_middle(where)) / width)
+    return _smoothstep((_HEAD_RADIUS + width - _radius(where)) / width)
 
 
-def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:
-    """The user's mask in these pixels of the result; side: of the restored face."""
+def _mask_alpha(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tensor) -> Tensor:
+    """The user's mask at these pixels of the result. side: of the restored face."""
     height, width = result.shape[-2:]
     same_shape = abs(mask.shape[-1] * height - mask.shape[-2] * width) <= max(height, width, *mask.shape[-2:])
     if mask.shape == (side, side) and mask.shape != (height, width):
@@ -232,24 +233,24 @@ def _in_mask(mask: Tensor, side: int, quad: Tensor, bounds: Bounds, result: Tens
             f"the photograph's {width}x{height}, or the restored face's {side}x{side}.",
             "draw the mask on the photograph or on the restored face.",
         )
-    return alpha.cpu().double().clamp(0, 1)  # in this order: MPS has no float64
+    return alpha.cpu().double().clamp(0, 1)  # cpu first: MPS has no float64
 
 
-def _matched(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> Tensor:
-    """Mean and deviation of each channel moved towards those of the photograph (Reinhard et al. 2001, in RGB).
+def _match_colours(image: Tensor, picture: Tensor, quad: Tensor, strength: float) -> Tensor:
+    """Moves mean and standard deviation of each channel towards the photograph's (Reinhard et al. 2001, in RGB).
 
-    They are compared at the photograph's own resolution: detail that it cannot have is no contrast.
+    Both are computed at the photograph's resolution, so that detail it cannot have does not count as contrast.
     """
-    size = max(1, min(_STATISTICS, round(side_of(quad))))
+    size = max(1, min(_STATISTICS_SIZE, round(side_of(quad))))
     theirs = crop_square(picture, quad, size).to(image)
     ours = resize(image, size, size) if image.shape[-1] > size else image
     (mean, deviation), (wanted, spread) = _statistics(ours), _statistics(theirs)
-    contrast = (spread / deviation.clamp(min=1e-4)).clamp(_LEAST_CONTRAST, _MOST_CONTRAST)
+    contrast = (spread / deviation.clamp(min=1e-4)).clamp(_MIN_CONTRAST, _MAX_CONTRAST)
     return torch.lerp(image, (image - mean) * contrast + wanted, strength).clamp(0, 1)
 
 
 def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    """[C, 1, 1] each, of the middle of the face: the corners are background."""
+    """(mean, std) of the centre of the face, [C, 1, 1] each; the corners are background."""
     side = image.shape[-1]
     middle = image[:, side // 5 : side - side // 5, side // 5 : side - side // 5]
     return middle.mean((1, 2), keepdim=True), middle.std((1, 2), correction=0, keepdim=True)

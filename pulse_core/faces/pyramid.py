@@ -1,4 +1,4 @@
-"""A picture in many sizes, out of which small crops of any size and turn are taken quickly."""
+"""An image pyramid for fast small crops of any size and rotation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 from ..devices.optimizations import memory_format
 
-_SMALLEST = 24  # pixels a side, where halving ends
-_CROPS = 256  # crops at a time
+_MIN_LEVEL = 24  # pixels a side of the smallest level
+_CROPS = 256  # per batch
 
 
 class Pyramid:
-    """A picture [3, H, W] in 0..1 and its halvings, in the range -1..1 of the networks."""
+    """A picture [3, H, W] in 0..1 and its halvings, in -1..1."""
 
     def __init__(self, picture: Tensor):
         self.height, self.width = picture.shape[-2:]
         self._levels = [picture.float().mul(2).sub_(1)[None]]
-        while min(self._levels[-1].shape[-2:]) >= 2 * _SMALLEST:
+        while min(self._levels[-1].shape[-2:]) >= 2 * _MIN_LEVEL:
             self._levels.append(F.avg_pool2d(self._levels[-1], 2))
 
     @property
@@ -29,7 +29,7 @@ class Pyramid:
         return self._levels[0].device
 
     def scaled(self, scale: float) -> tuple[Tensor, Tensor]:
-        """The picture, about `scale` times as large: [1, 3, h, w]; and the (x, y) pixels of it for one of that: [2]."""
+        """The picture resized by about `scale`, [1, 3, h, w], and the exact (x, y) ratio of the picture to it, [2]."""
         level = self._level(1 / scale)
         image, extent = self._levels[level], self._extent(level)
         width, height = (max(1, round(length * scale)) for length in extent.tolist())
@@ -38,16 +38,16 @@ class Pyramid:
         return image, extent / extent.new_tensor([width, height])
 
     def crops(self, centres: Tensor, right: Tensor, down: Tensor, side: int) -> Iterator[Tensor]:
-        """Parallelograms as [<= 256, 3, side, side], in their order; what lies outside of the picture is grey.
+        """Crops parallelograms as [<= 256, 3, side, side], in order; grey outside the picture.
 
         Args:
-            centres, right, down: [N, 2] each, (x, y) in pixels; right and down lead from a centre to the middles
-                of the right and the lower edge.
+            centres, right, down: [N, 2] each, (x, y) in pixels; right and down are the vectors from the centre to the
+                centres of the right and lower edges.
         """
         for centre, across, along in zip(*(part.split(_CROPS) for part in (centres, right, down)), strict=True):
             if not len(centre):
                 return
-            # at least a pixel of the level for each of the sampling points, of which there are 2 * side
+            # at least one pixel of the level per sampling point, of which there are 2 * side
             levels = torch.tensor([self._level(reach / side) for reach in across.norm(dim=1).tolist()])
             crops = centre.new_empty(len(centre), 3, side, side).contiguous(memory_format=memory_format(centre))
             for level in levels.unique().tolist():
@@ -56,22 +56,22 @@ class Pyramid:
             yield crops
 
     def _extent(self, level: int) -> Tensor:
-        """(x, y) pixels of the picture that a level shows: an odd one at the edge is lost in halving."""
+        """(x, y) size of a level in pixels of the picture: halving drops an odd pixel at the edge."""
         height, width = self._levels[level].shape[-2:]
         return torch.tensor([width << level, height << level], dtype=torch.float32, device=self.device)
 
     def _level(self, shrink: float) -> int:
-        """The smallest one that has, after `shrink`, no fewer pixels than are asked for."""
+        """The smallest level that is not below the resolution of the picture divided by `shrink`."""
         return min(max(0, math.floor(math.log2(max(1.0, shrink)))), len(self._levels) - 1)
 
     def _sampled(self, level: int, centres: Tensor, right: Tensor, down: Tensor, side: int) -> Tensor:
-        """Sampled at twice the density and averaged."""
+        """Samples at twice the density and averages."""
         steps = (torch.arange(2 * side, device=centres.device) + 0.5) / side - 1
         points = (
             centres[:, None, None] + steps[:, None] * right[:, None, None] + steps[:, None, None] * down[:, None, None]
         )
         grid = points * 2 / self._extent(level) - 1
-        # all crops out of the one image: as one tall grid, so that the image is not repeated
+        # one tall grid for all crops, so that the image is not repeated
         image = self._levels[level]
         tall = F.grid_sample(image, grid.flatten(0, 1)[None], padding_mode="zeros", align_corners=False)
         return F.avg_pool2d(tall.unflatten(2, (len(centres), 2 * side))[0].movedim(1, 0), 2)

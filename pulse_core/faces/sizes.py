@@ -1,4 +1,4 @@
-"""How much of a face a photograph really shows: the low resolution that a search should match."""
+"""The target of a search for a face: its size, its degradation, its colour mode."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .estimation import DegradationEstimate
 from .face import Face, Source
 from .warping import resize, share_inside
 
-AUTO = 0  # the size that a caller leaves to us
-_MASK_SIDE = 256  # pixels a side of the mask of a face that lies partly outside of its photograph
-_SMALLEST = 16  # fewer pixels leave nearly everything open
-MAX_SIZE = 128  # more pays no further: the search takes much longer, and the generator's own detail is as fine
-MIN_FACE_SIDE = 12  # pixels of a face below which nothing can be said of it
-_ENLARGED_FROM = 96  # pixels a side, from which a picture may have been enlarged before
-_NEARLY = 0.75  # of its own size is as good as all of it
+AUTO = 0  # lr_size: choose the size
+_MASK_SIDE = 256  # pixels a side of the mask of a face that is partly outside its photograph
+_SMALLEST = 16  # fewer pixels constrain almost nothing
+MAX_SIZE = 128  # larger targets take much longer and gain nothing over the generator's own detail
+MIN_FACE_SIDE = 12  # pixels; smaller faces are left as they are
+_ENLARGED_FROM = 96  # pixels a side; smaller pictures are assumed not to have been enlarged
+_KEEP_SIZE = 0.75  # effective sizes from this share of the picture's own size keep the own size
 
 
 def useful_sizes(resolution: int) -> list[int]:
-    """16, 32, 64, ... up to the generator's resolution (or that alone, where it is smaller)."""
+    """16, 32, 64, ... up to the generator's resolution (or only that, if it is smaller)."""
     sizes = [_SMALLEST]
     while sizes[-1] * 2 <= resolution:
         sizes.append(sizes[-1] * 2)
@@ -34,16 +34,15 @@ def useful_sizes(resolution: int) -> list[int]:
 
 
 def lr_size(side: float, resolution: int) -> int:
-    """The useful size nearest, as a ratio, to a face of `side` pixels in its photograph.
+    """The useful size with the nearest ratio to a face of `side` pixels in its photograph.
 
-    The pixels of a face that was enlarged say no more than the ones it had before; a size much above them
-    would ask the generator for a blurred face, a size much below would throw away what is known.
+    A much larger target would make the generator draw a blurred face; a much smaller one would discard information.
     """
     return min(useful_sizes(resolution), key=lambda size: abs(math.log(size / max(side, 1e-6))))
 
 
 def face_target_size(face: Face, resolution: int) -> int:
-    """The size that a face is matched at: what its pixels hold, or what it has in its file where that is not known."""
+    """The target size of a face: its effective size, or the size nearest to its own if the estimate is not reliable."""
     estimate = face.estimate
     if estimate is None or not estimate.is_sure:
         return min(lr_size(face.side, resolution), MAX_SIZE)
@@ -51,27 +50,27 @@ def face_target_size(face: Face, resolution: int) -> int:
 
 
 def picture_target_size(shape: tuple[int, int], estimate: DegradationEstimate | None, resolution: int) -> int:
-    """The width that a picture of a face is matched at: its own, or what it holds where that is clearly less.
+    """The target width of a picture of a face: its own, or its effective size if that is clearly smaller.
 
-    A picture that was enlarged before says no more than it did; a tiny one is taken as it is.
+    An enlarged picture carries no more signal than before; a tiny one is used as it is.
 
     Args:
-        shape: (height, width) of the picture. estimate: what was measured of it.
+        shape: (height, width) of the picture. estimate: of its degradation.
     """
     width = shape[1]
     if estimate is None or min(shape) < _ENLARGED_FROM:
         return width
     size = min(estimate.size if estimate.is_sure else MAX_SIZE, MAX_SIZE, resolution)
-    return width if size >= _NEARLY * width else size
+    return width if size >= _KEEP_SIZE * width else size
 
 
 def face_degradation(
     face: Face, source: Source, size: int, degradation: Degradation | None = None
 ) -> Degradation | None:
-    """What a search for a face at this size looks through: what was measured, or the degradation that is given.
+    """The degradation of a face's target of this size: the given one, or the estimate, with the border mask.
 
     Args:
-        source: of the photograph in which the face was found, whose border hides what lies beyond it.
+        source: of the photograph in which the face was found.
     """
     estimate = face.estimate
     if degradation is None and estimate is not None and estimate.is_sure:
@@ -80,12 +79,12 @@ def face_degradation(
 
 
 def match_colour_mode(image: Tensor, face: Face) -> Tensor:
-    """A restored face [3, H, W], grey where its photograph is."""
+    """Makes a restored face [3, H, W] grey if the face in the photograph is."""
     return Grey().forward(image[None])[0] if face.estimate is not None and face.estimate.is_grey else image
 
 
 def add_border_mask(face: Face, source: Source, degradation: Degradation | None = None) -> Degradation | None:
-    """The degradation, and behind it a mask of what the alignment invented beyond the photograph's border.
+    """Appends a mask of the pixels that the alignment filled in beyond the photograph's border.
 
     Args:
         source: of the photograph in which the face was found.
@@ -98,13 +97,13 @@ def add_border_mask(face: Face, source: Source, degradation: Degradation | None 
 
 
 def resize_to_target(face: Tensor, width: int, resolution: tuple[int, int]) -> Tensor:
-    """An aligned face [3, H, W] of any size -> [3, h, width], antialiased bicubic as the search looks at it.
+    """An aligned face [3, H, W] of any size -> [3, h, width], antialiased bicubic, as the forward operator.
 
     Args:
-        resolution: the generator's (height, width), whose ratio the face must have.
+        resolution: (height, width) of the generator; the face must have the same aspect ratio.
 
     Raises:
-        ImageError: no colours, another ratio, or a width below 1 or above the generator's.
+        ImageError: values that are not colours, another ratio, or a width below 1 or above the generator's.
     """
     check_colours(face)
     height = round(width * resolution[0] / resolution[1])

@@ -1,4 +1,4 @@
-"""What a search should match of a plain picture, one whose faces nobody looked for."""
+"""Targets from pictures of one face, without face detection."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .sizes import AUTO, picture_target_size, resize_to_target
 
 @dataclass(frozen=True)
 class PlainTarget:
-    """A picture as a search should match it.
+    """A target and the estimate it is based on.
 
-    picture: [3, h, w]. given: how many pixels wide it was. estimate: what was measured; None of fewer than 16 pixels.
+    picture: [3, h, w], the target. input_size: width of the input, in pixels. estimate: of the input's degradation;
+    None below 16 pixels.
     """
 
     picture: Tensor
@@ -31,15 +32,15 @@ class PlainTarget:
 def plain_target(
     picture: Tensor, lr_size: int, resolution: tuple[int, int], degradation: Degradation | None = None
 ) -> PlainTarget:
-    """A picture [3, H, W] of a face, shrunk to the pixels that it holds.
+    """Downscales a picture [3, H, W] of a face to its effective size.
 
     Args:
-        lr_size: pixels a side that it is matched at; 0 takes what it holds, where that is less than it has.
-        resolution: the generator's (height, width). Pictures of another shape are left to the search, which says so.
-        degradation: of the search. It speaks of the picture's own pixels, so that 0 leaves those.
+        lr_size: width of the target, in pixels; 0: the effective size, if that is clearly smaller than the picture.
+        resolution: (height, width) of the generator. Pictures of another ratio are returned as they are.
+        degradation: of the search, in the picture's own pixels: with one, an lr_size of 0 keeps the picture's size.
 
     Raises:
-        ImageError: no colours, or an lr_size beyond the generator's.
+        ImageError: values that are not colours, or an lr_size above the generator's.
     """
     width = picture.shape[-1]
     estimate = estimate_degradation(picture) if min(picture.shape[-2:]) >= SIZES[0] else None
@@ -57,5 +58,5 @@ def plain_target(
 
 
 def size_summary(size: int, input_size: float) -> str:
-    """As in "matched at 24 of 256 pixels"; nothing where all pixels are matched."""
+    """As in "matched at 24 of 256 pixels"; empty if the target has the input's size."""
     return f"matched at {size} of {input_size:.0f} pixels" if size < round(input_size) else ""

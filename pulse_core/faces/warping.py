@@ -1,7 +1,6 @@
-"""Resampling between a picture and the square of a face in it, both ways without aliasing.
+"""Antialiased resampling between a picture and the square of a face in it.
 
-Going there and back changes nothing that can be seen: what is shrunk into the picture is the result whose
-enlargement comes closest to the face.
+A round trip is nearly lossless: pasting refines by back-projection, so that cropping again gives the face.
 """
 
 from __future__ import annotations
@@ -18,49 +17,48 @@ from .face import side_of
 
 Bounds = tuple[int, int, int, int]  # left, top, right, bottom: whole pixels of a picture
 
-_SAMPLES = 4  # a side of a pixel, to tell how much of it lies in a picture
-_REACH = 4  # pixels that the filters look beyond a window
-_BLUR = 0.02  # of what is mirrored outside of a picture, as a share of the square's side
-_BACK_PROJECTIONS = 3  # each halves what the way there and back changes
+_SAMPLES = 4  # samples a side of a pixel, for its share inside a picture
+_MARGIN = 4  # pixels that the filters need around a window
+_BLUR = 0.02  # of the reflection outside a picture, in sides of the square
+_BACK_PROJECTIONS = 3  # each halves the error of the round trip
 
 
 def bounds_of(quad: Tensor, margin: int = 0) -> Bounds:
-    """The pixels around a square."""
+    """The bounding box of a square, in whole pixels."""
     low, high = quad.amin(0).floor().long() - margin, quad.amax(0).ceil().long() + margin
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def crop_square(picture: Tensor, quad: Tensor, size: int) -> Tensor:
-    """The square `quad` [4, 2] of a picture [C, H, W] in 0..1 as [C, size, size].
+    """Crops the square `quad` [4, 2] of a picture [C, H, W] in 0..1 as [C, size, size].
 
-    Outside of the picture lies its mirror image, which fades into a blur and then into the median colour, as
-    in FFHQ; what is inside of the picture stays as it is.
+    Outside, the picture is reflected and fades into a blur and the median colour, as in FFHQ; the inside is unchanged.
     """
-    if side_of(quad) > 2 * size:  # twice the result's density is all that the last filter needs
+    if side_of(quad) > 2 * size:  # the last filter needs twice the result's density
         height, width = (math.ceil(length * 2 * size / side_of(quad)) for length in picture.shape[-2:])
         quad = quad * quad.new_tensor([width / picture.shape[-1], height / picture.shape[-2]])
         picture = resize(picture, height, width)
     side = side_of(quad)
-    bounds = bounds_of(quad, margin=_REACH * max(1, math.ceil(side / size)))
-    return _cut(_with_surroundings(picture, bounds, side), _within(quad, bounds), size).clamp(0, 1)
+    bounds = bounds_of(quad, margin=_MARGIN * max(1, math.ceil(side / size)))
+    return _cut(_padded_window(picture, bounds, side), _to_window(quad, bounds), size).clamp(0, 1)
 
 
 def _cut(part: Tensor, quad: Tensor, size: int) -> Tensor:
     return _resample(part, quad[0], (quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size, (size, size))
 
 
-def _within(quad: Tensor, bounds: Bounds) -> Tensor:
-    """In pixels of the window."""
+def _to_window(quad: Tensor, bounds: Bounds) -> Tensor:
+    """The square in coordinates of the window."""
     return quad - quad.new_tensor(bounds[:2])
 
 
 def paste_square(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
-    """An image of the square, [C, S, S] in 0..1, as the pixels in `bounds` show it: [C, bottom - top, right - left].
+    """Warps an image of the square, [C, S, S] in 0..1, to the pixels in `bounds`: [C, bottom - top, right - left].
 
-    Where that is smaller, it is refined by iterative back-projection (Irani and Peleg 1991) until cutting it
-    out again gives the image as nearly as so few pixels can. Beyond the square its border is repeated.
+    If that shrinks it, iterative back-projection (Irani and Peleg 1991) refines it so that `crop_square` gives the
+    image as closely as the pixels allow. The image's border is repeated outside the square.
     """
-    local, size = _within(quad, bounds), image.shape[-1]
+    local, size = _to_window(quad, bounds), image.shape[-1]
     laid = _lay(image, local, bounds)
     if side_of(quad) < size:
         for _ in range(_BACK_PROJECTIONS):
@@ -75,7 +73,7 @@ def _lay(image: Tensor, quad: Tensor, bounds: Bounds) -> Tensor:
 
 
 def square_coordinates(quad: Tensor, bounds: Bounds) -> Tensor:
-    """Where the pixels in `bounds` lie in the square: [h, w, 2] of (u, v), right and down, 0..1 inside."""
+    """Coordinates of the pixels in `bounds` in the square: [h, w, 2] of (u, v), right and down, 0..1 inside."""
     across = torch.arange(bounds[0], bounds[2], dtype=torch.float64) + 0.5
     down = torch.arange(bounds[1], bounds[3], dtype=torch.float64) + 0.5
     points = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
@@ -83,13 +81,13 @@ def square_coordinates(quad: Tensor, bounds: Bounds) -> Tensor:
 
 
 def _square_axes(quad: Tensor) -> Tensor:
-    """[2, 2]: a vector in pixels -> the same in sides of the square."""
+    """[2, 2]: maps a vector in pixels to sides of the square."""
     axes = torch.stack([quad[3] - quad[0], quad[1] - quad[0]])
     return axes / axes.square().sum(1, keepdim=True)
 
 
 def share_inside(quad: Tensor, height: int, width: int, size: int) -> Tensor:
-    """[size, size] in 0..1: how much of each pixel of the square `quad` lies in a picture of this height and width."""
+    """[size, size] in 0..1: the share of each pixel of the square `quad` inside a picture of this height and width."""
     steps = (torch.arange(_SAMPLES * size, dtype=torch.float64) + 0.5) / (_SAMPLES * size)
     right, down = quad[3] - quad[0], quad[1] - quad[0]
     points = quad[0] + steps[None, :, None] * right + steps[:, None, None] * down
@@ -98,13 +96,13 @@ def share_inside(quad: Tensor, height: int, width: int, size: int) -> Tensor:
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """[C, H, W] -> [C, height, width], bicubic, antialiased where it shrinks."""
+    """[C, H, W] -> [C, height, width], bicubic, antialiased when it shrinks."""
     return F.interpolate(image[None], (height, width), mode="bicubic", align_corners=False, antialias=True)[0]
 
 
 def _resample(image: Tensor, origin: Tensor, right: Tensor, down: Tensor, shape: tuple[int, int]) -> Tensor:
-    """[C, H, W] -> [C, *shape]: pixel (i, j) shows the point origin + (j + 1/2) right + (i + 1/2) down of the image."""
-    density = max(float(right.norm()), float(down.norm()))  # pixels of the image for one of the result
+    """[C, H, W] -> [C, *shape]: pixel (i, j) samples the image at origin + (j + 1/2) right + (i + 1/2) down."""
+    density = max(float(right.norm()), float(down.norm()))  # pixels of the image per pixel of the result
     if density <= 1:
         return _sample(image, origin, right, down, shape)
     if density > 2:
@@ -123,8 +121,8 @@ def _sample(image: Tensor, origin: Tensor, right: Tensor, down: Tensor, shape: t
     return F.grid_sample(image[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
 
 
-def _with_surroundings(picture: Tensor, bounds: Bounds, side: float) -> Tensor:
-    """A window of a picture, also where it lies outside of it."""
+def _padded_window(picture: Tensor, bounds: Bounds, side: float) -> Tensor:
+    """A window of a picture, filled in outside it."""
     left, top, right, bottom = bounds
     height, width = picture.shape[-2:]
     rows, columns = np.arange(top, bottom), np.arange(left, right)
@@ -136,18 +134,18 @@ def _with_surroundings(picture: Tensor, bounds: Bounds, side: float) -> Tensor:
     beyond_y, beyond_x = _beyond(rows, height), _beyond(columns, width)
     distance = torch.from_numpy(np.maximum(beyond_y[:, None], beyond_x[None]) / side).to(part)
     radius = max(1, round(_BLUR * side))
-    part = torch.lerp(part, _blurred(part, radius), (distance / (2 * _BLUR)).clamp(max=1))
+    part = torch.lerp(part, _box_blur(part, radius), (distance / (2 * _BLUR)).clamp(max=1))
     median = picture.flatten(1)[:, :: max(1, height * width // 2**16)].median(dim=1).values
     return torch.lerp(part, median[:, None, None].expand_as(part), (distance * 2).clamp(max=1))
 
 
 def _beyond(pixels: np.ndarray, length: int) -> np.ndarray:
-    """How far outside of 0..length-1 each one is; 0 inside."""
+    """Distance of each pixel outside 0..length-1; 0 inside."""
     return np.maximum(np.maximum(-pixels, pixels - (length - 1)), 0)
 
 
-def _blurred(image: Tensor, radius: int) -> Tensor:
-    """Three box filters, which come close to a Gaussian of this standard deviation."""
+def _box_blur(image: Tensor, radius: int) -> Tensor:
+    """Three box filters, nearly a Gaussian of this standard deviation."""
     for _ in range(3):
         padded = F.pad(image[None], (radius,) * 4, mode="replicate")
         image = F.avg_pool2d(F.avg_pool2d(padded, (2 * radius + 1, 1), 1), (1, 2 * radius + 1), 1)[0]

@@ -1,1 +1,1 @@
-"""Pictures: files in and out, contact sheets, maps of where solutions differ."""
+"""Pictures: reading and writing files, contact sheets, heat maps of where solutions differ."""

@@ -1,4 +1,4 @@
-"""Pictures: files to tensors and back, and what may be a target of a search."""
+"""Image files to tensors and back, and the checks of a search's target."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NOTICE = "An invented face: this person does not exist. It shows one of many fac
 def read_image(path: Path | str) -> Tensor:
     """A picture file -> [3, H, W] float32 in 0..1.
 
-    The EXIF orientation is applied, 16-bit keeps its precision, grey is repeated, alpha is laid on white.
+    Applies the EXIF orientation, keeps 16-bit precision, repeats grey, and composites alpha on white.
 
     Raises:
-        ImageError: missing, a directory, not a picture, or damaged.
+        ImageError: the file is missing, a directory, not a picture, or damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,7 +47,7 @@ def read_image(path: Path | str) -> Tensor:
 
 def from_pil(image: Image.Image) -> Tensor:
     """Any PIL mode -> [C, H, W] in 0..1 with C of 1, 3 or 4."""
-    if image.mode.startswith("I"):  # 16-bit grey, also as PIL's 32-bit container of it
+    if image.mode.startswith("I"):  # 16-bit grey, also in PIL's 32-bit mode
         return torch.from_numpy(np.asarray(image, np.float32) / 65535)[None].clamp(0, 1)
     if image.mode == "F":
         return torch.from_numpy(np.array(image, np.float32))[None]
@@ -57,7 +57,7 @@ def from_pil(image: Image.Image) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Tensor:
-    """What a generator makes, [..., C, H, W] of about -1..1, as RGB of about 0..1, not clamped; see `to_rgb`."""
+    """A generator's output, [..., C, H, W] of about -1..1, as RGB of about 0..1, not clamped; see `to_rgb`."""
     return to_rgb((image + 1).div_(2))
 
 
@@ -81,16 +81,16 @@ def to_rgb(image: Tensor) -> Tensor:
 
 
 def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = False) -> Tensor:
-    """A batch that a search of this generator can aim at.
+    """Checks a batch of targets for a search with this generator.
 
     Args:
         image: [B, C, h, w] or [C, h, w] in 0..1.
-        any_size: leave the size to a degradation of the caller's.
+        any_size: skips the check of the size, for a degradation with its own output size.
 
     Returns: [B, 3, h, w].
 
     Raises:
-        ImageError: empty, not finite, another shape than the generator's, or larger than it.
+        ImageError: empty, not finite, not of the generator's aspect ratio, or larger than the generator's image.
     """
     if image.ndim == 3:
         image = image[None]
@@ -106,14 +106,16 @@ def prepare_target(image: Tensor, generator: Generator, *, any_size: bool = Fals
 
 
 def check_colours(image: Tensor) -> None:
-    """That these are colours.
+    """Checks that the values are colours.
 
     Raises:
-        ImageError: NaN, infinite, or far outside of 0..1.
+        ImageError: NaN, infinite, or far outside 0..1.
     """
     if not bool(torch.isfinite(image).all()):
         raise ImageError(
-            "The picture holds NaN or infinite values.", "colours in 0..1.", "look at the node or the file before it."
+            "The picture holds NaN or infinite values.",
+            "colours in 0..1.",
+            "check the node or the file that it comes from.",
         )
     low, high = (float(end) for end in torch.aminmax(image))
     if low < -0.5 or high > 1.5:
@@ -138,7 +140,7 @@ def _check_size(height: int, width: int, generator: Generator) -> None:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """[3, H, W] in 0..1 -> an 8-bit RGB picture, rounded to nearest."""
+    """[3, H, W] in 0..1 -> an 8-bit RGB image, rounded to nearest."""
     pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     return Image.fromarray(pixels.cpu().numpy(), "RGB")
 
@@ -151,11 +153,12 @@ def save_image(
     profile: bytes | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a PNG, whole or not at all, with the notice and the metadata of its making in its text chunks.
+    """Writes a PNG atomically, with the notice and the metadata in its text chunks.
 
     Args:
-        texts: more text chunks, by their names.
-        profile: the ICC profile that says what its colours mean; None is sRGB.
+        metadata: written as JSON, for `read_metadata`.
+        texts: further text chunks, by name.
+        profile: the ICC profile of its colours; None is sRGB.
     """
     text = PngInfo()
     text.add_text("Comment", NOTICE)
@@ -169,7 +172,7 @@ def save_image(
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """What `save_image` wrote beside the pixels; None where the file is missing, or not one of its pictures."""
+    """The metadata that `save_image` wrote; None if the file is missing or has none."""
     try:
         with Image.open(path) as file:
             metadata = json.loads(getattr(file, "text", {}).get("pulse", "null"))
@@ -179,7 +182,7 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
 
 
 def colour_profile(path: Path) -> bytes | None:
-    """The ICC profile of a picture file, if it has one for RGB."""
+    """The ICC profile of an image file, if it has one for RGB."""
     with Image.open(path) as file:
         profile = file.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None

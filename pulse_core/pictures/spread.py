@@ -1,4 +1,4 @@
-"""Where the pictures of one input differ: what its pixels leave open, and the generator filled in."""
+"""Where solutions of one target differ: the detail that the target does not determine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import SettingError
 
-# From equal to different: black, violet, red, orange, yellow, white; each is lighter than the one before.
+# From equal to different: black, violet, red, orange, yellow, white; each lighter than the last.
 _COLOURS = (
     (0.0, 0.0, 0.02),
     (0.30, 0.06, 0.43),
@@ -21,16 +21,16 @@ _COLOURS = (
 
 
 def spread(images: Sequence[Tensor]) -> Tensor:
-    """[3, H, W] in 0..1 each -> [H, W]: the standard deviation of each pixel, root mean square over the colours.
+    """[3, H, W] in 0..1 each -> [H, W]: the standard deviation of each pixel, as RMS over the channels.
 
     Raises:
-        SettingError: fewer than two.
+        SettingError: fewer than two images.
     """
     if len(images) < 2:
         raise SettingError(
             f"There are {len(images)} solutions to compare.",
             "two or more of one input.",
-            "raise solutions, or steps so that more are found; or accept those that were not found, too.",
+            "raise solutions, or steps so that more are found; or include those that were not found.",
         )
     mean = sum(image.double() for image in images[1:]) + images[0].double()
     mean = mean / len(images)
@@ -41,7 +41,7 @@ def spread(images: Sequence[Tensor]) -> Tensor:
 
 
 def heat_map(values: Tensor) -> Tensor:
-    """[H, W] in 0..1 -> colours [3, H, W]: dark where it is small, light where it is large."""
+    """[H, W] in 0..1 -> colours [3, H, W]: dark for small values, light for large ones."""
     colours = torch.tensor(_COLOURS).to(values)
     place = values.clamp(0, 1) * (len(colours) - 1)
     low = place.long().clamp(max=len(colours) - 2)

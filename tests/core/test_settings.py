@@ -21,7 +21,7 @@ from pulse_core.settings import REQUIRED, Settings, option, options
 
 CORE = Path(__file__).resolve().parents[2] / "pulse_core"
 SETTINGS = (SearchConfig, FindSettings, PasteSettings)
-NAMES = ("config", "settings", "eager", "self")  # of variables and attributes that hold settings
+NAMES = ("config", "settings", "lenient", "self")  # of variables and attributes that hold settings
 
 
 def attributes(source: str) -> set[tuple[str, str]]:
