@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: make demo, make test.
+# Each command does everything on a fresh machine: make demo, make test.
 PYTHON ?= python3
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -9,13 +9,21 @@ endif
 READY := $(VENV)/.ready
 GENERATOR := weights/ffhq-mobile.safetensors
 
-.PHONY: demo test quality bench gpu lint format clean
+.PHONY: demo test test-fast test-times quality bench gpu lint format clean
 
 demo: $(READY) $(GENERATOR)
 	$(BIN)/python -m pulse_core upscale samples/eileen_collins_32x32.png -o out/demo --side-by-side --report out/demo/report.json
 
 test: $(READY) $(GENERATOR)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Without the tests that are slow by measurement (tests/tiers.py), for the daily loop.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+# Measures all tests, and writes which are slow.
+test-times: $(READY) $(GENERATOR)
+	$(BIN)/python -m pytest -q --times $(ARGS)
 
 # Scores the faces: hours for everything, minutes with ARGS=--quick. What was scored before is not repeated.
 quality: $(READY) $(GENERATOR)

@@ -11,6 +11,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiers import pytest_addoption as pytest_addoption
+from tiers import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tiers import pytest_fixture_setup as pytest_fixture_setup
+from tiers import pytest_runtest_call as pytest_runtest_call
+from tiers import pytest_terminal_summary as pytest_terminal_summary
 from tiny import save_tiny, tiny_mobile_tensors
 
 from pulse_core.checkpoints.loading import load_generator

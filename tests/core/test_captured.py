@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pairwise import pairwise
 from tape import Tape
 from zoo import ZOO
 
@@ -21,7 +22,7 @@ from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.latents.gaussian import fit_gaussian
 
-STEPS = 12
+STEPS = 8
 CONFIGS = {
     "recommended": replace(RECOMMENDED, steps=STEPS, full_every=3),
     "published": replace(PUBLISHED, steps=STEPS),
@@ -72,9 +73,7 @@ def trail(generator, gaussian, config, images, degradation=None):
     return [*seen, last.objective, last.l2, going.best.image, going.best.ws, going.best.step]
 
 
-@pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("settings", CONFIGS)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize(("name", "settings", "images"), pairwise({"name": ZOO, "settings": CONFIGS, "images": [1, 3]}))
 def test_replayed_steps_are_the_ordinary_ones_to_the_bit(name, settings, images, monkeypatch, tapes):
     generator, gaussian = generator_of(name)
     replayed = trail(generator, gaussian, CONFIGS[settings], images)

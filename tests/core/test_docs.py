@@ -1,4 +1,4 @@
-"""The texts: links and anchors that lead somewhere, a README that stays short, and one notice wherever faces are shown."""
+"""The texts: links and anchors that lead somewhere, a short README, a notice wherever faces are shown."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pulse_core.faces.estimation import SIZES, WEIGHTS, DegradationEstimate, est
 from pulse_core.faces.features import luma_of
 from pulse_core.pictures.images import read_image
 
-CASES = 200
+CASES = 96  # six of each portrait
 
 
 @pytest.fixture(scope="module")

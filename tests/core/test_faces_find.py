@@ -62,7 +62,7 @@ def test_a_generated_face_is_aligned_already(ffhq_mobile):
     """FFHQ's generators make faces that fill the aligned square: its own quad is the whole picture."""
     whole = torch.tensor([[0, 0], [0, 1024], [1024, 1024], [1024, 0]], dtype=torch.float64)
     errors = []
-    for image, _ in sample(ffhq_mobile, list(range(1000, 1008)), 0.7):
+    for image, _ in sample(ffhq_mobile, list(range(1000, 1003)), 0.7):
         (face,) = find_faces([image], FindSettings(max_faces=1, min_face_size=100))
         errors.append(apart(face.quad, whole))
     assert sum(errors) / len(errors) < 0.025

@@ -1,4 +1,4 @@
-"""Families x formats: every cell of the table in docs/generators.md loads, and draws the images of the tensors themselves."""
+"""Families x formats: every cell of the table in docs/generators.md loads, and draws the same images."""
 
 from __future__ import annotations
 
