@@ -234,7 +234,7 @@ def test_frames_keep_their_faces(pack, photograph):
 def test_without_a_face_it_stops_or_lets_the_image_pass(pack, search):
     nothing = torch.full((2, 90, 120, 3), 0.4)
     with pytest.raises(
-        ValueError, match=r"No face was found in the picture \(120x90\).*let pictures without faces pass"
+        ValueError, match=r"No face.*120x90"
     ):
         pack.run("PULSEAlignFaces", image=nothing)
     aligned, faces, preview = pack.run("PULSEAlignFaces", image=nothing, size=32, no_face="pass through")
@@ -271,9 +271,9 @@ def test_a_mask_or_five_points_say_which_face(pack, photograph, found):
 def test_faces_of_another_image_are_refused(pack, photograph, found):
     aligned, faces, _ = found
     other = photograph.flip(0).flip(1)
-    with pytest.raises(ValueError, match=r"The faces were found in another picture \(256x256\) than this one"):
+    with pytest.raises(ValueError, match="256x256"):
         pack.run("PULSEPasteFaces", image=other, restored=aligned, faces=faces)
-    with pytest.raises(ValueError, match=r"There are 1 faces of 1 images; given are 2 images, 1 restored faces"):
+    with pytest.raises(ValueError, match="1 faces of 1 images.*2 images, 1 restored"):
         pack.run("PULSEPasteFaces", image=torch.cat([photograph] * 2), restored=aligned, faces=faces)
     with pytest.raises(ValueError, match="given are 1 images, 3 restored faces"):
         pack.run("PULSEPasteFaces", image=photograph, restored=torch.cat([aligned] * 3), faces=faces)

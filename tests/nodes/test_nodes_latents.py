@@ -83,7 +83,7 @@ def test_a_latent_of_another_generator_is_refused_with_both_names(pack, search, 
     for node in ("PULSESynthesize", "PULSESearch"):
         slot = "latent" if node == "PULSESynthesize" else "init_latent"
         image = {} if node == "PULSESynthesize" else {"image": torch.rand(1, 8, 8, 3), "steps": 1}
-        with pytest.raises(ValueError, match=r"The latent is of tiny \(\w{12}\); the generator is other \(\w{12}\)"):
+        with pytest.raises(ValueError, match=r"tiny \(\w{12}\).*other \(\w{12}\)"):
             pack.run(node, stylegan=other, **{slot: search()[2]}, **image)
 
 
