@@ -375,9 +375,9 @@ def test_through():
     assert forward_operator(blur, (8, 12), (8, 12)) is blur
     after, x = forward_operator(blur, (4, 6), (8, 12)), picture(1, 3, 8, 12)
     torch.testing.assert_close(after.forward(x), blur.forward(plain.forward(x)))
-    with pytest.raises(ImageError, match="6x5.*6x4.*12x8"):
+    with pytest.raises(ImageError, match=r"6x5.*6x4.*12x8"):
         forward_operator(own, (5, 6), (8, 12))
-    with pytest.raises(ImageError, match="4x4.*6x6.*8x8"):
+    with pytest.raises(ImageError, match=r"4x4.*6x6.*8x8"):
         forward_operator(AreaDownsample(size=(6, 6)), (4, 4), (8, 8))
     for degradation in (None, blur):
         with pytest.raises(ImageError, match="The image is 8x8, too small to be downscaled by size 9x9"):

@@ -56,7 +56,7 @@ def test_a_planted_target_is_found(name, preset):
 def test_a_target_of_another_shape_is_refused_with_the_right_one():
     generator = load("stylegan2 tall")
     fit = fit_gaussian(generator, 100)
-    with pytest.raises(ValueError, match="8x8.*32x64.*32:64"):
+    with pytest.raises(ValueError, match=r"8x8.*32x64.*32:64"):
         search(generator, torch.rand(1, 3, 8, 8), fit, SearchConfig(steps=1))
 
 
@@ -72,7 +72,7 @@ def test_a_class_changes_the_fit_and_the_faces():
 def test_classes_that_are_not_there_are_refused():
     with pytest.raises(SettingError, match=r"class is 5\b.*0 to 4"):
         fit_gaussian(load("stylegan2 conditional"), 10, class_index=5)
-    with pytest.raises(SettingError, match="class is 0.*no class"):
+    with pytest.raises(SettingError, match=r"class is 0.*no class"):
         next(sample(load("stylegan2 skip"), [0], class_index=0))
     with pytest.raises(SettingError, match=r"no class.*\[1, 5\]"):
         load("stylegan2 conditional").mapping(torch.zeros(1, 64))
@@ -88,5 +88,5 @@ def test_fits_of_classes_are_cached_apart(tmp_path):
 def test_a_fit_of_another_generator_is_refused():
     generator = load("mobilestylegan")
     fit = LatentGaussian(torch.zeros(512), torch.ones(512))
-    with pytest.raises(SettingError, match="512.*mobilestylegan has 16"):
+    with pytest.raises(SettingError, match=r"512.*mobilestylegan has 16"):
         search(generator, torch.rand(1, 3, 8, 8), fit, SearchConfig(steps=1))
