@@ -186,9 +186,9 @@ def test_a_face_marked_by_hand_is_aligned_as_a_found_one(eileen):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("", "hold 0 numbers"),
-        ("1 2 3", "hold 3 numbers"),
-        ("5,5 5,5 5,5 5,5 5,5", "span no face"),
+        ("", "have 0 numbers"),
+        ("1 2 3", "have 3 numbers"),
+        ("5,5 5,5 5,5 5,5 5,5", "do not span a face"),
         ("900,900 980,900 940,950 910,990 970,990", "mark a face of 324 pixels in a picture of 512x512"),
         ("100,100 100.4,100 100,100.2 100,100.5 100.4,100.5", "mark a face of 2 pixels"),
     ],
