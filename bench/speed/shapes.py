@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pulse_core.checkpoints.loading import load_generator, read_files
+from pulse_core.checkpoints.loading import load_generator, read_generator
 from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
 
@@ -124,7 +124,7 @@ LARGEST = "stylegan3-1024"  # needs the most memory; a step takes a minute
 def tensors_of(case: str) -> dict[str, Tensor]:
     """The tensors of one of CASES, by this pack's names."""
     if case == catalogue.DEFAULT_GENERATOR:
-        loaded, _ = read_files([catalogue.locate(case)])
+        loaded = read_generator([catalogue.locate(case)]).tensors
         return {name: each.read() for name, each in loaded.items()}
     family, size = case.split("-")
     if family == "stylegan3":

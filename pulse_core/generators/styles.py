@@ -18,11 +18,11 @@ from .derived import cached
 
 
 class AffineMap(NamedTuple):
-    """ws[:, index] -> style [B, size], by the first `size` rows of weight [C, w_dim] and bias [C]."""
+    """ws[:, latent] -> style [B, size], by the first `size` rows of weight [C, w_dim] and bias [C]."""
 
     weight: Tensor
     bias: Tensor
-    index: int
+    latent: int
     size: int
 
 
@@ -32,7 +32,7 @@ def styles(maps: Sequence[AffineMap], ws: Tensor) -> tuple[Tensor, ...]:
         results: tuple[Tensor, ...] = _BatchedAffine.apply(ws, tuple(maps))
         return results
     latents = ws.unbind(1)
-    return tuple(F.linear(latents[each.index], each.weight[: each.size], each.bias[: each.size]) for each in maps)
+    return tuple(F.linear(latents[each.latent], each.weight[: each.size], each.bias[: each.size]) for each in maps)
 
 
 def _use_batched(device: torch.device) -> bool:
@@ -40,11 +40,11 @@ def _use_batched(device: torch.device) -> bool:
 
 
 class _StackedMaps(NamedTuple):
-    """weight [maps, C, w_dim] and bias [maps, 1, C], padded with zeros; index [maps]; one_hot [num_ws, maps]."""
+    """weight [maps, C, w_dim] and bias [maps, 1, C], padded with zeros; latent [maps]; one_hot [num_ws, maps]."""
 
     weight: Tensor
     bias: Tensor
-    index: Tensor
+    latent: Tensor
     one_hot: Tensor
 
 
@@ -52,9 +52,9 @@ def _stack_maps(maps: Sequence[AffineMap], ws: Tensor) -> _StackedMaps:
     channels = max(len(each.weight) for each in maps)
     weight = torch.stack([F.pad(each.weight, (0, 0, 0, channels - len(each.weight))) for each in maps])
     bias = torch.stack([F.pad(each.bias, (0, channels - len(each.bias)))[None] for each in maps])
-    index = torch.tensor([each.index for each in maps])
-    one_hot = F.one_hot(index, ws.shape[1]).mT.to(weight)
-    return _StackedMaps(weight, bias, index.to(weight.device), one_hot)
+    latent = torch.tensor([each.latent for each in maps])
+    one_hot = F.one_hot(latent, ws.shape[1]).mT.to(weight)
+    return _StackedMaps(weight, bias, latent.to(weight.device), one_hot)
 
 
 class _BatchedAffine(torch.autograd.Function):
@@ -62,11 +62,11 @@ class _BatchedAffine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, ws: Tensor, maps: tuple[AffineMap, ...]) -> tuple[Tensor, ...]:
-        names = f"styles {[each.index for each in maps]} of {ws.shape[1]}"
+        names = f"styles {[each.latent for each in maps]} of {ws.shape[1]}"
         weights = [tensor for each in maps for tensor in (each.weight, each.bias)]
         stacked = cached(names, weights, lambda: _stack_maps(maps, ws))
         ctx.maps, ctx.stacked, ctx.shape = maps, stacked, ws.shape
-        latents = ws.index_select(1, stacked.index).transpose(0, 1)
+        latents = ws.index_select(1, stacked.latent).transpose(0, 1)
         all_styles = torch.baddbmm(stacked.bias, latents, stacked.weight.mT)
         return tuple(style[:, : each.size].contiguous() for style, each in zip(all_styles.unbind(0), maps, strict=True))
 

@@ -87,7 +87,7 @@ def test_nothing_is_begun_when_the_time_is_over():
 
 
 def test_a_row_says_what_was_found_to_be_wrong_on_the_device(monkeypatch):
-    monkeypatch.setattr(optimizations, "_distrusted", {"cpu": {"graphs"}})
+    monkeypatch.setattr(optimizations, "_disabled", {"cpu": {"graphs"}})
     assert Notebook(CPU, None, 1).measure("part", {}, dict)["not used"] == ["graphs"]
 
 

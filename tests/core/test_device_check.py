@@ -53,6 +53,7 @@ def as_stored(weight):
 @pytest.fixture
 def blind(monkeypatch):
     """Convolutions ignore the strides of a weight, as MPS does from macOS 15 on."""
+    torch.testing.assert_close(torch.zeros(1), torch.zeros(1))  # its first call imports code that needs the real ops
     conv, up, backward = F.conv2d, F.conv_transpose2d, torch.ops.aten.convolution_backward
     monkeypatch.setattr(F, "conv2d", lambda x, weight, *rest, **named: conv(x, as_stored(weight), *rest, **named))
     monkeypatch.setattr(
