@@ -11,8 +11,8 @@ from . import table, training
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.estimation", description=__doc__)
-    parser.add_argument("--train", action="store_true", help="first draw faces, spoil them and train on them")
-    parser.add_argument("--cases", type=int, default=800, help="spoiled portraits of the table")
+    parser.add_argument("--train", action="store_true", help="first draw faces, degrade them and train on them")
+    parser.add_argument("--cases", type=int, default=800, help="degraded portraits of the table")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.train:

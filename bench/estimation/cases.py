@@ -1,4 +1,4 @@
-"""Pictures whose past is known: clean faces, spoiled on purpose, and what is true of the result."""
+"""Synthetic cases: clean faces, degraded at random, with the ground truth."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _FINEST, _COARSEST = 0.25, 16.0  # sigma in pixels
 
 @dataclass
 class Case:
-    """A spoiled picture and its truth.
+    """A degraded picture and its truth.
 
-    picture: [3, S, S] in 0..1. kinds: what was done to it. held: effective pixels, not rounded to SIZES.
+    picture: [3, S, S] in 0..1. kinds: what was done to it. effective_size: not rounded to SIZES.
     blur: sigma of the Gaussian that comes nearest to all that softened it, pixels.
     noise: root mean square of all that is not the softened picture: grain, and what clamping and JPEG's rounding
     changed; after halving 0, 1, 2, ... times. jpeg: the quality, where a JPEG came last.
@@ -48,7 +48,7 @@ class Case:
 
     @property
     def size(self) -> int:
-        """The largest of SIZES that is held."""
+        """The effective size, rounded down to SIZES."""
         return floor_size(self.effective_size, self.picture.shape[-1])
 
 
@@ -60,7 +60,7 @@ def _bins(side: int) -> Tensor:
 
 
 class Comparison:
-    """How much of one picture [S, S] is in another, by frequency; seen through the window of the face."""
+    """Coherence of two pictures [S, S] by frequency, in the window of the face."""
 
     def __init__(self, clean: Tensor, other: Tensor):
         self.side = clean.shape[-1]
@@ -78,15 +78,15 @@ class Comparison:
         return cross / clean, max(cross, 0.0) ** 2 / max(clean * other, 1e-20)
 
 
-def effective_size(clean: Tensor, spoiled: Tensor) -> float:
-    """How many pixels a side of the clean picture the spoiled one still holds; both [S, S], luma.
+def effective_size(clean: Tensor, degraded: Tensor) -> float:
+    """The ground truth of the effective size, in pixels a side; both pictures [S, S], luma.
 
-    A size n is held where, in the finest octave that n pixels can show (n/4 to n/2 cycles a side, in four rings that
+    A size n is resolved if, in the finest octave that n pixels can show (n/4 to n/2 cycles a side, in four rings that
     weigh alike), 0.7 of the clean picture's amplitude is left in the mean (the gain: half of the power, -3 dB; blur
     takes it), and at least half of the power is the clean picture's (the coherence squared: SNR 1; noise takes it).
-    What is asked for is the largest size up to which all sizes are held; between sizes it is interpolated.
+    The effective size is the largest size up to which all sizes are resolved, interpolated between sizes.
     """
-    side, pair = clean.shape[-1], Comparison(clean, spoiled)
+    side, pair = clean.shape[-1], Comparison(clean, degraded)
     before, size = (6.0, 1.5), 6.0
     while True:
         size = min(size * 2**0.125, float(side))
@@ -199,7 +199,7 @@ def _cut(side: int, rng: random.Random) -> tuple[Callable[[Tensor], Tensor], str
     return lambda x: crop_square(x, quad, size), f"turned {math.degrees(turn):.0f}, {size}"
 
 
-def spoil(
+def degrade(
     clean: Tensor,
     seed: int,
     *,

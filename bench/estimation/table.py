@@ -1,4 +1,4 @@
-"""How near `measure` comes to the truth on spoiled portraits, as Markdown."""
+"""The accuracy of `estimate_degradation` on degraded portraits, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from pulse_core.faces.estimation import SIZES, DegradationEstimate, estimate_degradation
 
-from .cases import Case, spoil
+from .cases import Case, degrade
 from .training import portraits
 
 FIRST_SEED = 5_000_000  # the training's seeds are smaller
@@ -36,7 +36,7 @@ class Judged:
         return abs(self.estimate.noise - true) <= max(RELATIVE * true, ABSOLUTE)
 
     def noise_at_size_is_right(self) -> bool:
-        """The noise that a search at the measured size would be told."""
+        """The noise at the estimated size."""
         size, side = self.estimate.size, self.estimate.side
         true = DegradationEstimate(size, 0, self.case.noise[0], None, False, 1, side, self.case.noise).noise_at(size)
         return abs(self.estimate.noise_at(size) - true) <= max(RELATIVE * true, ABSOLUTE)
@@ -49,7 +49,7 @@ def judged(count: int, *, apart: bool | None = None, first: int = FIRST_SEED) ->
     names = sorted(clean)
     for number in range(count):
         name = names[number % len(names)]
-        case = spoil(clean[name], first + number)
+        case = degrade(clean[name], first + number)
         yield Judged(name, case, estimate_degradation(case.picture))
 
 

@@ -1,4 +1,4 @@
-"""Teaches the network of `pulse_core.faces.estimation` on spoiled faces: a quarter of an hour on one core."""
+"""Trains the networks of `pulse_core.faces.estimation` on degraded faces: 15 minutes on one core."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pulse_core.latents.sampling import sample
 from pulse_core.pictures.images import read_image
 from pulse_core.pipeline import load_with_fit
 
-from .cases import Case, spoil
+from .cases import Case, degrade
 
 FIRST_SEED, TRUNCATION, SIDE = 800_000, 0.8, 768  # of the generated faces, and the pixels that they are kept at
 HIDDEN, NETWORKS = 96, 4
@@ -104,14 +104,14 @@ def pairs(faces: list[Tensor], seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
             continue
         face = framed(faces[rng.randrange(len(faces))], rng)
         light = lit(rng) if rng.random() < 0.7 else None
-        case = spoil(face, seed, sides=_SIDES, warped=_WARPED, chance=rng.choice([0.3, 0.5, 0.5]), light=light)
+        case = degrade(face, seed, sides=_SIDES, warped=_WARPED, chance=rng.choice([0.3, 0.5, 0.5]), light=light)
         numbers.append(features(case.picture))
         truths.append(targets(case))
     return torch.stack(numbers), torch.stack(truths)
 
 
 def loss(found: Tensor, true: Tensor) -> Tensor:
-    """Likelihood of size and blur, each with a spread of its own; errors of the noises; whether it is a picture."""
+    """Laplace likelihood of size and blur, each with a learned spread; errors of the noises; picture or not."""
     real = true[:, 0]
     whole = F.binary_cross_entropy_with_logits(found[:, 5 + HALVINGS], real)
     size, spread = (found[:, 0] - true[:, 1]).abs(), found[:, 1].clamp(-5, 2)
@@ -150,13 +150,13 @@ def write(weights: dict[str, Tensor], path: Path = WEIGHTS) -> None:
 
 
 def main(faces: int = 160, cases: int = 13_500) -> None:
-    """Draws, spoils, trains and writes."""
+    """Samples faces, degrades them, trains, and writes the weights."""
     started = time.perf_counter()
     drawn = generated(faces)
     own = [to_bytes(portrait) for portrait in portraits(apart=False).values()]
     print(f"{len(drawn)} faces drawn after {time.perf_counter() - started:.0f} s")
     known = drawn + own * max(1, len(drawn) // (2 * len(own)))  # a third of all are photographs
     numbers, true = pairs(known, range(cases))
-    print(f"{cases} spoiled after {time.perf_counter() - started:.0f} s")
+    print(f"{cases} degraded after {time.perf_counter() - started:.0f} s")
     write(train(numbers, true))
     print(f"trained after {time.perf_counter() - started:.0f} s")

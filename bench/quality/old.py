@@ -1,10 +1,10 @@
-"""Old photographs: portraits that went through chains of degradations that the search is not told of.
+"""Old photographs: portraits that went through chains of degradations that are unknown to the search.
 
     python -m bench.quality.old [--only ROW ...] [--first N]
 
 Each of 24 fixed chains is in the spirit of second-order degradation models (Wang et al. 2021, arXiv 2107.10833): blur,
 shrinking, noise and JPEG, once or twice, and then the size that the file has. Rows: the file enlarged; matched at the
-size of the file, as before; matched at what was measured, through what was measured; the published search. Writes
+size of the file, as before; matched at the estimated size, with the estimated degradation; the published search. Writes
 bench/OLD.json, bench/OLD.md and bench/sheets/old_*.jpg. What is there already is not searched again.
 """
 
@@ -115,14 +115,14 @@ def made(
     """A row's picture [3, H, W] of a spoiled one."""
     if row == BICUBIC:
         return F.interpolate(picture[None], generator.size, mode="bicubic", align_corners=False).clamp(0, 1)[0]
-    size, through, config = min(lr_size(picture.shape[-1], generator.size[1]), MAX_SIZE), None, RECOMMENDED
+    size, degradation, config = min(lr_size(picture.shape[-1], generator.size[1]), MAX_SIZE), None, RECOMMENDED
     if row == PUBLISHED_ROW:
         config = PUBLISHED
     if row == MEASURED and estimate.is_sure:
         size = min(estimate.size, MAX_SIZE)
-        through = estimate.degradation(size)
+        degradation = estimate.degradation(size)
     target = resized(picture, size)
-    (found,) = search(generator, target[None], gaussian, config, degradation=through)
+    (found,) = search(generator, target[None], gaussian, config, degradation=degradation)
     image = found.image
     return parse_degradation("grey").forward(image[None])[0] if row == MEASURED and estimate.is_grey else image
 
@@ -188,7 +188,8 @@ def report(cells: dict[str, Any]) -> str:
         numbers = [fmean(each["identity"] for each in found), fmean(gaps) if gaps else None]
         numbers += [fmean(natural) if natural else None, 255 * fmean(each["off"] for each in found)]
         cells_ = ["-" if number is None else f"{number:.3f}" for number in numbers]
-        lines.append([row, str(len(found)), *cells_, f"{median(each['seconds'] for each in found):.1f}"])
+        times = [each["seconds"] for each in found if each["seconds"] is not None]  # None: the machine was busy
+        lines.append([row, str(len(found)), *cells_, f"{median(times):.1f}" if times else "-"])
     names = ["row", "n", "identity", "NIQE gap", "natural", "off of 255 at 32", "s"]
     text = (
         "Portraits of bench/photographs through chains of blur, shrinking, noise, JPEG and greyness that the search is "

@@ -365,7 +365,7 @@ def test_a_chain_is_its_parts_in_order():
         Chain([])
 
 
-def test_through():
+def test_forward_operator():
     plain = forward_operator(None, (4, 6), (8, 12))
     assert isinstance(plain, BicubicDownsample)
     assert plain.output_size(8, 12) == (4, 6)

@@ -26,7 +26,7 @@ def mask_file(tmp_path):
     return path
 
 
-def test_every_kind_is_written_as_text(mask_file):
+def test_every_degradation_has_a_text_form(mask_file):
     texts = {
         "bicubic(32)": {"size": (32, 32)},
         "area(32, 40)": {"size": (40, 32)},
@@ -48,7 +48,7 @@ def test_every_kind_is_written_as_text(mask_file):
     assert [type(part) for part in chain.parts] == list(DEGRADATIONS)
 
 
-def test_what_is_left_out_has_its_default():
+def test_omitted_arguments_have_defaults():
     assert parse_degradation("motion(7)").angle == 0
     assert parse_degradation("jpeg").quality == 75
     assert parse_degradation("blur()").sigma == 1
@@ -80,13 +80,13 @@ def test_what_is_left_out_has_its_default():
         ("mask()", "'mask()' has 0 arguments."),
     ],
 )
-def test_texts_that_say_nothing(text, found):
+def test_invalid_texts(text, found):
     with pytest.raises(SettingError) as caught:
         parse_degradation(text)
     assert found in str(caught.value)
 
 
-def test_an_unknown_name_is_told_the_known_ones():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(SettingError) as caught:
         parse_degradation("fog(1)")
     for kind in DEGRADATIONS:
@@ -99,7 +99,7 @@ def test_an_unknown_name_is_told_the_known_ones():
         parse_degradation("mask(nowhere.png)")
 
 
-def test_the_help_has_a_line_for_each_kind():
+def test_the_help_has_a_line_for_each_degradation():
     lines = help_text().splitlines()
     assert [line.split("(")[0].split(" ")[0] for line in lines] == [kind.name for kind in DEGRADATIONS]
     for line, kind in zip(lines, DEGRADATIONS, strict=True):

@@ -1,4 +1,4 @@
-"""What a picture holds: spoiled portraits whose truth is known, and pictures of which nothing can be said."""
+"""Degradation estimates: degraded portraits with known ground truth, and pictures without any signal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from bench.estimation.cases import effective_size, spoil
+from bench.estimation.cases import degrade, effective_size
 from bench.estimation.table import judged
 from pulse_core.degradations import Chain, GaussianBlur, Grey, Noise
 from pulse_core.degradations.bicubic import downsample, enlarge
@@ -42,7 +42,7 @@ def test_the_noise_is_right_within_a_quarter(found):
     assert share(each.noise_is_right for each in found) >= 0.9
 
 
-def test_grey_is_always_told(found):
+def test_grey_is_always_detected(found):
     assert all(each.estimate.is_grey == each.case.grey for each in found)
 
 
@@ -81,7 +81,7 @@ def test_the_truth_of_what_is_held(portrait):
 
 
 def test_cases_are_made_again_alike(portrait):
-    one, two = spoil(portrait, 7), spoil(portrait, 7)
+    one, two = degrade(portrait, 7), degrade(portrait, 7)
     assert torch.equal(one.picture, two.picture)
     assert (one.effective_size, one.noise) == (two.effective_size, two.noise)
 
@@ -147,7 +147,7 @@ def test_what_is_no_colour_is_refused(value):
         estimate_degradation(picture)
 
 
-def test_what_a_search_looks_through():
+def test_the_degradation_of_an_estimate():
     found = DegradationEstimate(32, 1.6, 0.04, None, True, 0.9, 128, (0.04, 0.02, 0.01, 0.005))
     seen = found.degradation(64)
     assert isinstance(seen, Chain)

@@ -193,7 +193,7 @@ def test_a_face_marked_by_hand_is_aligned_as_a_found_one(eileen):
         ("100,100 100.4,100 100,100.2 100,100.5 100.4,100.5", "mark a face of 2 pixels"),
     ],
 )
-def test_landmarks_that_mark_no_face(eileen, text, found):
+def test_invalid_landmarks(eileen, text, found):
     with pytest.raises(SettingError, match=found):
         marked_faces([eileen], text)
 
