@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ def modules_of(tensors: dict[str, Tensor], metadata: dict[str, Any], class_name:
     state: dict[str, Any] = {"training": False, "_parameters": OrderedDict(), "_buffers": OrderedDict()}
     state["_parameters"]["bias_of_a_layer_without_one"] = None
     state |= {"_modules": OrderedDict(), "_non_persistent_buffers_set": set(), "_init_args": ()}
-    state |= {k: v for k, v in metadata.items() if "." not in k}
     state |= {"act_gain": np.float64(2) ** 0.5, "size": np.asarray([36, 36]), "_init_kwargs": EasyDict(c_dim=0)}
+    state |= {k: v for k, v in metadata.items() if "." not in k}
     for name, tensor in here.items():
         buffer = name.endswith(("noise_const", "filter", "w_avg", "transform", "freqs", "phases", "magnitude_ema"))
         state["_buffers" if buffer else "_parameters"][name] = tensor if buffer else torch.nn.Parameter(tensor)
@@ -126,6 +126,8 @@ def save_nvlabs(
 class Network:
     """Pickles itself as a network of the TensorFlow code does."""
 
+    arguments: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, variables: dict[str, np.ndarray], builder: str, **components: Network):
         self.variables, self.builder, self.components = variables, builder, components
 
@@ -133,7 +135,7 @@ class Network:
         return {
             "version": 4,
             "name": "G",
-            "static_kwargs": {"resolution": 64, "truncation_psi": None},
+            "static_kwargs": {"resolution": 64, "truncation_psi": None, **self.arguments},
             "components": self.components,
             "build_module_src": "raise SystemExit\n",
             "build_func_name": self.builder,
@@ -141,8 +143,14 @@ class Network:
         }
 
 
-def save_tensorflow(path: Path, variables: dict[str, Tensor], builder: str, protocol: int = 4) -> Path:
-    """(G, D, Gs); the variables are named mapping/..., synthesis/..., or have no prefix."""
+def save_tensorflow(
+    path: Path,
+    variables: dict[str, Tensor],
+    builder: str,
+    protocol: int = 4,
+    arguments: dict[str, Any] | None = None,
+) -> Path:
+    """(G, D, Gs); the variables are named mapping/..., synthesis/..., or have no prefix. arguments: of the networks."""
     with stand_ins({"dnnlib.tflib.network.Network": Network}):
 
         def under(prefix: str) -> dict[str, np.ndarray]:
@@ -151,7 +159,10 @@ def save_tensorflow(path: Path, variables: dict[str, Tensor], builder: str, prot
         own = {k: v.numpy() for k, v in variables.items() if "/" not in k}
         parts = {name: Network(under(f"{name}/"), builder) for name in ("mapping", "synthesis")}
         wrong = Network({"lod": np.float32(0)[()] * np.ones(())}, "G_style")
-        path.write_bytes(pickle.dumps((wrong, wrong, Network(own, "G_style", **parts)), protocol=protocol))
+        networks = (wrong, wrong, Network(own, "G_style", **parts))
+        for network in (networks[2], *parts.values()):
+            network.arguments = arguments or {}  # type: ignore[misc]
+        path.write_bytes(pickle.dumps(networks, protocol=protocol))
     return path
 
 

@@ -58,9 +58,9 @@ def _read_zip(file: BinaryIO, path: Path, words: CheckpointWords) -> Any:
     """NAME/data.pkl is the pickle; NAME/data/KEY are the storages."""
     infos = _directory(file, path)
     names = [info.filename for info in infos]
-    roots = [name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
-    root = roots[0] if len(roots) == 1 else None
-    other = of_archive(names) if root is None or f"{root}constants.pkl" in names else None
+    roots = {name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")}
+    root = next(iter(roots)) if len(roots) == 1 else None
+    other = of_archive(names) if not roots or f"{root}constants.pkl" in names else None
     if other is not None:
         raise CheckpointError(f"{path} is {other[0]}.", "a checkpoint that torch.save wrote.", other[1])
     if root is None:

@@ -174,7 +174,8 @@ class _Walk:
         variables, components, arguments = (state.get(k) for k in ("variables", "components", "static_kwargs"))
         if not isinstance(variables, list) or not isinstance(components, dict):
             self._damaged(f"its network {before[:80]!a} has no variables")
-        yield f"{before}build_func_name", str(state.get("build_func_name"))[:100]
+        builder = state.get("build_func_name")
+        yield f"{before}build_func_name", builder[:100] if isinstance(builder, str) else None
         yield from self._named(arguments, before) if isinstance(arguments, dict) else ()
         for pair in variables:
             self._left -= 1

@@ -77,10 +77,11 @@ def _check(metadata: Mapping[str, Any]) -> None:
 def _settings(metadata: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for ours, pattern in wanted.items():
-        values = {name: value for name, value in metadata.items() if re.fullmatch(pattern, name)}
-        for name, value in values.items():
-            if not _equal(value, found.setdefault(ours, value)):
-                raise refused_setting(name, value, f"{found[ours]!r} as in the layers before")
+        for name, value in metadata.items():
+            if re.fullmatch(pattern, name):
+                if ours in found and not _equal(value, found[ours]):
+                    raise refused_setting(name, value, "the same in all layers")
+                found[ours] = value
     return found
 
 
