@@ -18,13 +18,8 @@ from ..errors import ImageError, SettingError
 if TYPE_CHECKING:
     from .estimation import DegradationEstimate
 
-POINTS = (
-    "left eye",
-    "right eye",
-    "nose",
-    "left mouth corner",
-    "right mouth corner",
-)  # left and right as seen in the picture
+# left and right as seen in the picture
+POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 # The ellipse of the face in its aligned square: centre and radii, as fractions of the side.
 CENTRE, RADII = (0.5, 0.53), (0.36, 0.47)
 _THUMBNAIL = 16

@@ -150,12 +150,12 @@ def _paste_patch(
     alpha = (alpha.to(result.dtype).to(result.device) * settings.blend).clamp(0, 1)
     rows, columns = slice(bounds[1], bounds[3]), slice(bounds[0], bounds[2])
     old = result[:3, rows, columns]
-    laid = paste_square(patch.image.to(result), quad, bounds)
+    warped = paste_square(patch.image.to(result), quad, bounds)
     estimate, strength = patch.face.estimate, settings.grain if settings.enlarge == 1 else 0.0
     if estimate is not None and estimate.is_sure and strength:
-        laid = _add_blur_and_grain(laid, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
+        warped = _add_blur_and_grain(warped, estimate, strength * side_of(quad) / max(estimate.side, 1), strength, seed)
     # lerp alone would round pixels with alpha 0
-    result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, laid, alpha), old)
+    result[:3, rows, columns] = torch.where(alpha > 0, torch.lerp(old, warped, alpha), old)
     invented[rows, columns] = torch.maximum(invented[rows, columns], alpha)
 
 
@@ -184,7 +184,7 @@ def _smoothstep(rise: Tensor) -> Tensor:
 
 
 def _add_blur_and_grain(
-    laid: Tensor, estimate: DegradationEstimate, scale: float, strength: float, seed: int
+    warped: Tensor, estimate: DegradationEstimate, scale: float, strength: float, seed: int
 ) -> Tensor:
     """Adds the estimated blur and grain of the photograph to [3, h, w].
 
@@ -193,10 +193,10 @@ def _add_blur_and_grain(
         strength: of the grain, 0..1. seed: of the grain.
     """
     if estimate.blur * scale > _MIN_BLUR:
-        laid = GaussianBlur(min(estimate.blur * scale, 100.0)).forward(laid[None])[0]
+        warped = GaussianBlur(min(estimate.blur * scale, 100.0)).forward(warped[None])[0]
     random = torch.Generator().manual_seed(seed)
-    grain = torch.randn(laid.shape[-2:], generator=random).to(laid)  # equal in all channels, as film grain
-    return (laid + strength * estimate.noise * grain).clamp(0, 1)
+    grain = torch.randn(warped.shape[-2:], generator=random).to(warped)  # equal in all channels, as film grain
+    return (warped + strength * estimate.noise * grain).clamp(0, 1)
 
 
 def _square_alpha(where: Tensor, feather: float) -> Tensor:
