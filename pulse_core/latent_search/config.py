@@ -1,4 +1,4 @@
-"""The settings of a search, each with its unit, its range and what it does, and the presets that are made of them."""
+"""The settings of a search, with units and ranges, and the presets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .optimizers import OPTIMIZERS
 from .priors import PRIORS
 from .schedules import SCHEDULES
 
-# encoder: what the generator's encoder makes of the picture, where it has one. random: without looking at it.
+# encoder: the mean that the generator's encoder predicts, where it has one. random: a sample of the prior.
 INITS = ("encoder", "random")
-RECOMPUTE = ("auto", "always", "never")
+CHECKPOINTING = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class SearchConfig(Settings):
 
     steps: int = option(
         64,
-        "gradient steps; more draw more of the picture by the generator. 0: what the encoder makes of it, at once",
+        "gradient steps; with more, the generator draws more of the image and less is residual. 0: the encoder's result",
         unit="steps",
         low=0,
         high=100_000,
     )
     solutions: int = option(
-        1, "different solutions for each input, from the seeds seed, seed + 1, ...", low=1, high=1000
+        1, "solutions per image, from seed, seed + 1, ...", low=1, high=1000
     )
     eps: float = option(
         4e-3,
-        "an image counts as found when the face that the generator draws is this close to the input, before the "
-        "residual is added; the L2 loss pulls no further",
+        "a result counts as found if the generator's own face is this close to the target, before the residual is "
+        "added; the L2 loss is flat below it",
         unit="mean squared error, colours in 0..1",
         low=0.0,
         high=1.0,
@@ -46,36 +46,36 @@ class SearchConfig(Settings):
     )
     loss: str = option(
         "1*CAUCHY",
-        f"what is minimised: weight*TERM+weight*TERM; terms {', '.join(term.name for term in TERMS)}",
+        f"loss, as weight*TERM+weight*TERM; terms {', '.join(term.name for term in TERMS)}",
         widget="advanced",
     )
-    optimizer: str = option("adam", "how the gradient is followed", choices=tuple(OPTIMIZERS), widget="advanced")
+    optimizer: str = option("adam", "optimiser", choices=tuple(OPTIMIZERS), widget="advanced")
     learning_rate: float = option(
-        0.1, "the largest step of the schedule", unit="per step", low=1e-6, high=100.0, widget="advanced"
+        0.1, "peak of the schedule", unit="per step", low=1e-6, high=100.0, widget="advanced"
     )
-    schedule: str = option("hold_then_fall", "how the learning rate runs", choices=tuple(SCHEDULES), widget="advanced")
+    schedule: str = option("hold_then_fall", "schedule of the learning rate", choices=tuple(SCHEDULES), widget="advanced")
     noise: str = option(
         "trainable",
-        "search the first noise maps too, keep them as drawn, or none",
+        "search the first noise maps too, keep them as sampled, or set them to zero",
         choices=NOISE_MODES,
         widget="advanced",
     )
     trainable_noise_layers: int = option(
-        7, "how many noise maps are searched", unit="layers", low=0, high=100, widget="advanced"
+        7, "number of noise maps that are searched", unit="layers", low=0, high=100, widget="advanced"
     )
     zero_noise_layers: tuple[int, ...] = option(
-        (-1,), "noise maps that stay zero; negative counts from the last", widget="none"
+        (-1,), "noise maps that stay zero; negative numbers count from the last", widget="none"
     )
     latent_space: str = option(
         "W+",
-        "one latent a layer (W+), one for all (W), or W first and then W+ (staged)",
+        "one latent for each layer (W+), one for all (W), or W first, then W+ (staged)",
         choices=LATENT_SPACES,
         widget="advanced",
     )
     batch_size: int = option(
         0,
-        "images searched at the same time; 0: one on a CPU, as many as fit and pay on a GPU; 1 gives bit for bit what "
-        "each image gives alone, whatever else is asked for",
+        "images searched together. 0: one on a CPU, on a GPU as many as fit and save time. 1: the result of an image "
+        "is the same to the bit, whatever is searched beside it",
         unit="images",
         low=0,
         high=256,
@@ -83,21 +83,21 @@ class SearchConfig(Settings):
     )
     prior: str = option(
         "whitened",
-        "what keeps the latents natural: the measured correlations of W (whitened), also the norm that latents have "
+        "prior over the latents: a Gaussian with the covariance of W (whitened), also with the norm of its samples "
         "(shell), or a sphere of independent dimensions, as published (sphere)",
         choices=tuple(PRIORS),
         widget="settings",
     )
     init: str = option(
         "encoder",
-        "start from the encoder's mean for the picture, or from a random face (random)",
+        "begin at the encoder's prediction for the target, or at a random face (random)",
         choices=INITS,
         widget="settings",
     )
     offset_std: float = option(
         1.0,
-        "how far each layer's style may leave the common one; less for layers finer than the input, whose details it "
-        "cannot show; not for the sphere",
+        "standard deviation of each layer's offset from the common style; reduced for layers finer than the target; "
+        "not for the sphere",
         unit="standard deviations of W",
         low=0.0,
         high=10.0,
@@ -105,8 +105,8 @@ class SearchConfig(Settings):
     )
     prior_sample_scale: float = option(
         1.0,
-        "each seed is drawn towards a random face of its own, scaled by this; 1: as far as faces differ, 0: the "
-        "likeliest face; not for the sphere",
+        "scale of the random face that each seed is drawn to. 1: results differ as faces do, 0: the likeliest face; "
+        "not for the sphere",
         unit="standard deviations of W",
         low=0.0,
         high=2.0,
@@ -114,8 +114,8 @@ class SearchConfig(Settings):
     )
     sigma_start: float = option(
         0.3,
-        "standard deviation of the error that is allowed at first, so that the face is natural before it is close; "
-        "not for the sphere",
+        "sigma at first: the standard deviation of the error that is allowed. A large one keeps the face natural before "
+        "it is close; not for the sphere",
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
@@ -124,8 +124,7 @@ class SearchConfig(Settings):
     )
     sigma_end: float = option(
         0.02,
-        "standard deviation of the error that is allowed from seven tenths of the steps on; never below the noise of "
-        "the degradation; not for the sphere",
+        "sigma from seven tenths of the steps on, never below the noise of the degradation; not for the sphere",
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
@@ -134,15 +133,15 @@ class SearchConfig(Settings):
     )
     background_weight: float = option(
         0.3,
-        "how much pixels around the face count; the generator knows few backgrounds, and would bend the face for one; "
-        "1: as much as the face, for pictures that are no faces; not for the sphere",
+        "weight of the pixels around the face. The generator knows few backgrounds, and would bend the face for one. "
+        "1: as much as the face, for images that are not faces; not for the sphere",
         low=0.0,
         high=1.0,
         widget="settings",
     )
     candidates: int = option(
         1,
-        "starts that are tried for each solution; after each trial the better half goes on",
+        "initialisations that are tried for each solution; after each trial the better half goes on",
         low=1,
         high=256,
         widget="settings",
@@ -152,8 +151,8 @@ class SearchConfig(Settings):
     )
     full_every: int = option(
         16,
-        "the whole picture is rendered every so many steps, and at the end; between them a small one, corrected by it, "
-        "which takes a part of the time; 1: always the whole picture",
+        "steps from one full-resolution evaluation to the next. Those between are at low resolution, corrected by the "
+        "last full one, and much faster. 1: all at full resolution",
         unit="steps",
         low=1,
         high=1000,
@@ -161,16 +160,15 @@ class SearchConfig(Settings):
     )
     gradient_checkpointing: str = option(
         "auto",
-        "for the gradient, compute the generator's layers again instead of keeping them: slower, in less memory; auto: "
+        "compute the generator's layers again for the gradient instead of keeping them: slower, in less memory. auto: "
         "where a single image does not fit otherwise",
-        choices=RECOMPUTE,
+        choices=CHECKPOINTING,
         widget="settings",
     )
     fidelity: float = option(
         1.0,
-        "from the likeliest natural face (0) to exact agreement with the input (1): how much of the residual, what the "
-        "generator could not draw, goes into the picture, and how closely the generator's own face follows the input "
-        "(sigma_end, which is doubled at 0)",
+        "from the likeliest natural face (0) to exact agreement with the target (1): the share of the residual that is "
+        "added, and how close the generator's own face comes (sigma_end, doubled at 0)",
         low=0.0,
         high=1.0,
         widget="appended",
@@ -182,7 +180,7 @@ class SearchConfig(Settings):
         if self.prior == "sphere" and self.latent_space == "staged":
             raise SettingError(
                 "latent_space is 'staged' and prior is 'sphere'.",
-                "staged with whitened or shell, which have a common style that goes first.",
+                "staged with whitened or shell, which search the common style first.",
                 "choose W+, or another prior.",
             )
 
