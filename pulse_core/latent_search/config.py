@@ -27,18 +27,16 @@ class SearchConfig(Settings):
 
     steps: int = option(
         64,
-        "gradient steps; with more, the generator draws more of the image and less is residual. 0: the encoder's result",
+        "gradient steps; with more, the generator draws more, and less is residual. 0: the encoder's result",
         unit="steps",
         low=0,
         high=100_000,
     )
-    solutions: int = option(
-        1, "solutions per image, from seed, seed + 1, ...", low=1, high=1000
-    )
+    solutions: int = option(1, "solutions per image, from seed, seed + 1, ...", low=1, high=1000)
     eps: float = option(
         4e-3,
-        "a result counts as found if the generator's own face is this close to the target, before the residual is "
-        "added; the L2 loss is flat below it",
+        "a result counts as found if the generator's own face is this close to the target, before the residual "
+        "is added; the L2 loss is flat below it",
         unit="mean squared error, colours in 0..1",
         low=0.0,
         high=1.0,
@@ -50,10 +48,10 @@ class SearchConfig(Settings):
         widget="advanced",
     )
     optimizer: str = option("adam", "optimiser", choices=tuple(OPTIMIZERS), widget="advanced")
-    learning_rate: float = option(
-        0.1, "peak of the schedule", unit="per step", low=1e-6, high=100.0, widget="advanced"
+    learning_rate: float = option(0.1, "peak of the schedule", unit="per step", low=1e-6, high=100.0, widget="advanced")
+    schedule: str = option(
+        "hold_then_fall", "schedule of the learning rate", choices=tuple(SCHEDULES), widget="advanced"
     )
-    schedule: str = option("hold_then_fall", "schedule of the learning rate", choices=tuple(SCHEDULES), widget="advanced")
     noise: str = option(
         "trainable",
         "search the first noise maps too, keep them as sampled, or set them to zero",
@@ -114,8 +112,8 @@ class SearchConfig(Settings):
     )
     sigma_start: float = option(
         0.3,
-        "sigma at first: the standard deviation of the error that is allowed. A large one keeps the face natural before "
-        "it is close; not for the sphere",
+        "sigma at first: the standard deviation of the error that is allowed. A large one keeps the face natural "
+        "before it is close; not for the sphere",
         unit="colours in 0..1",
         low=1e-4,
         high=10.0,
