@@ -13,7 +13,7 @@ from .tensors import MAX_CLASSES, MAX_WIDTH, TensorBag
 
 SLOPE = 0.2  # of every LeakyReLU; its inverse, which the Gaussian fit needs, has slope 5
 W_AVG_SAMPLES = 10_000  # to estimate a missing w_avg, with a standard error of 1% of W's std
-_MAX_ACTIVATIONS = 1 << 26  # numbers of a layer's output, while w_avg is estimated
+_MAX_ACTIVATIONS = 1 << 23  # numbers of a layer's output, while w_avg is estimated
 _LR_RANGE = 10.0  # how far from 1 the std of a layer's weights times the learning-rate multiplier may be
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from confined import clear, outcomes
+from confined import clear, little_memory, outcomes
 from hostile import EXTENSIONS, NUMBERS, PLACED, PROGRAMS, RUNNING, TENSORS, N, nests
 from pickles import CONTAINERS, bare, code, legacy, storage, tensor, write, zipped
 from safetensors.torch import save
 from writers import Network, save_nvlabs, stand_ins
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import load_generator
+from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
 
 STYLEGAN1 = ZOO["stylegan1"]().tensors
@@ -191,7 +191,7 @@ def test_archives_that_torch_does_not_write(tmp_path):
         },
         "missing or of another length": {"missing": rewritten(nothing, leave="archive/data/7")},
         "not UTF-8": {"zip in a zip": zipped(zipped(b"N"))},
-        "entries": {"many": many_entries(40_000)},
+        "zip directory would have": {"many": many_entries(40_000)},
         "TorchScript": {"script": rewritten(lambda archive: archive.writestr("archive/constants.pkl", b""))},
     }
     load_generator(write(tmp_path, "whole", rewritten(nothing)))
@@ -258,3 +258,94 @@ def test_attributes_of_a_pickled_network(tmp_path, expected):
     for metadata in FACTS[expected]:
         path = save_nvlabs(tmp_path / "x.pkl", ZOO["stylegan2 resnet"]().tensors, metadata)
         refused(path, path.read_bytes(), expected)
+
+
+# Small files that ask for much memory or time
+
+
+def filters_of(side: int) -> dict[str, torch.Tensor]:
+    """A StyleGAN2 whose layers would each repeat a large filter for all channels."""
+    tensors = dict(ZOO["stylegan2 skip"]().tensors)
+    shared = torch.ones(side, side)
+    return tensors | {name: shared for name in tensors if name.endswith("resample_filter")}
+
+
+def radial(side: int) -> dict[str, torch.Tensor]:
+    tensors = dict(ZOO["stylegan3 r"]().tensors)
+    name = next(name for name in tensors if name.endswith("down_filter"))
+    return tensors | {name: torch.ones(side, side)}
+
+
+def labelled(classes: int) -> dict[str, torch.Tensor]:
+    """10,000 labels of so many classes would be drawn for the mean of W."""
+    tensors = dict(ZOO["stylegan2 conditional"]().tensors)
+    del tensors["mapping.w_avg"]
+    width = tensors["mapping.embed.weight"].shape[0]
+    return tensors | {"mapping.embed.weight": torch.zeros(width, classes)}
+
+
+def wide(width: int) -> dict[str, torch.Tensor]:
+    """10,000 latents would go through a layer of this width."""
+    tensors = {name: t for name, t in ZOO["stylegan2 skip"]().tensors.items() if name != "mapping.w_avg"}
+    w_dim = tensors["mapping.fc1.weight"].shape[0]
+    layers = {"fc0.weight": torch.full((width, 1), 100.0), "fc0.bias": torch.zeros(width)}
+    layers["fc1.weight"] = torch.full((w_dim, width), 100.0)
+    return tensors | {f"mapping.{name}": tensor for name, tensor in layers.items()}
+
+
+def coloured(colours: int) -> dict[str, torch.Tensor]:
+    tensors = dict(ZOO["stylegan2 orig, grey"]().tensors)
+    for name in [name for name in tensors if ".torgb." in name and "affine" not in name]:
+        tensors[name] = tensors[name].repeat_interleave(colours, 0)
+    return tensors
+
+
+def test_small_files_that_ask_for_much_memory(tmp_path):
+    files = {
+        r"resampling filter .* has the shape \[2000, 2000\]|at most": filters_of(2000),
+        r"down_filter' has shape \[2000, 2000\]": radial(2000),
+        r"is for 60,000 classes": labelled(60_000),
+        r"has a layer of the shape \[100000, 1\]": wide(100_000),
+        r"has shape \[96, .*at most 4 channels of an image": coloured(96),
+    }
+    contents = {}
+    for expected, tensors in files.items():
+        file = io.BytesIO()
+        torch.save(tensors, file)
+        assert len(file.getvalue()) < 30_000_000
+        contents[expected] = {expected[:20]: file.getvalue()}
+    all_refused(tmp_path, contents)
+
+
+def test_the_mean_of_w_is_estimated_in_little_memory():
+    """Of as many classes as any data set has."""
+    generator = generator_from({**labelled(20_000)}, name="x")
+    with little_memory(400_000_000):  # 10,000 labels at once would take 800 MB
+        assert generator.mapping.w_avg.isfinite().all()
+
+
+def directory_of(**numbers: int) -> bytes:
+    """A whole torch file whose zip directory claims other numbers: at entry (uint16 12) and size (uint32 12)."""
+    whole = bytearray(zipped(code({})))
+    end = whole.rindex(b"PK\x05\x06")
+    for place, value in numbers.items():
+        at = end + int(place.removeprefix("at"))
+        whole[at : at + 4] = value.to_bytes(4, "little")
+    return bytes(whole)
+
+
+def big_endian(order: bytes) -> bytes:
+    return rewritten(lambda archive: archive.writestr("archive/byteorder", order), leave="archive/byteorder")
+
+
+def test_zip_directories_that_lie(tmp_path):
+    refused_as = {
+        "zip directory would have": {
+            "a million entries": many_entries(400_000),
+            "4 GB": directory_of(at12=2**32 - 2),
+            "1 GB": directory_of(at12=2**30),
+        },
+        "byte order of another kind": {"big": big_endian(b"big"), "long": big_endian(b"little" * 100)},
+    }
+    load_generator(write(tmp_path, "whole", big_endian(b"little")))
+    all_refused(tmp_path, refused_as)
