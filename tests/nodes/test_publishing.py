@@ -93,3 +93,19 @@ def test_the_workflows_name_files_that_exist(workflow):
     assert files
     assert not {file for file in files if not (ROOT / file).exists()}
     assert f"weights/{catalogue.entry(catalogue.DEFAULT_GENERATOR).file}" in words
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_actions_are_pinned_by_commit(workflow):
+    used = re.findall(r"uses: *(\S+)(.*)", WORKFLOWS[workflow])
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action), f"{action}: a tag can be moved to other code"
+        assert re.fullmatch(r"  # \S.*", comment), f"{action}: say which version it is"
+
+
+def test_only_one_step_gets_the_registrys_token():
+    text = WORKFLOWS["publish"]
+    (given,) = [line for line in text.splitlines() if "secrets." in line and "!= ''" not in line]
+    before = text[: text.index(given)]
+    assert re.findall(r"uses: (\S+)@[0-9a-f]{40}", before)[-1] == "Comfy-Org/publish-node-action"
