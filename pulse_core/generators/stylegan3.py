@@ -256,7 +256,7 @@ class StyleGAN3Synthesis(SynthesisNetwork):
         styles = ws.unbind(1)
         x = self.input(styles[0])
         for layer, w in zip(self.layers, styles[1:], strict=True):
-            x = self.run_block(layer, x, w, self.part if self.recomputes else None)
+            x = self.run_block(layer, x, w, self.run_block if self.recomputes else None)
         return (x * self.output_scale).contiguous()
 
 
