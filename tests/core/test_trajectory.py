@@ -133,7 +133,7 @@ def test_float32_follows_the_first_steps(name, golden, golden_runs, network, mon
     _, tensors, seen, _ = follow(name, torch.float32, golden, golden_runs, network, monkeypatch)
     ours = torch.stack([s["total"] for s in seen[:3]])
     expected = tensors[f"{name}.f32.TOTAL"][:3]
-    torch.testing.assert_close(ours[:2], expected[:2], rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[:2], expected[:2], rtol=1e-5, atol=0)
     # Adam divides tiny gradients by their own size, so that rounding alone moves the third step in some runs
     torch.testing.assert_close(ours[2], expected[2], rtol=5e-5, atol=0)
 
