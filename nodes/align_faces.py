@@ -11,7 +11,7 @@ from torch import Tensor
 from ..pulse_core.faces.alignment import align, draw_faces, face_summary
 from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, no_face_error
-from . import host, sockets
+from . import host, offers, sockets
 
 _NO_FACE = ("error", "pass through")
 
@@ -21,10 +21,12 @@ class PULSEAlignFacesNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEAlignFaces",
             display_name="PULSE Align Faces",
             category=sockets.CATEGORY,
+            search_aliases=["face", "face detection", "crop face", "find faces", "restore"],
+            essentials_category=offers.IMAGE_TOOLS,
             description="Finds the faces in photographs and aligns them as in FFHQ, on which face generators are "
             "trained. It finds where a face is, not whose.",
             inputs=[
@@ -48,7 +50,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     optional=True,
                     tooltip="White over the faces to find. Without a mask, or with an empty one: all faces.",
                 ),
-                sockets.advanced(
+                offers.advanced(
                     io.String.Input(
                         "landmarks",
                         default="",

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pulse_core.degradations.bicubic import downsample
-from . import host, sockets
+from . import host, offers, sockets
 
 _MODES = ("factor", "size")
 
@@ -16,10 +16,11 @@ class BicubicDownsampleNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="BicubicDownsample",
             display_name="Bicubic Downsample",
             category=sockets.CATEGORY,
+            search_aliases=["downscale", "resize", "pixelate", "shrink"],
             description="Antialiased bicubic downscaling, the forward operator of PULSE Search: to make a "
             "low-resolution target, or to check that a result downscales to its input.",
             inputs=[

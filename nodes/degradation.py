@@ -11,7 +11,7 @@ from torch import Tensor
 from ..pulse_core.degradations import DEGRADATIONS, Chain, Degradation
 from ..pulse_core.degradations.mask import Mask
 from ..pulse_core.errors import SettingError
-from . import host, sockets
+from . import host, offers, sockets
 
 _KINDS: dict[str, type[Degradation]] = {kind.name: kind for kind in DEGRADATIONS}
 _NO_AMOUNT = 0.0
@@ -28,10 +28,11 @@ class PULSEDegradationNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEDegradation",
             display_name="PULSE Degradation",
             category=sockets.CATEGORY,
+            search_aliases=["blur", "noise", "jpeg", "restore"],
             description="What happened to a picture besides downscaling: blur, noise, JPEG, hidden parts, lost "
             "colours. It joins the forward operator of PULSE Search, so that the invented face is free of it. Chain "
             "several in the order in which they happened. Its pixels are those of the low-resolution image.",
@@ -89,10 +90,11 @@ class PULSEDegradeNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEDegrade",
             display_name="PULSE Degrade",
             category=sockets.CATEGORY,
+            search_aliases=["blur", "noise", "jpeg", "pixelate"],
             description="Applies a degradation to images, with random noise and JPEG rounding: to make test inputs, "
             "or to check a result against its input.",
             inputs=[

@@ -12,7 +12,7 @@ from ..pulse_core.degradations.noise import Noise
 from ..pulse_core.faces.alignment import face_summary
 from ..pulse_core.faces.estimation import DegradationEstimate, estimate_degradation
 from ..pulse_core.faces.sizes import AUTO, MAX_SIZE, face_target_size, picture_target_size
-from . import host, sockets
+from . import host, offers, sockets
 
 
 class PULSEEstimateDegradationNode(io.ComfyNode):
@@ -20,10 +20,11 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEEstimateDegradation",
             display_name="PULSE Estimate Degradation",
             category=sockets.CATEGORY,
+            search_aliases=["blur", "noise", "restore", "effective size"],
             description="Estimates the effective size of a picture of a face, in pixels, and the blur, noise and "
             "greyness that remain at that size: for PULSE Search, to change it first, or to read it.",
             inputs=[

@@ -12,7 +12,7 @@ from ..pulse_core.errors import SettingError
 from ..pulse_core.pictures.images import NOTICE, from_pil
 from ..pulse_core.pictures.sheets import comparison, contact_sheet
 from ..pulse_core.pictures.spread import heat_map, spread
-from . import host, reports, sockets
+from . import host, offers, reports, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
@@ -25,10 +25,11 @@ class PULSEContactSheetNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEContactSheet",
             display_name="PULSE Contact Sheet",
             category=sockets.CATEGORY,
+            search_aliases=["grid", "montage", "captions"],
             description="Arranges all images of a batch on one sheet, with captions. " + NOTICE,
             inputs=[
                 io.Image.Input("image", tooltip="Any number of images."),
@@ -67,10 +68,11 @@ class PULSEUncertaintyNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEUncertainty",
             display_name="PULSE Uncertainty",
             category=sockets.CATEGORY,
+            search_aliases=["variance", "heat map"],
             description="Shows how much the solutions for one input differ at each pixel. Where the map is light, the "
             "input does not determine the picture, and it is invented. Where it is dark, the solutions agree, which "
             "does not prove them right. " + NOTICE,
@@ -133,10 +135,11 @@ class PULSECompareNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSECompare",
             display_name="PULSE Compare",
             category=sockets.CATEGORY,
+            search_aliases=["face", "compare", "before after", "slider"],
             description="Shows input, result, downscaled result, and the error between the two, side by side. "
             + NOTICE,
             inputs=[

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..pulse_core.latents.encoder.training import DEFAULT_PAIRS
 from ..pulse_core.latents.fits import gaussian_for
 from ..pulse_core.latents.gaussian import DEFAULT_SAMPLES, LatentGaussian
-from . import folders, host, sockets
+from . import folders, host, offers, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -23,7 +23,7 @@ class FitLatentGaussianNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="FitLatentGaussian",
             display_name="Fit Latent Gaussian",
             category=sockets.CATEGORY,
@@ -41,7 +41,7 @@ class FitLatentGaussianNode(io.ComfyNode):
                     "take a second and are nearly as good.",
                 ),
                 # a seed that changes after each run would fit again each time
-                sockets.advanced(sockets.seed("Seed of the random latents.", changes=False)),
+                offers.advanced(sockets.seed("Seed of the random latents.", changes=False)),
                 sockets.class_label(),
                 io.Combo.Input(
                     "fit_file",

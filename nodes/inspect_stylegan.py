@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 
 from ..pulse_core.checkpoints.inspection import as_summary, as_table, describe_generator
-from . import host, sockets
+from . import host, offers, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -19,7 +19,7 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEInspectStyleGAN",
             display_name="PULSE Inspect StyleGAN",
             category=sockets.CATEGORY,

@@ -10,7 +10,7 @@ from ..pulse_core.latents.blending import blend
 from ..pulse_core.latents.latent import LATENT_SUFFIX, Latent
 from ..pulse_core.latents.sampling import LATENT_NOISE_MODES, synthesize
 from ..pulse_core.pictures.images import NOTICE
-from . import folders, host, sockets
+from . import folders, host, offers, sockets
 from .choices import chosen
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class PULSESaveLatentNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESaveLatent",
             display_name="PULSE Save Latent",
             category=sockets.CATEGORY,
@@ -57,7 +57,7 @@ class PULSELoadLatentNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSELoadLatent",
             display_name="PULSE Load Latent",
             category=sockets.CATEGORY,
@@ -93,7 +93,7 @@ class PULSEPickLatentsNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEPickLatents",
             display_name="PULSE Pick Latents",
             category=sockets.CATEGORY,
@@ -126,10 +126,11 @@ class PULSESynthesizeNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESynthesize",
             display_name="PULSE Synthesize",
             category=sockets.CATEGORY,
+            search_aliases=["render latent", "decode"],
             description="Renders latents: the generator's own images, without a residual. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator of the latents."),
@@ -159,10 +160,11 @@ class PULSEBlendLatentsNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEBlendLatents",
             display_name="PULSE Blend Latents",
             category=sockets.CATEGORY,
+            search_aliases=["interpolate", "mix styles", "morph"],
             description="Interpolates between two latents of one generator in W: in all layers, in some of them (style "
             "mixing), or as a sequence of frames.",
             inputs=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..pulse_core.checkpoints.loading import load_generator
-from . import folders, host, sockets
+from . import folders, host, offers, sockets
 
 
 class LoadStyleGANNode(io.ComfyNode):
@@ -13,10 +13,11 @@ class LoadStyleGANNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="LoadStyleGAN",
             display_name="Load StyleGAN",
             category=sockets.CATEGORY,
+            search_aliases=["face", "generator", "load model", "checkpoint"],
             description="Loads a StyleGAN generator from models/stylegan or from the pack's weights. "
             "Nothing in the file is executed.",
             inputs=[

@@ -12,7 +12,7 @@ from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.face import Face, Faces
 from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
 from ..pulse_core.pictures.images import NOTICE
-from . import host, sockets
+from . import host, offers, sockets
 from .choices import chosen
 
 _WHERE = "read the numbers off the preview of PULSE Align Faces."
@@ -23,10 +23,12 @@ class PULSEPasteFacesNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSEPasteFaces",
             display_name="PULSE Paste Faces",
             category=sockets.CATEGORY,
+            search_aliases=["face", "restore", "paste back", "composite face"],
+            essentials_category=offers.IMAGE_TOOLS,
             description="Pastes restored faces back into their photographs; all other pixels stay unchanged. " + NOTICE,
             inputs=[
                 io.Image.Input(

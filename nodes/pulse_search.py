@@ -22,7 +22,7 @@ from ..pulse_core.latents.latent import Latent, latent_from_solutions
 from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
 from ..pulse_core.pipeline import Target, search_targets
-from . import host, reports, sockets
+from . import host, offers, reports, sockets
 from .targets import targets_of
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ class PULSESearchNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESearch",
             display_name="PULSE Search",
             category=sockets.CATEGORY,
+            search_aliases=["face", "upscale", "super resolution", "restore", "depixelate", "unpixelate", "enlarge"],
+            essentials_category=offers.IMAGE_TOOLS,
             description="Searches the generator for faces that downscale to the given low-resolution ones, and adds "
             "what the generator cannot draw, so that the result downscales exactly to the input. " + NOTICE,
             inputs=[
@@ -141,7 +143,7 @@ def _target_inputs() -> list[Any]:
             tooltip="From Fit Latent Gaussian. Unconnected: the generator's own fit, shipped, cached or made now.",
         ),
         sockets.class_label(),
-        sockets.advanced(
+        offers.advanced(
             io.Int.Input(
                 "lr_size",
                 default=AUTO,

@@ -11,7 +11,7 @@ from ..pulse_core.latents.latent import Latent
 from ..pulse_core.latents.sampling import sample
 from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
-from . import host, sockets
+from . import host, offers, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -22,10 +22,11 @@ class PULSESampleFaceNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESampleFace",
             display_name="PULSE Sample Face",
             category=sockets.CATEGORY,
+            search_aliases=["face", "random face", "generate face"],
             description="Renders invented faces from seeds, for graphs without any input file. " + NOTICE,
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..pulse_core.pictures.images import NOTICE, save_image
-from . import folders, host, reports, sockets
+from . import folders, host, offers, reports, sockets
 
 
 class PULSESaveImageNode(io.ComfyNode):
@@ -16,10 +16,11 @@ class PULSESaveImageNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESaveImage",
             display_name="PULSE Save Image",
             category=sockets.CATEGORY,
+            search_aliases=["save face", "png", "metadata"],
             description="Saves results as PNG with the workflow, as Save Image does, and with the seed, L2, settings, "
             "generator and hash of each picture, and a note that it is invented. " + NOTICE,
             inputs=[

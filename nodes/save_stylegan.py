@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 
 from ..pulse_core.checkpoints.conversion import save_generator
-from . import folders, host, sockets
+from . import folders, host, offers, sockets
 
 if TYPE_CHECKING:
     from ..pulse_core.generators import Generator
@@ -18,7 +18,7 @@ class PULSESaveStyleGANNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESaveStyleGAN",
             display_name="PULSE Save StyleGAN",
             category=sockets.CATEGORY,

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..pulse_core.latent_search.config import SearchConfig
-from . import sockets
+from . import offers, sockets
 
 
 class PULSESearchSettingsNode(io.ComfyNode):
@@ -15,7 +15,7 @@ class PULSESearchSettingsNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return offers.schema(
             node_id="PULSESearchSettings",
             display_name="PULSE Search Settings",
             category=sockets.CATEGORY,

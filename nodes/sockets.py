@@ -8,14 +8,9 @@ from comfy_api.latest import io
 
 from ..pulse_core.latents.spaces import SEEDS
 from ..pulse_core.settings import Option, Settings, Widget, options
+from . import offers
 
 CATEGORY = "PULSE"
-
-
-def advanced(widget: Any) -> Any:
-    """The widget, marked as advanced: the front end hides it until "Show Advanced" in the node's menu."""
-    widget.extra_dict = {**(widget.extra_dict or {}), "advanced": True}
-    return widget
 
 
 def widgets(kind: type[Settings], *places: Widget) -> list[Any]:
@@ -40,7 +35,7 @@ def _widget(setting: Option) -> Any:
         made = io.Float.Input(setting.name, **limits, step=setting.step, round=setting.step / 100, **described)
     else:
         made = io.String.Input(setting.name, **described)
-    return advanced(made) if setting.widget == "advanced" else made
+    return offers.advanced(made) if setting.widget == "advanced" else made
 
 
 def seed(tooltip: str, *, changes: bool = True) -> io.Int.Input:
@@ -59,7 +54,7 @@ def report(tooltip: str) -> Any:
 
 def class_label() -> io.Int.Input:
     """The widget for the class of a conditional generator."""
-    return advanced(
+    return offers.advanced(
         io.Int.Input(
             "class_label",
             default=-1,
