@@ -131,7 +131,7 @@ def test_a_whole_file_with_other_weights_is_not_replaced(pip):
     path, _ = said(pip)
     safetensors_format.write(path, tiny_mobile_tensors(seed=1))
     own = path.read_bytes()
-    with pytest.raises(CheckpointError, match="has other weights than 'ffhq-mobile'.*move it away"):
+    with pytest.raises(CheckpointError, match=r"has other weights than 'ffhq-mobile'.*move it away"):
         said(pip)
     assert path.read_bytes() == own
     assert len(pip.calls) == 1
@@ -140,7 +140,7 @@ def test_a_whole_file_with_other_weights_is_not_replaced(pip):
 def test_a_python_without_pip_says_what_to_do(pip, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
-    with pytest.raises(CheckpointError, match="has no pip.*made by uv.*uv pip install pip.*ensurepip"):
+    with pytest.raises(CheckpointError, match=r"has no pip.*made by uv.*uv pip install pip.*ensurepip"):
         said(pip)
     assert not pip.calls
     assert not pip.target.exists()
