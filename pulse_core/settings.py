@@ -7,7 +7,7 @@ nodes' widgets read the same fields.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from numbers import Real
@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import SettingError
 
+_SHOWN = 60  # characters of a value in an error
 REQUIRED = MISSING  # as the default of an option: there is none
 # Where the nodes show an option. basic: on the node. advanced: on the node, folded. appended: after the node's other
 # inputs, optional, so that workflows saved without it still run. settings: on the node for rarely used settings.
@@ -95,7 +96,10 @@ class Option:
             return True
         if not isinstance(value, Real):
             return False
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            return False
         if not math.isfinite(number) or (self.kind is int and not number.is_integer()):
             return False
         return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
@@ -113,8 +117,8 @@ class Option:
             return self.kind(value) if self.kind in (int, float) else value
         name = f"{self.name} of {owner}" if owner else self.name
         if self.choices is not None:
-            raise SettingError(f"{name} is {value!r}.", f"{self.range}.", "choose one of these.")
-        raise SettingError(f"{name} is {value}.", f"{self.range}.", f"set {self.name} inside this range.")
+            raise SettingError(f"{name} is {_shown(value, repr)}.", f"{self.range}.", "choose one of these.")
+        raise SettingError(f"{name} is {_shown(value, str)}.", f"{self.range}.", f"set {self.name} inside this range.")
 
     def parse(self, text: str) -> Any:
         """The number in a text; the text itself if there is none, which `check` then rejects."""
@@ -124,6 +128,15 @@ class Option:
             return self.kind(text)
         except ValueError:
             return text
+
+
+def _shown(value: Any, to_text: Callable[[Any], str]) -> str:
+    """The value for an error, cut where it is long."""
+    try:
+        text = to_text(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
 
 
 def options(kind: type) -> tuple[Option, ...]:

@@ -6,10 +6,12 @@ import re
 from typing import Any
 
 from ..errors import SettingError
+from ..limits import check_length, shortened
 from ..settings import Option
 from .base import Degradation
 from .chain import Chain
 
+MAX_TEXT, MAX_PARTS = 8192, 64  # characters, with room for the path of a mask; degradations
 _PART = re.compile(r"([a-z_]+)\s*(?:\((.*)\))?", re.DOTALL)
 
 
@@ -19,10 +21,14 @@ def parse_degradation(text: str) -> Degradation:
     `help_text` lists the names and their options. Returns a `Chain` for more than one.
 
     Raises:
-        SettingError: an unknown name, a wrong number of arguments, or one out of range.
+        SettingError: an unknown name, a wrong number of arguments, one out of range, or a text that is too long.
         ImageError: the file of a mask cannot be read.
     """
-    parts = [_part(part.strip(), text) for part in _split(text)]
+    check_length(text, MAX_TEXT, "The degradation", f"write one or more of {forms()}, joined by +.")
+    words = _split(text)
+    if len(words) > MAX_PARTS:
+        raise SettingError(f"The degradation has {len(words)} parts.", f"up to {MAX_PARTS}.", "leave some out.")
+    parts = [_part(part.strip(), text) for part in words]
     return parts[0] if len(parts) == 1 else Chain(parts)
 
 
@@ -46,14 +52,13 @@ def _kinds() -> tuple[type[Degradation], ...]:
 
 def _split(text: str) -> list[str]:
     """Splits at each "+" outside parentheses; paths may contain some."""
-    parts, depth = [""], 0
-    for letter in text:
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)
         if letter == "+" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
 
 
 def _part(part: str, text: str) -> Degradation:
@@ -62,7 +67,7 @@ def _part(part: str, text: str) -> Degradation:
     kind = next((kind for kind in _kinds() if match is not None and kind.name == match[1]), None)
     if match is None or kind is None:
         raise SettingError(
-            f"The degradation {text!r} has the part {part!r}.",
+            f"The degradation {shortened(text)} has the part {shortened(part)}.",
             f"one or more of {forms()}, joined by +.",
             "check the spelling, and write name(number, ...).",
         )
@@ -77,7 +82,7 @@ def _values(kind: type[Degradation], words: list[str], part: str) -> dict[str, A
     wanted = kind.options()
     if not sum(each.is_required for each in wanted) <= len(words) <= len(wanted):
         raise SettingError(
-            f"{part!r} has {len(words)} argument{'' if len(words) == 1 else 's'}.",
+            f"{shortened(part)} has {len(words)} argument{'' if len(words) == 1 else 's'}.",
             f"{_signature(kind)}: {_described(kind)}.",
             f"write {_signature(kind)}.",
         )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError
+from ..limits import check_length, shortened
 
 CAUCHY_SCALE = 0.1  # colours in 0..1: skin that is drawn well has smaller errors, a flag behind the head larger ones
 
@@ -104,7 +105,8 @@ class Term:
 
 TERMS = (Term("MSE", mse), Term("CAUCHY", cauchy), Term("L2", l2), Term("L1", l1), Term("GEOCROSS", geocross))
 
-_PART = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\*([A-Za-z][A-Za-z0-9_]*)")
+MAX_TEXT = 1000  # characters of a loss
+_WEIGHT = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -123,22 +125,34 @@ class Loss:
 
 
 def parse_loss(text: str) -> Loss:
-    """Reads "weight*NAME+weight*NAME...".
+    """Parses "weight*NAME+weight*NAME...".
 
     Raises:
-        SettingError: an unknown term, a term given twice, a missing or impossible weight.
+        SettingError: an unknown term, a term given twice, a missing or impossible weight, or a text that is too long.
     """
     known = {term.name: term for term in TERMS}
     accepted = f"terms like 100*L2+0.05*GEOCROSS, made of {', '.join(known)}, each once, with weights from 0 up."
+    check_length(text, MAX_TEXT, "The loss", "write weight*NAME+weight*NAME, each term once.")
     parts: list[tuple[float, Term]] = []
-    for piece in re.split(r"(?<![eE])\+", re.sub(r"\s+", "", text)):
-        match = _PART.fullmatch(piece)
-        if match is None:
-            raise SettingError(f"The loss {text!r} has the part {piece!r}.", accepted, "write weight*NAME.")
-        weight, name = float(match[1]), match[2]
+    for piece in _pieces("".join(text.split())):
+        weight, star, name = piece.partition("*")
+        loss = f"The loss {shortened(text)}"
+        if not star or _WEIGHT.fullmatch(weight) is None:
+            raise SettingError(f"{loss} has the part {shortened(piece)}.", accepted, "write weight*NAME.")
         if name not in known:
-            raise SettingError(f"The loss {text!r} names the term {name!r}.", accepted, "check the spelling.")
-        if any(term.name == name for _, term in parts) or not math.isfinite(weight):
-            raise SettingError(f"The loss {text!r} cannot use the part {piece!r}.", accepted, "merge or correct it.")
-        parts.append((weight, known[name]))
+            raise SettingError(f"{loss} names the term {shortened(name)}.", accepted, "check the spelling.")
+        if any(term.name == name for _, term in parts) or not math.isfinite(float(weight)):
+            raise SettingError(f"{loss} cannot use the part {shortened(piece)}.", accepted, "merge or correct it.")
+        parts.append((float(weight), known[name]))
     return Loss(tuple(parts))
+
+
+def _pieces(text: str) -> list[str]:
+    """The parts between the "+"; the "+" of an exponent, as in 1e+2*L2, comes before its part's "*"."""
+    pieces = [""]
+    for piece in text.split("+"):
+        if pieces[-1][-1:] in ("e", "E") and "*" not in pieces[-1]:
+            pieces[-1] += "+" + piece
+        else:
+            pieces.append(piece)
+    return pieces[1:]
