@@ -17,9 +17,10 @@ demo: $(READY) $(GENERATOR)
 test: $(READY) $(GENERATOR)
 	$(BIN)/python -m pytest $(ARGS)
 
-# Without the tests that are slow by measurement (tests/tiers.py), for the daily loop.
+# Without the tests that are slow by measurement (tests/tiers.py), for the daily loop. Tensors are so small that threads
+# would only wait for each other.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
 # Measures all tests, and writes which are slow.
 test-times: $(READY) $(GENERATOR)
