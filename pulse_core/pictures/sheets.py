@@ -9,19 +9,28 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import SettingError
+from ..interrupts import each
+from ..limits import FLOAT, check_bytes
 from .images import NOTICE, to_pil
 
 _MARGIN, _BAND = 16, 40
 _LINE = 1.4  # height of a line of text, in font sizes
+_MOST_LINES = 8  # of a caption; more are left out
+_PIXEL = 3 + 4 * 3 * FLOAT  # bytes of a sheet: the picture, and what its conversion to a tensor takes
+_SMALLER = "use a smaller side, or fewer or less elongated pictures."
 
 
 def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
-    """Pictures in a row, each resized to a height of `side` pixels, with captions and the notice."""
+    """Pictures in a row, each resized to a height of `side` pixels, with captions and the notice.
+
+    Raises:
+        SettingError: it would take too much memory.
+    """
     font, small = ImageFont.load_default(20), ImageFont.load_default(15)
-    pictures = [_resize_to_height(to_pil(image), side) for image in panels.values()]
-    width = _MARGIN + sum(picture.width + _MARGIN for picture in pictures)
-    width = max(width, round(small.getlength(NOTICE)) + 2 * _MARGIN)
-    sheet = Image.new("RGB", (width, _BAND + side + _BAND), "white")
+    width, height = row_size([(image.shape[-2], image.shape[-1]) for image in panels.values()], side)
+    check_bytes(2 * width * height * _PIXEL, f"A sheet of {width}x{height} pixels", _SMALLER)  # 2: the parts as well
+    pictures = [_resize_to_height(to_pil(image), side) for image in each(panels.values())]
+    sheet = Image.new("RGB", (width, height), "white")
     draw, left = ImageDraw.Draw(sheet), _MARGIN
     for caption, picture in zip(panels, pictures, strict=True):
         sheet.paste(picture, (left, _BAND))
@@ -31,10 +40,21 @@ def side_by_side(panels: Mapping[str, Tensor], side: int = 512) -> Image.Image:
     return sheet
 
 
+def row_size(sizes: Sequence[tuple[int, int]], side: int) -> tuple[int, int]:
+    """(width, height) of `side_by_side` for pictures of these (height, width)."""
+    width = _MARGIN + sum(_width_at(side, *size) + _MARGIN for size in sizes)
+    return max(width, round(ImageFont.load_default(15).getlength(NOTICE)) + 2 * _MARGIN), _BAND + side + _BAND
+
+
+def _width_at(to: int, height: int, width: int) -> int:
+    """The width of a picture that is resized to the height `to`."""
+    return max(1, round(width * to / height))
+
+
 def _resize_to_height(picture: Image.Image, height: int) -> Image.Image:
     """Resizes to this height; enlarges with square pixels, so that those of a small input are visible."""
     how = Image.Resampling.LANCZOS if picture.height > height else Image.Resampling.NEAREST
-    return picture.resize((max(1, round(picture.width * height / picture.height)), height), how)
+    return picture.resize((_width_at(height, picture.height, picture.width), height), how)
 
 
 def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: int = 0, side: int = 256) -> Image.Image:
@@ -42,11 +62,11 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
 
     Args:
         images: [3, H, W] in 0..1 each, of any sizes; each is fitted into a square of `side` pixels.
-        captions: one each; long lines are truncated.
+        captions: one each; long lines and many lines are truncated.
         columns: 0 makes the grid about square.
 
     Raises:
-        SettingError: no images, or another number of captions.
+        SettingError: no images, another number of captions, or a sheet that would take too much memory.
     """
     if not images or len(captions) != len(images):
         raise SettingError(
@@ -57,14 +77,17 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     size = max(10, min(20, side // 16))
     font = ImageFont.load_default(size)
-    texts = [[_truncate(line, font, side) for line in caption.splitlines()] for caption in captions]
+    texts = [_lines(caption, font, side) for caption in each(captions)]
     line = round(size * _LINE)
     cell = side + line * max(1, *map(len, texts)) + _MARGIN
     width = max(columns * (side + _MARGIN) + _MARGIN, round(font.getlength(NOTICE)) + 2 * _MARGIN)
     rows = math.ceil(len(images) / columns)
-    sheet = Image.new("RGB", (width, _MARGIN + rows * cell + 2 * line), "white")
+    height = _MARGIN + rows * cell + 2 * line
+    what = f"A sheet of {width}x{height} pixels for {len(images)} pictures of {side} a side"
+    check_bytes(width * height * _PIXEL, what, _SMALLER)
+    sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
+    for number, (image, lines) in enumerate(zip(each(images), texts, strict=True)):
         left, top = _MARGIN + number % columns * (side + _MARGIN), _MARGIN + number // columns * cell
         picture = _fit_square(to_pil(image), side)
         sheet.paste(picture, (left + (side - picture.width) // 2, top + side - picture.height))
@@ -91,15 +114,29 @@ def comparison(target: Tensor, result: Tensor, downscaled: Tensor, gain: float, 
     return side_by_side(panels, side)
 
 
+def _lines(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """The lines of a caption, each truncated to this width; "..." for those that are left out."""
+    lines = caption.splitlines()
+    shown = lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "..."]
+    return [_truncate(line, font, width) for line in shown]
+
+
 def _truncate(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The line, truncated to this width."""
-    if font.getlength(line) <= width:
+    start = line[: width + 1]  # a letter has a pixel at least
+    if start == line and font.getlength(line) <= width:
         return line
-    while line and font.getlength(line + "...") > width:
-        line = line[:-1]
-    return line + "..."
+    fitting, too_long = 0, len(start) + 1  # numbers of letters
+    while too_long - fitting > 1:
+        middle = (fitting + too_long) // 2
+        if font.getlength(start[:middle] + "...") <= width:
+            fitting = middle
+        else:
+            too_long = middle
+    return start[:fitting] + "..."
 
 
 def _fit_square(picture: Image.Image, side: int) -> Image.Image:
     """Resizes to fit a square of this side."""
-    return _resize_to_height(picture, max(1, round(side * min(1, picture.height / picture.width))))
+    fitting = _resize_to_height(picture, max(1, round(side * min(1, picture.height / picture.width))))
+    return fitting if fitting.width <= side else fitting.resize((side, fitting.height))

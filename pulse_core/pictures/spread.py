@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError
+from ..interrupts import each
 
 # From equal to different: black, violet, red, orange, yellow, white; each lighter than the last.
 _COLOURS = (
@@ -32,17 +33,19 @@ def spread(images: Sequence[Tensor]) -> Tensor:
             "two or more of one input.",
             "raise solutions, or steps so that more are found; or include those that were not found.",
         )
-    mean = sum(image.double() for image in images[1:]) + images[0].double()
-    mean = mean / len(images)
+    mean = torch.zeros_like(images[0], dtype=torch.float64)
+    for image in each(images):
+        mean += image
+    mean /= len(images)
     squares = torch.zeros_like(mean)
-    for image in images:
+    for image in each(images):
         squares += (image - mean).square()
     return (squares / (len(images) - 1)).mean(0).sqrt().float()
 
 
 def heat_map(values: Tensor) -> Tensor:
     """[H, W] in 0..1 -> colours [3, H, W]: dark for small values, light for large ones."""
-    colours = torch.tensor(_COLOURS).to(values)
+    colours = torch.tensor(_COLOURS, dtype=values.dtype, device=values.device)
     place = values.clamp(0, 1) * (len(colours) - 1)
     low = place.long().clamp(max=len(colours) - 2)
     share = (place - low)[..., None]
