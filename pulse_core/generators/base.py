@@ -125,8 +125,9 @@ class SynthesisNetwork(nn.Module):
         """A copy with features of another type: the constant and convolution weights change, affine layers do not."""
         converted = copy.deepcopy(self)
         for module in converted.modules():
-            for name, each in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-                if each.ndim == 4 or name == "kernel":
+            buffers = module.named_buffers(recurse=False, remove_duplicate=False)
+            for name, each in (*module.named_parameters(recurse=False), *buffers):
+                if each.ndim == 4 or name.endswith("kernel"):
                     data = each.detach().to(dtype)
                     data = channels_last(data) if data.ndim == 4 else data
                     setattr(module, name, nn.Parameter(data, False) if isinstance(each, nn.Parameter) else data)
