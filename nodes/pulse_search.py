@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from ..pulse_core.faces.sizes import AUTO
 from ..pulse_core.latent_search.config import PRESETS, RECOMMENDED, SearchConfig
-from ..pulse_core.latent_search.solution import Solution, ranking
+from ..pulse_core.latent_search.solution import Solution, latent_from_solutions, ranking
 from ..pulse_core.latents.fits import gaussian_for
 from ..pulse_core.latents.gaussian import LatentGaussian
-from ..pulse_core.latents.latent import Latent, latent_from_solutions
+from ..pulse_core.latents.latent import Latent
 from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
 from ..pulse_core.pipeline import Target, search_targets
@@ -83,6 +83,7 @@ class PULSESearchNode(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -110,7 +111,6 @@ class PULSESearchNode(io.ComfyNode):
             generator, progress = host.on_device(stylegan, at_a_time), host.Progress(preview_every, node)
             targets = targets_of(image, faces, lr_size, generator, degradation)
             if faces is not None and not targets:
-                host.show_text(node, "no face; the image passes through")
                 return _passed_through(image, generator, _report([], [], generator, config))
             solutions = search_targets(
                 targets,
@@ -124,9 +124,9 @@ class PULSESearchNode(io.ComfyNode):
             )
             images, found = _collect(solutions, len(targets) * config.solutions)
         report = _report(found, targets, generator, config)
-        host.show_lines(node, [*_summary(found), *_lines(found, targets)])
         host.note_in_pictures(cls.hidden.extra_pnginfo, node, report)
-        return _outputs(images, found, generator, report)
+        summary = host.summary([*_summary(found), *_lines(found, targets)])
+        return _outputs(images, found, generator, report, summary)
 
 
 def _optional_inputs() -> list[Any]:
@@ -240,12 +240,14 @@ def _collect(solutions: Iterable[Solution], count: int) -> tuple[Tensor, list[So
     return images.all(order), [rows[row] for row in order]
 
 
-def _outputs(images: Tensor, found: list[Solution], generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
+def _outputs(
+    images: Tensor, found: list[Solution], generator: Generator, report: dict[str, Any], summary: Any
+) -> io.NodeOutput:
     """The outputs of a search."""
     small = host.give_images(_same_size([solution.downscaled for solution in found]))
     residual = host.give_images(_same_size([(solution.residual + 0.5).clamp(0, 1) for solution in found]))
     latent = host.give_latent(latent_from_solutions(found, generator, reports.records(report)))
-    return io.NodeOutput(images, small, latent, json.dumps(report, indent=2), residual)
+    return io.NodeOutput(images, small, latent, json.dumps(report, indent=2), residual, ui=summary)
 
 
 def _same_size(images: list[Tensor]) -> list[Tensor]:
@@ -257,7 +259,8 @@ def _same_size(images: list[Tensor]) -> list[Tensor]:
 def _passed_through(image: Tensor, generator: Generator, report: dict[str, Any]) -> io.NodeOutput:
     """The outputs if there is no face."""
     nothing = host.give_latent(Latent(torch.zeros(0, generator.num_ws, generator.w_dim)))
-    return io.NodeOutput(image, image, nothing, json.dumps(report), torch.full_like(image, 0.5))
+    summary = host.summary(["no face; the image passes through"])
+    return io.NodeOutput(image, image, nothing, json.dumps(report), torch.full_like(image, 0.5), ui=summary)
 
 
 def _summary(found: list[Solution]) -> list[str]:

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from .latent_search.loop import search as search
     from .latent_search.solution import Solution as Solution
     from .latent_search.solution import StepState as StepState
+    from .latent_search.solution import latent_from_solutions as latent_from_solutions
     from .latents.blending import blend as blend
     from .latents.fits import gaussian_for as gaussian_for
     from .latents.gaussian import LatentGaussian as LatentGaussian
     from .latents.gaussian import fit_gaussian as fit_gaussian
     from .latents.latent import Latent as Latent
-    from .latents.latent import latent_from_solutions as latent_from_solutions
     from .latents.sampling import sample as sample
     from .latents.sampling import synthesize as synthesize
     from .photographs import FaceStore as FaceStore
@@ -62,14 +62,14 @@ _PUBLIC = {
     "photographs": ("restore", "Restored", "FaceStore"),
     "pictures.images": ("read_image", "save_image"),
     "latent_search.config": ("SearchConfig", "PRESETS"),
-    "latent_search.solution": ("Solution", "StepState"),
+    "latent_search.solution": ("Solution", "StepState", "latent_from_solutions"),
     "latent_search.loop": ("search", "iter_search"),
     "checkpoints.loading": ("load_generator",),
     "checkpoints.conversion": ("save_generator",),
     "generators.base": ("Generator",),
     "latents.fits": ("gaussian_for",),
     "latents.gaussian": ("LatentGaussian", "fit_gaussian"),
-    "latents.latent": ("Latent", "latent_from_solutions"),
+    "latents.latent": ("Latent",),
     "latents.sampling": ("sample", "synthesize"),
     "latents.blending": ("blend",),
     "degradations.base": ("Degradation",),

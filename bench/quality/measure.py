@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.memory import forget_peak, peak_mb
+from bench.memory import peak_mb, reset_peak
 from bench.scorers.identity import Identity
 from bench.scorers.niqe import niqe
 from bench.scorers.realism import judge
@@ -59,7 +59,7 @@ def measure(
     given, clean = observe(target, case.spoiling, case.lr)
     spoiled_by = degradation(case.spoiling, case.lr)
     device = next(generator.synthesis.parameters()).device
-    forget_peak(device)
+    reset_peak(device)
     started = time.perf_counter()
     own: dict[str, Any] = {}
     if config is None:

@@ -16,9 +16,9 @@ from ..degradations import Degradation
 from ..faces.targets import size_summary
 from ..generators import Generator
 from ..latent_search.config import SearchConfig
-from ..latent_search.solution import Solution
+from ..latent_search.solution import Solution, latent_from_solutions
 from ..latents.gaussian import LatentGaussian
-from ..latents.latent import LATENT_SUFFIX, Latent, latent_from_solutions
+from ..latents.latent import LATENT_SUFFIX, Latent
 from ..pictures.images import NOTICE, read_image, read_metadata, save_image
 from ..pictures.sheets import side_by_side
 from ..pipeline import Target, choose_targets, load_with_fit, upscale

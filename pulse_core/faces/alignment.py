@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
+from ..interrupts import each
+from ..limits import FLOAT, check_bytes
 from ..pictures.images import from_pil, to_pil
 from .face import Face, Faces
 from .sizes import MIN_FACE_SIDE
@@ -20,9 +22,14 @@ def align(pictures: Iterable[Tensor], faces: Faces, size: int) -> Iterator[Tenso
 
     Args:
         pictures: [3, H, W] each, in which the faces were found.
+
+    Raises:
+        SettingError: the crops of all faces would take too much memory.
     """
+    crops = f"{len(faces)} faces of {size} pixels a side"
+    check_bytes(len(faces) * 3 * size * size * FLOAT, crops, "use a smaller size, or find fewer faces.")
     for number, picture in enumerate(pictures):
-        for _, face in faces.of_picture(number):
+        for _, face in each(faces.of_picture(number)):
             yield crop_square(picture, face.quad, size)
 
 
@@ -55,7 +62,7 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
     draw = ImageDraw.Draw(image)
     stroke = max(1, round(max(image.size) / 250))
     font = ImageFont.load_default(max(11, round(max(image.size) / 45)))
-    for number, face in faces:
+    for number, face in each(faces):
         corners = [tuple(point) for point in (face.quad * scale).tolist()]
         draw.line([*corners, corners[0]], fill=_COLOUR, width=stroke, joint="curve")
         draw.line([corners[0], corners[3]], fill=_COLOUR, width=3 * stroke)  # the top edge

@@ -7,6 +7,7 @@ is several times more stable.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..devices.optimizations import memory_format
+from ..interrupts import check_interrupt, each
+from ..limits import FLOAT, check_bytes, max_bytes
 from . import networks
 from .networks import Weights
 from .pyramid import Pyramid
@@ -28,6 +31,7 @@ _STEP = 0.709  # ratio of the scales of the first network, as published
 _CANDIDATE, _REFINED = 0.6, 0.7  # score thresholds of the first two networks
 _PIXELS = 3_000_000  # up to this size, a picture is searched for the smallest faces
 _STRIPE = 1 << 18  # pixels per pass of the first network
+_COPIES = 3  # of an enlarged picture, while it is made
 _BLOCK = 64  # boxes compared with all others at a time
 _FRAME = 1.15  # half side of the square for test-time augmentation, in eye or eye-to-mouth distances
 # shift (x, y) in sides of that square, and scale
@@ -58,7 +62,11 @@ def detect(picture: Tensor, *, threshold: float = 0.9, min_size: float = 0) -> l
         threshold: minimum score, 0..1. Clear faces have 0.99 and more.
         min_size: size of the smallest face, in pixels from brow to chin; time grows with 1 / min_size^2. 0: 12 in
             pictures of up to 3 megapixels, more in larger ones. Below 12, the picture is enlarged.
+
+    Raises:
+        SettingError: the enlarged picture does not fit into memory.
     """
+    _check_size(picture.shape[-2], picture.shape[-1], min_size)
     min_size = min_size or _CELL * max(1.0, (picture.shape[-1] * picture.shape[-2] / _PIXELS) ** 0.5)
     pyramid = Pyramid(picture)
     weights = _weights(pyramid.device)
@@ -67,12 +75,26 @@ def detect(picture: Tensor, *, threshold: float = 0.9, min_size: float = 0) -> l
     return sorted(found, key=lambda face: -float(_area(face.box[None])))
 
 
+def _check_size(height: int, width: int, min_size: float) -> None:
+    """Checks the memory of the picture, enlarged so that the smallest faces have the size of a cell."""
+    if not 0 < min_size < _CELL:
+        return
+    enlarged = [math.ceil(side * _CELL / min_size) for side in (width, height)]
+    wanted = _COPIES * 3 * math.prod(enlarged) * FLOAT
+    least = math.ceil(min_size * (wanted / max_bytes()) ** 0.5)
+    check_bytes(
+        wanted,
+        f"min_face_size is {min_size:g}: the picture of {width}x{height}, enlarged to {enlarged[0]}x{enlarged[1]},",
+        f"set min_face_size to {least} or more, or to 0.",
+    )
+
+
 def _proposals(weights: Weights, pyramid: Pyramid, min_size: float) -> Tensor:
     """Square candidates [N, 4] of the first network, at every scale."""
     scale, found = _CELL / min_size, []
     while min(pyramid.height, pyramid.width) * scale >= _CELL:
         image, ratio = pyramid.scaled(scale)
-        kept = [_candidates(*networks.proposal(weights, stripe), top) for top, stripe in _stripes(image)]
+        kept = [_candidates(*networks.proposal(weights, stripe), top) for top, stripe in each(_stripes(image))]
         boxes, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
         chosen = _suppress(boxes, scores, 0.5)
         found.append((boxes[chosen] * ratio.repeat(2), scores[chosen]))
@@ -188,8 +210,9 @@ def _suppress(boxes: Tensor, scores: Tensor, overlap: float, *, of_smaller: bool
         overlap: maximum intersection, as a share of the union (or of the smaller box).
     """
     left, area = scores.argsort(descending=True, stable=True).cpu(), _area(boxes).cpu()
-    boxes, kept = boxes.cpu(), [torch.zeros(0, dtype=torch.long)]
+    boxes, kept = boxes.cpu(), [torch.zeros(0, dtype=torch.long, device="cpu")]
     while left.numel():  # in blocks: one at a time is slow for thousands of boxes
+        check_interrupt()
         block = left[:_BLOCK]
         low = torch.maximum(boxes[block, None, :2], boxes[left, :2])
         common = (torch.minimum(boxes[block, None, 2:], boxes[left, 2:]) - low).clamp(min=0).prod(dim=2)

@@ -24,6 +24,8 @@ POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth cor
 CENTRE, RADII = (0.5, 0.53), (0.36, 0.47)
 _THUMBNAIL = 16
 _MIN_CORRELATION = 0.7  # of thumbnails; other pictures have less, other exposures of the same picture more
+_CROPS = (8, 16, 32, 64)  # a VAE crops a picture to a multiple of one of these
+_EDITED = 0.3  # share of the thumbnail that may have been repainted
 
 
 def ffhq_quad(landmarks: Tensor) -> Tensor:
@@ -100,10 +102,18 @@ class Source:
         """Checks that `picture` [3, H, W] is the same picture, possibly recoloured or resized.
 
         Raises:
-            ImageError: another aspect ratio or another picture.
+            ImageError: another aspect ratio, another picture, or one that a VAE cropped.
         """
         height, width = picture.shape[-2:]
         other = Source.of(picture).thumbnail
+        if self._is_cropped(picture, other):
+            raise ImageError(
+                f"This picture ({width}x{height}) is a crop of the one that the faces were found in "
+                f"({self.width}x{self.height}), as a VAE makes them, which crops to multiples of 8 or more.",
+                f"the whole picture, {self.width}x{self.height}, or that many times as large.",
+                "crop or resize the picture to such a multiple before the faces are found, or pad this one to "
+                f"{self.width}x{self.height}.",
+            )
         same_shape = abs(width * self.height - height * self.width) <= max(width, height, self.width, self.height)
         if not same_shape or _correlation(self.thumbnail, other) < _MIN_CORRELATION:
             raise ImageError(
@@ -112,6 +122,33 @@ class Source:
                 "the picture that the faces were found in, possibly recoloured or resized, but not cropped or rotated.",
                 "connect the same picture to both nodes.",
             )
+
+    def _is_cropped(self, picture: Tensor, thumbnail: Tensor) -> bool:
+        """Whether `picture` has the size of a VAE's crop and is one, and not the resized picture; both are common.
+
+        A crop of a few pixels shifts the thumbnail a little. Correlation sees that in spite of changed colours, the
+        residual in spite of repainted parts; where they differ, the picture counts as resized.
+        """
+        size = self._vae_crop(picture.shape[-2], picture.shape[-1])
+        if size is None:
+            return False
+        small = F.interpolate(picture.float().mean(0)[None, None], size, mode="area")
+        top, left = (self.height - size[0]) // 2, (self.width - size[1]) // 2
+        padding = (left, self.width - size[1] - left, top, self.height - size[0] - top)
+        whole = F.pad(small, padding, mode="replicate")[0]
+        cropped = Source.of(whole).thumbnail
+        closer = _correlation(self.thumbnail, cropped) > _correlation(self.thumbnail, thumbnail)
+        return closer and _residual(self.thumbnail, cropped) < _residual(self.thumbnail, thumbnail)
+
+    def _vae_crop(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of the VAE's crop of this picture of which this size is a multiple; None: of no crop."""
+        for multiple in _CROPS:
+            rows, columns = self.height // multiple * multiple, self.width // multiple * multiple
+            if (rows, columns) == (self.height, self.width) or not rows * columns:
+                continue
+            if height % rows == 0 and width % columns == 0 and height // rows == width // columns:
+                return rows, columns
+        return None
 
     def scale_to(self, picture: Tensor) -> Tensor:
         """[2]: the factors by which `picture` is wider and higher."""
@@ -127,6 +164,20 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     if max(float(a.norm()), float(b.norm())) < flat:
         return 1.0
     return float((a * b).sum()) / norms if norms else 0.0
+
+
+def _residual(a: Tensor, b: Tensor) -> float:
+    """What remains of a after the best gain and offset of b, without the share that differs most."""
+    a, b = a.flatten().double(), b.flatten().double()
+    kept = torch.ones_like(a, dtype=torch.bool)
+    rest = torch.zeros_like(a)
+    for _ in range(3):
+        mean, other = a[kept].mean(), b[kept].mean()
+        spread = float((b[kept] - other).square().sum())
+        gain = float(((a[kept] - mean) * (b[kept] - other)).sum()) / spread if spread else 0.0
+        rest = (a - mean - gain * (b - other)).abs()
+        kept = rest <= rest.quantile(1 - _EDITED)
+    return float(rest[kept].mean())
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
+from ..interrupts import each
+from ..limits import check_length
 from ..pictures.images import check_colours
 from ..settings import Settings, option
 from .detection import detect
@@ -23,6 +25,8 @@ ROTATIONS = ("auto", "upright", "any")
 _UPRIGHT_SCORE = 0.99  # upside-down faces score less, upright ones more
 _MASK_THRESHOLD = 0.5  # score threshold where the user's mask says that there is a face
 _CONTEXT = 0.5  # margin around a masked region, as a fraction of its side
+MAX_MARKED, MAX_TEXT = 256, 1 << 15  # faces marked by hand, and the characters that mark them
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def find_faces(
 
     Raises:
         ImageError: values that are not colours, or a mask of another size than its picture.
+        SettingError: min_face_size enlarges a picture to more than fits into memory.
     """
     settings = settings or FindSettings()
     each_mask = iter(masks if masks is not None else ())
@@ -85,10 +90,10 @@ def _collect(
     """The faces of each picture, largest first, at most `limit` (0: all); the detector gives landmarks and scores."""
     faces: list[Face] = []
     sources: list[Source] = []
-    for number, picture in enumerate(pictures):
+    for number, picture in enumerate(each(pictures)):
         found = (Face(number, points, score) for points, score in detector(picture))
         largest = sorted(found, key=lambda face: -face.side)[: limit or None]
-        faces += [replace(face, estimate=estimate_face(picture, face)) for face in largest]
+        faces += [replace(face, estimate=estimate_face(picture, face)) for face in each(largest)]
         sources.append(Source.of(picture))
     return Faces(tuple(faces), tuple(sources))
 
@@ -179,9 +184,15 @@ def marked_faces(pictures: Iterable[Tensor], text: str) -> Faces:
         text: ten numbers for a face, the x and y in pixels of face.POINTS; any separators.
 
     Raises:
-        SettingError: another number of numbers, points far outside a picture, or points that do not span a face.
+        SettingError: another number of numbers, points far outside a picture, points that do not span a face, or too
+            many faces.
     """
-    numbers = [float(number) for number in re.findall(r"[-+]?\d+(?:\.\d+)?", text)]
+    check_length(text, MAX_TEXT, "The text of the landmarks", "mark fewer faces.")
+    numbers = [float(number) for number in _NUMBER.findall(text)]
+    if len(numbers) > 2 * len(POINTS) * MAX_MARKED:
+        raise SettingError(
+            f"The landmarks mark {len(numbers) // (2 * len(POINTS))} faces.", f"up to {MAX_MARKED}.", "mark fewer."
+        )
     if not numbers or len(numbers) % (2 * len(POINTS)):
         raise SettingError(
             f"The landmarks have {len(numbers)} numbers.",
@@ -204,7 +215,7 @@ def _checked(points: Tensor, picture: Tensor) -> Tensor:
     x, y = points.unbind(-1)
     side = side_of(ffhq_quad(points))
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-    if int(inside.sum()) < 3 or side > 4 * max(height, width) or side < 4:
+    if int(inside.sum()) < 3 or not 4 <= side <= 4 * max(height, width):  # the side of huge numbers is NaN
         raise SettingError(
             f"The landmarks {points.tolist()} mark a face of {side:.0f} pixels in a picture of {width}x{height}.",
             "points on the face, in pixels of this picture, at least three of them inside it.",

@@ -93,7 +93,7 @@ def paste(
         faces: all that are pasted. Where they overlap, each pixel belongs to the nearest face, not to the last one.
 
     Raises:
-        ImageError: another photograph, or a mask of another size.
+        ImageError: another photograph, one that was cropped, a face that is no square, or a mask of another size.
     """
     settings = settings or PasteSettings()
     source.check(picture[:3])
@@ -101,6 +101,7 @@ def paste(
     invented = torch.zeros_like(result[0])
     everyone = tuple(faces)
     for number, patch in enumerate(patches):
+        _check_square(patch.image)
         if settings.color_match:
             quad = patch.face.quad * source.scale_to(picture)
             patch = replace(patch, image=_match_colours(patch.image, picture[:3], quad, settings.color_match))
@@ -108,6 +109,16 @@ def paste(
         others = [other.quad * scale for other in everyone if other is not patch.face]
         _paste_patch(result, invented, patch.face.quad * scale, patch, settings, others, number)
     return Pasted(result, invented)
+
+
+def _check_square(image: Tensor) -> None:
+    height, width = image.shape[-2:]
+    if height != width:
+        raise ImageError(
+            f"A restored face is {width}x{height}.",
+            "a square: the aligned face, restored, of any size.",
+            "if it was stretched, resize it to a square; if it was cropped, take the whole face.",
+        )
 
 
 def _enlarged(picture: Tensor, factor: float) -> Tensor:

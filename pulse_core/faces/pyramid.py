@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..devices.optimizations import memory_format
+from ..interrupts import each
 
 _MIN_LEVEL = 24  # pixels a side of the smallest level
 _CROPS = 256  # per batch
@@ -50,7 +51,7 @@ class Pyramid:
             # at least one pixel of the level per sampling point, of which there are 2 * side
             levels = torch.tensor([self._level(reach / side) for reach in across.norm(dim=1).tolist()])
             crops = centre.new_empty(len(centre), 3, side, side).contiguous(memory_format=memory_format(centre))
-            for level in levels.unique().tolist():
+            for level in each(levels.unique().tolist()):
                 chosen = (levels == level).to(centre.device)
                 crops[chosen] = self._sampled(level, centre[chosen], across[chosen], along[chosen], side)
             yield crops

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ..devices.device import free_memory, is_out_of_memory
-from ..devices.working_memory import search_memory
 from ..errors import SettingError
 from ..generators import Generator
+from ..generators.working_memory import search_memory
 from ..latents.spaces import seed_range
 from .config import SearchConfig
 from .solution import Job, Solution

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..degradations import Degradation, forward_operator
 from ..degradations.per_image import combine
-from ..devices.check import check_device
 from ..errors import ImageError, SettingError
 from ..generators import Generator
+from ..generators.device_check import check_device
 from ..latents.gaussian import LatentGaussian
 from ..pictures.images import prepare_target
 from .batches import jobs_of, rows_of

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..generators import Generator
+from ..latents.latent import Latent
 
 FAR_DISTANCE = 1.7  # from the prior, beyond which a result is unlike the generator's own images
 LARGE_RESIDUAL = 0.1  # in the face: glasses that are not drawn, a statue, a drawing
@@ -109,6 +112,19 @@ class Solution:
 def ranking(solutions: Sequence[Solution]) -> list[int]:
     """Row numbers: target by target, and the solutions of each by their `score`."""
     return sorted(range(len(solutions)), key=lambda row: (solutions[row].index, solutions[row].score))
+
+
+def latent_from_solutions(
+    solutions: Sequence[Solution], generator: Generator, records: Sequence[Mapping[str, Any]]
+) -> Latent:
+    """The latents and noise maps of a search's solutions."""
+    return Latent(
+        torch.stack([solution.ws for solution in solutions]),
+        tuple(torch.stack(layer) for layer in zip(*(solution.noise for solution in solutions), strict=True)),
+        generator.name,
+        generator.content_hash,
+        tuple(dict(record) for record in records),
+    )
 
 
 @dataclass(frozen=True)

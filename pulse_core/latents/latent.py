@@ -18,7 +18,6 @@ from torch import Tensor
 from ..checkpoints import safetensors_format
 from ..errors import CheckpointError, SettingError
 from ..generators import Generator
-from ..latent_search.solution import Solution
 from ..pictures.images import NOTICE
 
 LATENT_SUFFIX = ".latent.safetensors"
@@ -118,19 +117,6 @@ class Latent:
         ):
             raise _latent_error(path, stored)
         return Latent(ws, noise, metadata.get("generator", ""), metadata.get("generator_hash", ""), tuple(records))
-
-
-def latent_from_solutions(
-    solutions: Sequence[Solution], generator: Generator, records: Sequence[Mapping[str, Any]]
-) -> Latent:
-    """The latents and noise maps of a search's solutions."""
-    return Latent(
-        torch.stack([solution.ws for solution in solutions]),
-        tuple(torch.stack(layer) for layer in zip(*(solution.noise for solution in solutions), strict=True)),
-        generator.name,
-        generator.content_hash,
-        tuple(dict(record) for record in records),
-    )
 
 
 def _noise_map(tensors: dict[str, Tensor], layer: int, shape: Any, count: int) -> Tensor:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..devices.check import check_device
 from ..generators import Generator
+from ..generators.device_check import check_device
 from ..generators.mapping import draw_labels
 from ..pictures.images import to_picture
 

@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError
-from ..files import whole_file
+from ..files import read_regular_file, whole_file
+from . import png
 
 if TYPE_CHECKING:
     from ..generators import Generator
 
 NOTICE = "An invented face: this person does not exist. It shows one of many faces that fit, and identifies nobody."
 
+_MAX_BYTES = 2**31
+
 
 def read_image(path: Path | str) -> Tensor:
-    """A picture file -> [3, H, W] float32 in 0..1.
+    """A picture file -> [3, H, W] float32 in 0..1, sRGB.
 
-    Applies the EXIF orientation, keeps 16-bit precision, repeats grey, and composites alpha on white.
+    Applies the EXIF orientation and the colour profile, keeps 16-bit precision, repeats grey, and composites alpha on
+    white. `pictures.reading.read_picture` keeps all of that apart.
 
     Raises:
         ImageError: the file is missing, a directory, not a picture, or damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise ImageError(f"{path} {what}.", "the path of a picture file.", "check the path.")
-    try:
-        with Image.open(path) as file:
-            return to_rgb(from_pil(ImageOps.exif_transpose(file)))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{path} cannot be read as a picture ({error}).",
-            "PNG, JPEG, WebP or TIFF.",
-            "save it again in one of these.",
-        ) from error
+    from .reading import read_picture  # which imports this file
+
+    return read_picture(path).srgb
 
 
 def from_pil(image: Image.Image) -> Tensor:
@@ -160,29 +153,37 @@ def save_image(
         texts: further text chunks, by name.
         profile: the ICC profile of its colours; None is sRGB.
     """
-    text = PngInfo()
-    text.add_text("Comment", NOTICE)
-    if metadata is not None:
-        text.add_text("pulse", json.dumps(dict(metadata)))
-    for name, value in (texts or {}).items():
-        text.add_text(name, value)
     picture = image if isinstance(image, Image.Image) else to_pil(image)
+    kept = [png.text_chunk(name, value) for name, value in (texts or {}).items()]
+    save_pixels(np.atleast_3d(np.asarray(picture)), path, metadata, profile=profile, kept=kept)
+
+
+def save_pixels(
+    pixels: np.ndarray,
+    path: Path | str,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    profile: bytes | None = None,
+    kept: Iterable[png.Chunk] = (),
+) -> None:
+    """As `save_image`, for pixels [H, W, C] of uint8 or uint16, grey and alpha included, and with further chunks."""
+    extra = [*kept, png.text_chunk("Comment", NOTICE)]
+    if profile is not None:
+        extra.insert(0, png.profile_chunk(profile))
+    if metadata is not None:
+        extra.append(png.text_chunk("pulse", json.dumps(dict(metadata))))
+    data = png.encode(pixels, extra)
     with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG", pnginfo=text, icc_profile=profile)
+        temporary.write_bytes(data)
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """The metadata that `save_image` wrote; None if the file is missing or has none."""
+    """The metadata that `save_image` wrote; None if the file is missing, damaged or has none."""
+    metadata = None
     try:
-        with Image.open(path) as file:
-            metadata = json.loads(getattr(file, "text", {}).get("pulse", "null"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        for chunk in png.chunks(read_regular_file(path, _MAX_BYTES), strict=True):
+            if chunk.kind == b"tEXt" and chunk.keyword == b"pulse":
+                metadata = json.loads(png.text_of(chunk, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     return metadata if isinstance(metadata, dict) else None
-
-
-def colour_profile(path: Path) -> bytes | None:
-    """The ICC profile of an image file, if it has one for RGB."""
-    with Image.open(path) as file:
-        profile = file.info.get("icc_profile")
-    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None

@@ -16,7 +16,7 @@ from pulse_core.generators.mapping import SLOPE
 from pulse_core.latent_search.config import PRESETS, PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.priors import PRIORS
-from pulse_core.latent_search.solution import FAR
+from pulse_core.latent_search.solution import FAR_DISTANCE
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
 from pulse_core.latents.spaces import radius
 
@@ -88,8 +88,8 @@ def test_the_prior_holds_against_a_picture_that_nobody_drew(tiny, tiny_fit):
         search(tiny, noise, tiny_fit, replace(RECOMMENDED, steps=60, sigma_start=t, sigma_end=t))[0]
         for t in (0.003, 1.0)
     )
-    assert tight.distance < FAR < loose.distance
-    assert loose.far
+    assert tight.distance < FAR_DISTANCE < loose.distance
+    assert loose.is_far
     assert loose.residual_all < tight.residual_all
 
 

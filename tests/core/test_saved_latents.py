@@ -16,8 +16,9 @@ from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.generators import build_generator
 from pulse_core.latent_search.config import PUBLISHED, SearchConfig
 from pulse_core.latent_search.loop import search
+from pulse_core.latent_search.solution import latent_from_solutions
 from pulse_core.latents.blending import blend
-from pulse_core.latents.latent import Latent, latent_from_solutions
+from pulse_core.latents.latent import Latent
 from pulse_core.latents.sampling import sample, synthesize
 
 CONFIG = SearchConfig(steps=20, fidelity=0.0)

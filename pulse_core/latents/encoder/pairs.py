@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...checkpoints import read_checkpoint, safetensors_format
-from ...devices.check import check_device
 from ...errors import CheckpointError
 from ...generators import Generator
+from ...generators.device_check import check_device
 from ...generators.mapping import draw_labels
 from ...pictures.images import to_picture
 from ..gaussian import LatentGaussian

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations.bicubic import BicubicDownsample
-from ..generators.base import safe_layout
-from ..generators.frozen import Convolution, FrozenLayer
-from ..generators.mapping import SLOPE
-from ..generators.mobilestylegan import inverse_haar
-from ..generators.resampling import firdown, upfir
-from ..generators.stylegan1 import adain
-from .optimizations import memory_format
+from ..devices.optimizations import memory_format
+from .base import safe_layout
+from .frozen import Convolution, FrozenLayer
+from .mapping import SLOPE
+from .mobilestylegan import inverse_haar
+from .resampling import firdown, upfir
+from .stylegan1 import adain
 
 SIZE = (6, 10)  # height and width of the features
 LIMIT = 1.5

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..generators import Generator
-from ..generators.base import SynthesisNetwork
+from . import Generator
+from .base import SynthesisNetwork
 
 # A factor for what is not counted: the workspace of convolutions, and fragmentation.
 _SLACK = 1.25

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..devices.device import exact_float32, is_out_of_memory
+from ..devices.optimizations import disable, disabled, is_enabled, memory_format
 from ..errors import SettingError
 from ..files import whole_file
-from ..generators import Generator
-from .check_cases import CASES, Case, RandomInputs
-from .device import exact_float32, is_out_of_memory
-from .optimizations import disable, disabled, is_enabled, memory_format
+from . import Generator
+from .device_cases import CASES, Case, RandomInputs
 
 SUSPECTS = ("kernels", "channels_last", "layers")  # optimizations that may be at fault, the likeliest first
 TOLERANCE = 1e-3  # relative to the largest value of a result; float32 has 1e-5, TF32 1e-3, a wrong result about 1
