@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 from confined import clear, little_memory
+from programs import PROGRAMS, Program
 from writers import ENDINGS, FORMATS, Writer, smallest
 
 from pulse_core.checkpoints.loading import load_generator
@@ -66,20 +68,34 @@ def specimens(tmp_path_factory) -> dict[str, Specimen]:
     """The animal with the fewest tensors in each format."""
     folder = tmp_path_factory.mktemp("specimens")
 
-    def specimen(writer: Writer) -> Specimen:
+    def of_writer(writer: Writer) -> Specimen:
         animal = smallest(writer)
         path, files = folder / f"whole{ENDINGS.get(writer, '.pt')}", []
         for tensors in (animal.tensors, dict(reversed(animal.tensors.items()))):
             writer(path, replace(animal, tensors=tensors))
             files.append(path.read_bytes())
+        return specimen(path.suffix, files)
+
+    def of_program(program: Program) -> Specimen:
+        contents = [program.content(), dict(reversed(program.tensors.items()))]
+        return specimen(program.ending, [saved(content) for content in contents])
+
+    def specimen(ending: str, files: list[bytes]) -> Specimen:
         whole = files[0]
-        opcodes = [] if path.suffix == ".safetensors" else opcodes_of(whole)
+        opcodes = [] if ending == ".safetensors" else opcodes_of(whole)
         places = opcodes or list(range(8 + int.from_bytes(whole[:8], "little")))
         if whole.startswith(b"PK"):
             places = places + list(range(whole.index(b"PK\x01\x02"), len(whole)))
-        return Specimen(path.suffix, *files, opcodes, places)
+        return Specimen(ending, *files, opcodes, places)
 
-    return {name: specimen(writer) for name, writer in FORMATS.items()}
+    formats = {name: of_writer(writer) for name, writer in FORMATS.items()}
+    return formats | {name: of_program(program) for name, program in PROGRAMS.items()}
+
+
+def saved(content: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
 
 
 # Ways to damage a file: (source of chance, the file so far, what it was) -> the file
@@ -196,10 +212,10 @@ def watched(what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, *PROGRAMS])
 def test_damaged_files_load_or_give_one_clear_error(tmp_path, specimens, name):
     whole = specimens[name]
-    path, refused, cases = tmp_path / f"x{whole.ending}", 0, -(-CASES // len(FORMATS))
+    path, refused, cases = tmp_path / f"x{whole.ending}", 0, -(-CASES // (len(FORMATS) + len(PROGRAMS)))
     path.write_bytes(whole.whole)
     load_generator(path)
     with little_memory():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import ROOT
 from programs import PROGRAMS, write_program
 
 from pulse_core.checkpoints import FORMATS
@@ -91,3 +92,27 @@ def test_inspect_says_where_it_was_and_what_was_assumed(tmp_path):
     assert facts["found under"] == "state_dict.generator_ema"
     assert facts["other generators"] == "state_dict.generator"
     assert facts["assumed settings"] == "conv_clamp none, mapping_lr 0.01"
+
+
+# The rows of docs/generators.md, and the programs that stand for each.
+ROWS = {
+    "genforce": ["genforce stylegan1", "genforce stylegan2", "genforce stylegan2-ada labels"],
+    "MMGeneration": ["mmgeneration"],
+    "MobileStyleGAN, its own training checkpoint": ["mobilestylegan"],
+    "StyleGAN-XL, conditional or not, also with superresolution": ["stylegan-xl labels", "stylegan-xl superresolution"],
+    "huangzh13's StyleGAN.pytorch": ["huangzh13"],
+    "rosinality's style-based-gan-pytorch": ["style-based"],
+}
+
+
+def test_every_program_of_the_page_is_tested():
+    lines = (ROOT / "docs" / "generators.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| program | generator | its files |")
+    rows = [line.strip("|").split("|") for line in lines[start + 2 : lines.index("", start)]]
+    titles = {row[0].strip(): row[1].lower() for row in rows}
+    decoders = titles.pop("pSp, e4e, ReStyle: the decoder")  # test_wrappers
+    assert decoders.strip() == "stylegan2"
+    assert titles.keys() == ROWS.keys()
+    for title, names in ROWS.items():
+        for name in names:
+            assert PROGRAMS[name].family in titles[title]
