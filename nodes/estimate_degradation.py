@@ -59,7 +59,7 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
                 ),
                 io.String.Output("text", display_name="text", tooltip="One line for each image or face."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -67,8 +67,7 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
         with host.gradients():
             estimate, size, lines = _of_images(image) if faces is None else _of_faces(faces)
         size = lr_size or size
-        host.show_lines(cls.hidden.unique_id, lines)
-        return io.NodeOutput(_degradation(estimate, size), size, "\n".join(lines))
+        return io.NodeOutput(_degradation(estimate, size), size, "\n".join(lines), ui=host.summary(lines))
 
 
 def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:

@@ -72,6 +72,11 @@ class FitLatentGaussianNode(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, fit_file: str | None = _MEASURE) -> bool | str:
+        """Says before the run what to do about a missing fit."""
+        return fit_file == _MEASURE or folders.is_there(folders.checkpoint_path, fit_file)
+
+    @classmethod
     def execute(
         cls,
         stylegan: Generator,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import folder_paths
 
@@ -58,18 +61,35 @@ def checkpoint_path(name: str) -> Path:
     if path is not None:
         return Path(path)
     folders = folder_paths.get_folder_paths(MODEL_FOLDER)
-    known = catalogue.entry_of_file(name)
-    if known is None or known.source is None:
-        where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
-        remedy = f"put {name}{where} into {folders[0]}, refresh the page (R), and choose it again."
-    else:
-        remedy = (
-            f"open a terminal in {_PACK_FOLDER}, run `python -m pulse_core fetch {known.name}` with the Python that "
-            "runs ComfyUI, and queue the graph again."
-        )
     raise CheckpointError(
-        f"The checkpoint {name!r} is not on this machine.", f"a file in {' or '.join(folders)}.", remedy
+        f"The checkpoint {name!r} is not on this machine.",
+        f"a file in {' or '.join(folders)}.",
+        _how_to_get(name, folders[0]),
     )
+
+
+def _how_to_get(name: str, folder: str) -> str:
+    """What to do about a missing checkpoint; what needs no terminal first."""
+    known = catalogue.entry_of_file(name)
+    if known is None or known not in catalogue.downloadable():
+        where = f" (it may be {known.title}: {known.ask})" if known is not None else ""
+        return f"put {name}{where} into {folder}, refresh the page (R), and choose it again."
+    again = "install this pack again in the Manager, which downloads it; or " if known in catalogue.fetchable() else ""
+    command = f'"{sys.executable}" -m pulse_core fetch {known.name}'
+    return f"{again}open a terminal in {_PACK_FOLDER}, and run `{command}`. Then queue the graph again."
+
+
+def is_there(path_of: Callable[[str], Path], name: str | None) -> bool | str:
+    """For validate_inputs, which newer and older hosts ask before they run a graph: True, or what is missing.
+
+    Args:
+        path_of: `checkpoint_path` or `latent_path`.
+        name: None: an input that is connected, and so not known yet.
+    """
+    try:
+        return name is None or bool(path_of(name))
+    except CheckpointError as error:
+        return str(error)
 
 
 def fingerprint(path: Path) -> str:
@@ -116,6 +136,13 @@ def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
     directory = folder_paths.get_output_directory()
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
     return Path(folder) / f"{name}_{counter:05}_{suffix}"
+
+
+def temporary_file(prefix: str) -> Path:
+    """A new PNG's path with this prefix in the host's folder for temporary files, which it empties at its start."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{prefix}_{uuid4().hex[:12]}.png"
 
 
 def in_output(path: Path) -> Path:

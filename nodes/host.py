@@ -17,14 +17,15 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
 import torch
+from comfy_api.latest import ui
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..pulse_core.devices.working_memory import render_memory, search_memory
 from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.face import Faces
 from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
+from ..pulse_core.generators.working_memory import render_memory, search_memory
 from ..pulse_core.latents.latent import Latent
 from ..pulse_core.pictures.images import to_pil, to_rgb
 
@@ -133,32 +134,49 @@ def make_room(generator: Generator) -> None:
     comfy.model_management.soft_empty_cache()
 
 
+def full(tensor: Tensor) -> Tensor:
+    """A float32 copy of an IMAGE or MASK, which may be of any precision; see `plain`."""
+    return tensor.detach().to(torch.float32, copy=True)
+
+
 def take_image(image: Tensor) -> Tensor:
-    """The host's IMAGE [B, H, W, C] -> [B, C, H, W], a copy."""
-    return plain(image).movedim(-1, 1)
+    """The host's IMAGE [B, H, W, C] -> [B, C, H, W], float32, a copy."""
+    return full(image).movedim(-1, 1)
 
 
 def frames(image: Tensor, *, alpha: bool = False) -> Iterator[Tensor]:
-    """The images of the host's IMAGE [B, H, W, C] as copies [3, H, W]; with `alpha` [4, H, W] if there is one."""
+    """The images of the host's IMAGE [B, H, W, C] as float32 copies [3, H, W]; with `alpha` [4, H, W] if it has one."""
     for frame in image:
-        pixels = plain(frame).movedim(-1, 0)
+        pixels = full(frame).movedim(-1, 0)
         yield pixels if alpha and pixels.shape[0] == 4 else to_rgb(pixels)
 
 
 def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
-    """The masks of `count` images from the host's MASK [B, H, W]; None for an empty mask. One mask serves all images.
+    """The masks [H, W] of `count` images, float32, from the host's MASK [B, H, W].
+
+    One mask serves all images. Of one image, several masks are joined, as programs that segment faces give one for
+    each. Masks that are all empty count as none, as Load Image gives such a one for a picture without alpha. An empty
+    one among others is kept: nobody in that image.
 
     Raises:
-        SettingError: the number of masks is neither 1 nor `count`.
+        SettingError: several images, and another number of masks.
     """
-    if mask is None:
+    drawn = each_mask(mask)
+    if drawn is None:
         return [None] * count
-    if mask.shape[0] not in (1, count):
+    if len(drawn) not in (1, count) and count > 1:
         raise SettingError(
-            f"There are {mask.shape[0]} masks for {count} images.", "one mask, or one for each.", "give as many."
+            f"There are {len(drawn)} masks for {count} images.", "one mask, or one for each.", "give as many."
         )
-    each = [plain(part) if bool((part > 0).any()) else None for part in mask]
-    return each * (count // len(each))
+    parts: list[Tensor | None] = [*map(full, drawn)] if count > 1 else [full(drawn).amax(0)]
+    return parts * (count // len(parts))
+
+
+def each_mask(mask: Tensor | None) -> Tensor | None:
+    """The host's MASK as [B, H, W], also from packs that give [H, W] or [B, 1, H, W]; None if all of it is empty."""
+    if mask is None or not bool((mask > 0).any()):
+        return None
+    return mask.reshape(-1, *mask.shape[-2:])
 
 
 def known_faces(faces: Any) -> Faces:
@@ -246,7 +264,7 @@ def take_latent(value: Any) -> Latent:
         )
     whole = getattr(value, _WHOLE, None)
     kept = whole if isinstance(whole, Latent) else Latent(ws)
-    return replace(kept, ws=ws).map_tensors(plain)
+    return replace(kept, ws=ws).map_tensors(full)
 
 
 def class_of(label: int) -> int | None:
@@ -270,16 +288,20 @@ def note_in_pictures(extra_pnginfo: dict[str, Any] | None, node_id: str, report:
         extra_pnginfo.setdefault("pulse", {})[node_id] = report
 
 
-def show_text(node_id: str, text: str) -> None:
-    """Shows text on the node, in the browser that queued the graph."""
+def show_step(node_id: str, text: str) -> None:
+    """Shows text on the running node, in the browser that queued the graph; web/summary.js takes it there."""
     server = PromptServer.instance
-    server.send_progress_text(text, node_id, server.client_id)
+    server.send_sync("pulse.summary", {"node": node_id, "text": text}, server.client_id)
 
 
-def show_lines(node_id: str, lines: Sequence[str], most: int = 8) -> None:
-    """Shows the first lines on the node, and the number of the others."""
-    left = len(lines) - most
-    show_text(node_id, "\n".join([*lines[:most], f"and {left} more"] if left > 0 else lines))
+def summary(lines: Iterable[str], most: int = 200) -> ui.PreviewText:
+    """The text that stays on a node after its work, for the `ui` of its output; web/summary.js shows it.
+
+    The host keeps it with the outputs, so a cached node shows it again where the schema has has_intermediate_output.
+    """
+    each = list(lines)
+    left = len(each) - most
+    return ui.PreviewText("\n".join([*each[:most], f"and {left} more"] if left > 0 else each))
 
 
 class Progress:
@@ -324,4 +346,4 @@ class Progress:
             self._last_text = now
             which = f"{state.done + 1} of {state.total}, " if state.total > 1 else ""
             line = f"{which}step {state.step} of {state.steps}, L2 {float(state.l2.mean()):.4f}"
-            show_text(self._node_id, line)
+            show_step(self._node_id, line)

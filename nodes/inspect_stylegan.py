@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
-from ..pulse_core.checkpoints.inspection import as_summary, as_table, describe_generator
+from ..pulse_core.checkpoints.inspection import as_summary, describe_generator
 from . import host, offers, sockets
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
             "origin of known checkpoints.",
             inputs=[sockets.StyleGAN.Input("stylegan", tooltip="The generator to look at.")],
             outputs=[io.String.Output("metadata", display_name="metadata", tooltip="The same as JSON.")],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
             is_output_node=True,
         )
 
@@ -35,5 +35,4 @@ class PULSEInspectStyleGANNode(io.ComfyNode):
     def execute(cls, stylegan: Generator) -> io.NodeOutput:
         with host.gradients():
             metadata = describe_generator(host.known(stylegan))
-        host.show_text(cls.hidden.unique_id, as_summary(metadata))
-        return io.NodeOutput(json.dumps(metadata, indent=2), ui=ui.PreviewText(as_table(metadata)))
+        return io.NodeOutput(json.dumps(metadata, indent=2), ui=host.summary([as_summary(metadata)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..pulse_core.latents.blending import blend
 from ..pulse_core.latents.latent import LATENT_SUFFIX, Latent
@@ -38,7 +38,7 @@ class PULSESaveLatentNode(io.ComfyNode):
                 ),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
             is_output_node=True,
         )
 
@@ -48,8 +48,7 @@ class PULSESaveLatentNode(io.ComfyNode):
             path = folders.output_file(filename_prefix, LATENT_SUFFIX)
             host.take_latent(latent).save(path)
         written = f"written to output/{folders.in_output(path).as_posix()}"
-        host.show_text(cls.hidden.unique_id, written)
-        return io.NodeOutput(str(path), ui=ui.PreviewText(written))
+        return io.NodeOutput(str(path), ui=host.summary([written]))
 
 
 class PULSELoadLatentNode(io.ComfyNode):
@@ -72,8 +71,13 @@ class PULSELoadLatentNode(io.ComfyNode):
             outputs=[
                 sockets.StyleGANLatent.Output("latent", display_name="latent", tooltip="Style vectors and noise.")
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, latent_file: str | None) -> bool | str:
+        """Says before the run what to do about a missing file."""
+        return folders.is_there(folders.latent_path, latent_file)
 
     @classmethod
     def fingerprint_inputs(cls, latent_file: str) -> str:
@@ -84,8 +88,7 @@ class PULSELoadLatentNode(io.ComfyNode):
     def execute(cls, latent_file: str) -> io.NodeOutput:
         with host.gradients():
             latent = Latent.load(folders.latent_path(latent_file))
-        host.show_text(cls.hidden.unique_id, _described(latent))
-        return io.NodeOutput(host.give_latent(latent))
+        return io.NodeOutput(host.give_latent(latent), ui=host.summary([_described(latent)]))
 
 
 class PULSEPickLatentsNode(io.ComfyNode):

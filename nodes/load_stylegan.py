@@ -32,6 +32,11 @@ class LoadStyleGANNode(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, stylegan_file: str | None) -> bool | str:
+        """Says before the run what to do about a missing checkpoint."""
+        return folders.is_there(folders.checkpoint_path, stylegan_file)
+
+    @classmethod
     def fingerprint_inputs(cls, stylegan_file: str) -> str:
         """Changes when the file does, so that an exchanged checkpoint is loaded again."""
         return folders.fingerprint(folders.checkpoint_path(stylegan_file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..pulse_core.checkpoints.conversion import save_generator
 from . import folders, host, offers, sockets
@@ -33,7 +33,7 @@ class PULSESaveStyleGANNode(io.ComfyNode):
                 ),
             ],
             outputs=[io.String.Output("path", display_name="path", tooltip="The file that was written.")],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
             is_output_node=True,
         )
 
@@ -42,5 +42,4 @@ class PULSESaveStyleGANNode(io.ComfyNode):
         with host.gradients():
             path = save_generator(host.known(stylegan), folders.output_file(filename_prefix))
         written = f"written to output/{folders.in_output(path).as_posix()}"
-        host.show_text(cls.hidden.unique_id, written)
-        return io.NodeOutput(str(path), ui=ui.PreviewText(written))
+        return io.NodeOutput(str(path), ui=host.summary([written]))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from fake_host import Host, NodeOutput
+from fake_host import Host, NodeOutput, PreviewText
 from tiny import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Pack:
     """The loaded pack: its nodes by id, and `run`, which does what the host does with one."""
 
-    def __init__(self, module: ModuleType):
-        self._module = module
+    def __init__(self, module: ModuleType, host: Host):
+        self._module, self._host = module, host
         self.nodes: dict[str, type] = {}
         self.extra_pnginfo: dict[str, Any] = {}  # what goes into the pictures of the running graph
 
@@ -51,6 +51,8 @@ class Pack:
         output = locked.execute(**{**defaults, **inputs})
         assert isinstance(output, NodeOutput)
         assert len(output.args) == len(schema.outputs)
+        if isinstance(output.ui, PreviewText):  # the host sends it to the browser
+            self._host.texts.append((node_id, output.ui.value, "browser"))
         return output.args
 
 
@@ -67,7 +69,7 @@ def _loaded() -> Iterator[tuple[Host, Pack]]:
         module = importlib.util.module_from_spec(spec)
         patch.setitem(sys.modules, name, module)
         spec.loader.exec_module(module)
-        yield host, Pack(module)
+        yield host, Pack(module, host)
     for loaded in [key for key in sys.modules if key.startswith(f"{name}.")]:
         del sys.modules[loaded]
 

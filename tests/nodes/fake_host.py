@@ -181,8 +181,9 @@ def _server(host: Host) -> ModuleType:
         instance: Any
         client_id = "browser"
 
-        def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None:
-            host.texts.append((node_id, text, sid))
+        def send_sync(self, event: str, data: dict[str, Any], sid: str | None = None) -> None:
+            assert event == "pulse.summary"
+            host.texts.append((data["node"], data["text"], sid))
 
     PromptServer.instance = PromptServer()
     return _module("server", PromptServer=PromptServer)

@@ -64,7 +64,7 @@ def test_a_missing_known_checkpoint_names_file_folders_and_command(pack, models,
     with pytest.raises(ValueError) as error:
         pack.run("LoadStyleGAN", stylegan_file=DEFAULT_FILE)
     text = str(error.value)
-    for part in (DEFAULT_FILE, str(models / "stylegan"), str(weights), "`python -m pulse_core fetch ffhq-mobile`"):
+    for part in (DEFAULT_FILE, str(models / "stylegan"), str(weights), "-m pulse_core fetch ffhq-mobile`", "install"):
         assert part in text
 
 
@@ -73,6 +73,28 @@ def test_a_missing_unknown_checkpoint_is_to_be_put_into_the_models_folder(pack, 
         pack.run("LoadStyleGAN", stylegan_file="mine.safetensors")
     assert f"put mine.safetensors into {models / 'stylegan'}" in str(error.value)
     assert "fetch" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("node", "combo", "name"),
+    [
+        ("LoadStyleGAN", "stylegan_file", DEFAULT_FILE),
+        ("LoadStyleGAN", "stylegan_file", "mine.safetensors"),
+        ("FitLatentGaussian", "fit_file", "gone.gaussian.safetensors"),
+        ("PULSELoadLatent", "latent_file", "gone.latent.safetensors [output]"),
+    ],
+)
+def test_a_missing_file_is_told_before_the_run(pack, node, combo, name):
+    """Newer hosts compare combos with their choices unless validate_inputs names them, and tell only the choices."""
+    said = pack.nodes[node].validate_inputs(**{combo: name})
+    assert f"{name!r} is not on this machine" in said
+
+
+def test_files_that_are_there_and_connected_inputs_are_valid(pack, models):
+    assert pack.nodes["LoadStyleGAN"].validate_inputs(stylegan_file="tiny.safetensors") is True
+    assert pack.nodes["LoadStyleGAN"].validate_inputs(stylegan_file=None) is True
+    assert pack.nodes["FitLatentGaussian"].validate_inputs() is True
+    assert pack.nodes["PULSELoadLatent"].validate_inputs(latent_file=None) is True
 
 
 def test_a_damaged_checkpoint_is_named(pack, models):
