@@ -12,6 +12,7 @@ from ..pulse_core.faces.alignment import align, draw_faces, face_summary
 from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, no_face_error
 from . import host, offers, sockets
+from .boxes import with_boxes
 
 _NO_FACE = ("error", "pass through")
 
@@ -48,7 +49,8 @@ class PULSEAlignFacesNode(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White over the faces to find. Without a mask, or with an empty one: all faces.",
+                    tooltip="White over the faces to find: one mask for all images, or one for each, where an empty "
+                    "one means nobody in that image. Without a mask, or if all are empty: all faces.",
                 ),
                 offers.advanced(
                     io.String.Input(
@@ -61,6 +63,11 @@ class PULSEAlignFacesNode(io.ComfyNode):
                         + ", ten numbers for each "
                         "face. Empty: faces are detected.",
                     )
+                ),
+                offers.boxes(
+                    "boxes",
+                    "Boxes around the faces to find, in pixels of the images, for example from Create Bounding Boxes; "
+                    "together with a mask: the faces in either.",
                 ),
             ],
             outputs=[
@@ -78,12 +85,19 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     tooltip="The images with the square, landmarks, number, size and effective size of each face.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, size: int, no_face: str, mask: Tensor | None = None, landmarks: str = "", **settings: Any
+        cls,
+        image: Tensor,
+        size: int,
+        no_face: str,
+        mask: Tensor | None = None,
+        landmarks: str = "",
+        boxes: Any = None,
+        **settings: Any,
     ) -> io.NodeOutput:
         finding = FindSettings(**settings)
         with host.gradients():
@@ -91,15 +105,26 @@ class PULSEAlignFacesNode(io.ComfyNode):
             if landmarks.strip():
                 faces = marked_faces(frames, landmarks)
             else:
-                faces = find_faces(frames, finding, host.masks(mask, len(image)))
+                faces = find_faces(frames, finding, _where(mask, boxes, image))
             if not faces and no_face == "error":
                 raise no_face_error(finding, image.shape[1:3])
             blank = [torch.full((3, size, size), 0.5)]  # an IMAGE cannot be empty
             aligned = host.give_images(align(host.frames(image), faces, size) if faces else blank, len(faces) or 1)
             drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.frames(image)))
             preview = host.give_images(drawn, len(image))
-        host.show_lines(cls.hidden.unique_id, _lines(faces))
-        return io.NodeOutput(aligned, faces, preview)
+        summary = host.summary([*_lines(faces), *_about(mask, boxes, landmarks)])
+        return io.NodeOutput(aligned, faces, preview, ui=summary)
+
+
+def _where(mask: Tensor | None, boxes: Any, image: Tensor) -> list[Tensor | None]:
+    """The mask of each image: what is drawn, and the boxes."""
+    return with_boxes(host.masks(mask, len(image)), boxes, (image.shape[1], image.shape[2]))
+
+
+def _about(mask: Tensor | None, boxes: Any, landmarks: str) -> list[str]:
+    """Says that a mask is empty, which could also mean nobody."""
+    ignored = mask is not None and host.each_mask(mask) is None and not boxes and not landmarks.strip()
+    return ["the mask is empty: all faces"] if ignored else []
 
 
 def _lines(faces: Faces) -> list[str]:

@@ -1,4 +1,4 @@
-"""Parses the text of a `which` widget."""
+"""Parses the text of `which` and `captions` widgets."""
 
 from __future__ import annotations
 
@@ -23,3 +23,18 @@ def chosen(which: str, count: int, remedy: str) -> list[int]:
     if not numbers or (count and not set(numbers) <= set(range(1, count + 1))):
         raise SettingError(f"which is {which!r}.", f"all, or numbers from 1 to {count}, like 1, 3.", remedy)
     return [number - 1 for number in numbers]
+
+
+def caption_lines(text: str, count: int) -> list[str]:
+    """The lines of a `captions` widget, one for each image; none if the text is blank.
+
+    Blank lines are images without a caption, except at the end: there as many as are missing or too many are added or
+    left out.
+    """
+    lines = text.splitlines()
+    if not any(line.strip() for line in lines):
+        return []
+    while len(lines) > count and not lines[-1].strip():
+        lines.pop()
+    blank = text.endswith(("\n", "\r"))
+    return lines + [""] * (count - len(lines)) if blank else lines

@@ -118,7 +118,11 @@ def _made(kind: type[Degradation], amount: float, angle: float, mask: Tensor | N
     if kind is Mask:
         if mask is None:
             raise SettingError("Kind is mask, and no mask is connected.", "a MASK.", "connect one, white where hidden.")
-        return Mask(1 - host.plain(mask)[0])
+        if len(mask) > 1 and mask.ndim > 2:
+            raise SettingError(
+                f"There are {len(mask)} masks.", "one mask, which serves all images.", "choose one of them first."
+            )
+        return Mask(1 - host.full(mask.reshape(-1, *mask.shape[-2:])[0]))
     values: dict[str, Any] = {}
     for each in kind.options():
         if not values:  # the first one is the amount

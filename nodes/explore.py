@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -12,7 +12,10 @@ from ..pulse_core.errors import SettingError
 from ..pulse_core.pictures.images import NOTICE, from_pil
 from ..pulse_core.pictures.sheets import comparison, contact_sheet
 from ..pulse_core.pictures.spread import heat_map, spread
+from ..pulse_core.pictures.text import missing_characters
 from . import host, offers, reports, sockets
+from .choices import caption_lines
+from .slider import Slider
 
 if TYPE_CHECKING:
     from ..pulse_core.degradations import Degradation
@@ -47,20 +50,28 @@ class PULSEContactSheetNode(io.ComfyNode):
                     "captions",
                     default="",
                     multiline=True,
-                    tooltip="One line for each image. Empty: rank, residual and seed from the report; without a "
-                    "report, numbers.",
+                    tooltip="One line for each image, in any script that a font of this machine has. Empty: rank, "
+                    "residual and seed from the report; without a report, numbers.",
                 ),
                 sockets.report("From PULSE Search, for the captions."),
             ],
             outputs=[io.Image.Output("sheet", display_name="sheet", tooltip="One image.")],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, image: Tensor, columns: int, side: int, captions: str, report: str = "") -> io.NodeOutput:
-        lines = captions.splitlines() or reports.captions(report, len(image))
+        lines = caption_lines(captions, len(image)) or reports.captions(report, len(image))
         with host.gradients():
             sheet = contact_sheet(list(host.frames(image)), lines, columns, side)
-        return io.NodeOutput(host.give_images([from_pil(sheet)]))
+        return io.NodeOutput(host.give_images([from_pil(sheet)]), ui=host.summary(_missing(lines)))
+
+
+def _missing(lines: list[str]) -> list[str]:
+    """Says which characters of the captions cannot be drawn."""
+    lost = missing_characters("".join(lines))
+    remedy = "install one that has them, such as Noto Sans CJK or Noto Color Emoji"
+    return [f"captions: no font of this machine has {lost[:40]}; {remedy}"] if lost else []
 
 
 class PULSEUncertaintyNode(io.ComfyNode):
@@ -112,7 +123,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
                 ),
                 io.Mask.Output("mask", display_name="mask", tooltip="The same as a mask; 1 is full_scale or more."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -126,8 +137,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
                 maps.append(heat_map(shares).lerp(frames[rows[0]].mean(0, keepdim=True), picture))
                 masks.append(shares)
                 lines.append(f"{number}: {len(rows)} solutions, spread {spreads.mean():.3f} (most {spreads.max():.3f})")
-        host.show_lines(cls.hidden.unique_id, lines)
-        return io.NodeOutput(host.give_images(maps), host.give_images(masks))
+        return io.NodeOutput(host.give_images(maps), host.give_images(masks), ui=host.summary(lines))
 
 
 class PULSECompareNode(io.ComfyNode):
@@ -157,13 +167,21 @@ class PULSECompareNode(io.ComfyNode):
                 sockets.Degradation.Input(
                     "degradation", optional=True, tooltip="The degradation that was connected to the search."
                 ),
+                *offers.slider("compare_view", "Input and result under a slider, in newer versions of ComfyUI."),
             ],
             outputs=[io.Image.Output("comparison", display_name="image", tooltip="One for each result.")],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, result: Tensor, gain: float, side: int, degradation: Degradation | None = None
+        cls,
+        image: Tensor,
+        result: Tensor,
+        gain: float,
+        side: int,
+        degradation: Degradation | None = None,
+        compare_view: Any = None,
     ) -> io.NodeOutput:
         with host.gradients():
             given, results = list(host.frames(image)), list(host.frames(result))
@@ -173,11 +191,12 @@ class PULSECompareNode(io.ComfyNode):
                     "the same number of results for each input.",
                     "connect the image and the result of the same search.",
                 )
-            sheets = []
+            sheets, slider = [], Slider()
             for row, found in enumerate(results):
                 target = given[row * len(given) // len(results)]
                 sizes = [(each.shape[-2], each.shape[-1]) for each in (target, found)]
                 operator = forward_operator(degradation, *sizes)
                 seen, shown = operator.forward(found[None])[0], operator.project(target[None])[0]
                 sheets.append(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
-        return io.NodeOutput(host.give_images(sheets))
+                slider.add(shown, found)
+        return io.NodeOutput(host.give_images(sheets), ui=slider.ui)

@@ -62,6 +62,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
         cls, image: Tensor, restored: Tensor, faces: Any, which: str, mask: Tensor | None = None, **settings: Any
     ) -> io.NodeOutput:
         found, pasting = host.known_faces(faces), PasteSettings(**settings)
+        mask = host.each_mask(mask)
         _check_counts(image, restored, mask, found)
         numbers = set(chosen(which, len(found), _WHERE))
         pictures, invented = host.Images(len(image)), host.Images(len(image))
@@ -82,14 +83,22 @@ def _patches(
     """The chosen restored faces of one image, the smallest first."""
     for index, face in reversed(here.items()):
         (image,) = host.frames(restored[index : index + 1])
-        yield Patch(face, image, _mask_of(mask, index, number, faces))
+        yield Patch(face, image, _mask_of(mask, index, number, faces, image.shape[-1]))
 
 
-def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces) -> Tensor | None:
-    """The mask of a face: one for all, for each image or for each face. An empty one counts as none."""
-    if mask is None or not bool((mask > 0).any()):
+def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces, side: int) -> Tensor | None:
+    """The mask of a face: one for all, for each image, or for each face.
+
+    As many masks as images and as faces: they are of the faces if they have the size of the restored faces.
+
+    Args:
+        mask: see `host.each_mask`. side: of the restored faces.
+    """
+    if mask is None:
         return None
-    return host.plain(mask[0 if len(mask) == 1 else number if len(mask) == len(faces.sources) else index])
+    size = (mask.shape[-2], mask.shape[-1])
+    of_images = len(mask) == len(faces.sources) and (len(mask) != len(faces) or size != (side, side))
+    return host.full(mask[0 if len(mask) == 1 else number if of_images else index])
 
 
 def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: Faces) -> None:
@@ -98,6 +107,7 @@ def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: F
         raise SettingError(
             f"There are {len(faces)} faces of {images} images; given are {len(image)} images, {len(restored)} restored "
             f"faces and {masks} masks.",
-            "the images that the faces were found in, and one restored face for each.",
+            "the images that the faces were found in, one restored face for each face, and one mask for all, for each "
+            "image, or for each face.",
             "connect the image of PULSE Align Faces; leave solutions of PULSE Search at 1.",
         )

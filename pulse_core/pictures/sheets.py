@@ -12,6 +12,7 @@ from ..errors import SettingError
 from ..interrupts import each
 from ..limits import FLOAT, check_bytes
 from .images import NOTICE, to_pil
+from .text import Pen
 
 _MARGIN, _BAND = 16, 40
 _LINE = 1.4  # height of a line of text, in font sizes
@@ -62,7 +63,7 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
 
     Args:
         images: [3, H, W] in 0..1 each, of any sizes; each is fitted into a square of `side` pixels.
-        captions: one each; long lines and many lines are truncated.
+        captions: one each, in any script that a font of this machine has; long lines and many lines are truncated.
         columns: 0 makes the grid about square.
 
     Raises:
@@ -76,24 +77,23 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
         )
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     size = max(10, min(20, side // 16))
-    font = ImageFont.load_default(size)
-    texts = [_lines(caption, font, side) for caption in each(captions)]
+    pen = Pen(size)
+    texts = [_lines(caption, pen, side) for caption in each(captions)]
     line = round(size * _LINE)
     cell = side + line * max(1, *map(len, texts)) + _MARGIN
-    width = max(columns * (side + _MARGIN) + _MARGIN, round(font.getlength(NOTICE)) + 2 * _MARGIN)
+    width = max(columns * (side + _MARGIN) + _MARGIN, round(pen.width(NOTICE)) + 2 * _MARGIN)
     rows = math.ceil(len(images) / columns)
     height = _MARGIN + rows * cell + 2 * line
     what = f"A sheet of {width}x{height} pixels for {len(images)} pictures of {side} a side"
     check_bytes(width * height * _PIXEL, what, _SMALLER)
     sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
     for number, (image, lines) in enumerate(zip(each(images), texts, strict=True)):
         left, top = _MARGIN + number % columns * (side + _MARGIN), _MARGIN + number // columns * cell
         picture = _fit_square(to_pil(image), side)
         sheet.paste(picture, (left + (side - picture.width) // 2, top + side - picture.height))
         for row, text in enumerate(lines):
-            draw.text((left, top + side + row * line + 2), text, fill="black", font=font)
-    draw.text((_MARGIN, sheet.height - 2 * line + line // 4), NOTICE, fill="black", font=font)
+            pen.write(sheet, (left, top + side + row * line + 2), text)
+    pen.write(sheet, (_MARGIN, sheet.height - 2 * line + line // 4), NOTICE)
     return sheet
 
 
@@ -114,22 +114,22 @@ def comparison(target: Tensor, result: Tensor, downscaled: Tensor, gain: float, 
     return side_by_side(panels, side)
 
 
-def _lines(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _lines(caption: str, pen: Pen, width: int) -> list[str]:
     """The lines of a caption, each truncated to this width; "..." for those that are left out."""
     lines = caption.splitlines()
     shown = lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "..."]
-    return [_truncate(line, font, width) for line in shown]
+    return [_truncate(line, pen, width) for line in shown]
 
 
-def _truncate(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _truncate(line: str, pen: Pen, width: int) -> str:
     """The line, truncated to this width."""
     start = line[: width + 1]  # a letter has a pixel at least
-    if start == line and font.getlength(line) <= width:
+    if start == line and pen.width(line) <= width:
         return line
     fitting, too_long = 0, len(start) + 1  # numbers of letters
     while too_long - fitting > 1:
         middle = (fitting + too_long) // 2
-        if font.getlength(start[:middle] + "...") <= width:
+        if pen.width(start[:middle] + "...") <= width:
             fitting = middle
         else:
             too_long = middle
