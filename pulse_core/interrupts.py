@@ -1,7 +1,6 @@
 """Lets a program stop long work: every long loop of the package calls `check_interrupt`.
 
-with interruptible(raise_if_the_user_pressed_stop):
-faces = find_faces(pictures)
+As in `with interruptible(raise_if_the_user_pressed_stop): find_faces(pictures)`.
 """
 
 from __future__ import annotations

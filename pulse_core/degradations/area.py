@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
-from .separable import Downsample
+from .caching import cached_matrix
+from .separable import Downsample, check_matrix
 
 
-@lru_cache(maxsize=64)
+@cached_matrix
 def area_matrix(length: int, out: int, scale: float) -> np.ndarray:
     """[out, length]: the share of each pixel in the interval from i * scale to (i + 1) * scale, summing to 1.
 
     A scale below 1 upscales.
     """
+    check_matrix(out, length, length)
     start, pixel = np.arange(out)[:, None] * scale, np.arange(length)
     covered = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
     weights = covered.clip(0)

@@ -8,12 +8,12 @@ kernel is rounded to float32 for every dtype, as in the published code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
+from .caching import cached_matrix
 from .separable import Downsample, both_axes, centred_matrix, kernel_matrix
 from .separable import reflect_index as reflect_index
 
@@ -26,7 +26,7 @@ def keys_cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-@lru_cache(maxsize=64)
+@cached_matrix
 def factor_matrix(length: int, factor: int) -> np.ndarray:
     """[length // factor, length] for an integer factor, on the grid of the published code.
 
@@ -37,7 +37,7 @@ def factor_matrix(length: int, factor: int) -> np.ndarray:
     return kernel_matrix(keys_cubic, first, first + 2 * factor - 0.5, 4 * factor, factor, length, np.float32)
 
 
-@lru_cache(maxsize=64)
+@cached_matrix
 def size_matrix(length: int, out: int) -> np.ndarray:
     """[out, length] for any out <= length: output pixel i is centred on (i + 1/2) * length / out - 1/2.
 
@@ -46,7 +46,7 @@ def size_matrix(length: int, out: int) -> np.ndarray:
     return centred_matrix(keys_cubic, 2, length, out, length / out, np.float32)
 
 
-@lru_cache(maxsize=16)
+@cached_matrix
 def enlarging_matrix(length: int, out: int) -> np.ndarray:
     """[out, length] for out >= length: Keys' cubic interpolation, on the grid of `size_matrix`."""
     centre = (np.arange(out) + 0.5) * length / out - 0.5

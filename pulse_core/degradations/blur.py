@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
+from ..interrupts import each
 from ..settings import option
 from .base import Degradation
-from .separable import Separable, both_axes, centred_matrix, reflect_index
+from .caching import cached_matrix
+from .separable import Separable, both_axes, centred_matrix, check_matrix, reflect_index
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     """[length, length]: the Gaussian at integer pixels, truncated at 4 sigma; each row sums to 1."""
     radius = math.ceil(4 * sigma)
@@ -46,7 +47,7 @@ class GaussianBlur(Separable):
         return gaussian_matrix(height, self.sigma), gaussian_matrix(width, self.sigma)
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def line_kernel(length: float, angle: float) -> np.ndarray:
     """[2r+1, 2r+1]: the length of a centred line in each pixel, as a share; sums to 1.
 
@@ -66,9 +67,10 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
     return kernel
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def _margin(length: int, radius: int) -> np.ndarray:
     """[length + 2 * radius, length]: reflection padding as a matrix: its gradient is deterministic on every device."""
+    check_matrix(length + 2 * radius, length, length)
     return np.eye(length)[reflect_index(np.arange(-radius, length + radius), length)]
 
 
@@ -96,6 +98,7 @@ class MotionBlur(Degradation):
         radius = len(kernel) // 2
         wide = both_axes(_margin(height, radius), x, _margin(width, radius))
         blurred = x.new_zeros(())
-        for row, column in np.argwhere(kernel > 0):  # a line has few pixels: a sum of shifts is faster than conv2d
+        # a line has few pixels: a sum of shifts is faster than conv2d
+        for row, column in each(np.argwhere(kernel > 0)):
             blurred = blurred + float(kernel[row, column]) * wide[..., row : row + height, column : column + width]
         return blurred

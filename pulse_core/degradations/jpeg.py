@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor
 from ..pictures.images import from_pil, to_pil
 from ..settings import option
 from .base import Degradation, check_rgb
+from .caching import cached_matrix
 from .grey import LUMA
 from .separable import both_axes, like
 
@@ -61,28 +61,28 @@ DCT = np.cos(np.pi * (2 * _place + 1) * _frequency / (2 * BLOCK)) * np.where(_fr
 _TIES = np.array([-1 / 8, 1 / 8])  # libjpeg rounds ties down and up in turn
 
 
-@lru_cache(maxsize=16)
+@cached_matrix
 def quantisation_table(table: str, quality: int) -> np.ndarray:
     """A table of quantisation steps ("luma" or "chroma"), scaled by the quality as in libjpeg: [8, 8], 1..255."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return ((TABLES[table] * percent + 50) // 100).clip(1, 255).astype(np.float64)
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def padding_matrix(length: int, multiple: int) -> np.ndarray:
     """[out, length]: edge padding to a multiple."""
     out = math.ceil(length / multiple) * multiple
     return np.eye(length)[np.minimum(np.arange(out), length - 1)]
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def chroma_down_matrix(length: int, *, across: bool) -> np.ndarray:
     """[out, length]: means of pairs, padded to whole blocks: the columns before averaging, the rows after."""
     pairs = padding_matrix(length, 2 * BLOCK if across else 2).reshape(-1, 2, length).mean(1)
     return padding_matrix(len(pairs), BLOCK) @ pairs
 
 
-@lru_cache(maxsize=8)
+@cached_matrix
 def chroma_up_matrix(length: int, *, smooth: bool) -> np.ndarray:
     """[length, out of chroma_down_matrix]: 3/4 of the nearer and 1/4 of the next ("fancy upsampling"), or nearest."""
     nearer, side = np.arange(length) // 2, np.arange(length) % 2 * 2 - 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
+from .caching import cached_matrix
 from .separable import Downsample, centred_matrix
 
 LOBES = 3
@@ -18,7 +18,7 @@ def lanczos(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0.0)
 
 
-@lru_cache(maxsize=64)
+@cached_matrix
 def lanczos_matrix(length: int, out: int, scale: float) -> np.ndarray:
     """[out, length]: output pixel i is centred on (i + 1/2) * scale - 1/2."""
     return centred_matrix(lanczos, LOBES, length, out, scale)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,15 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingError
+from ..limits import check_bytes
 from ..settings import REQUIRED, check_options, option
 from .base import Degradation
+from .caching import ByteCache
 
 Kernel = Callable[[np.ndarray], np.ndarray]
-_CACHE_SIZE = 256
-_cache: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[np.ndarray, Tensor]] = OrderedDict()
+PLACED = 128 << 20  # bytes of matrices on devices
+# Each with the matrix that it was made of, so that the id in its key is not reused.
+_placed: ByteCache[tuple[np.ndarray, Tensor]] = ByteCache(PLACED, lambda entry: entry[0].nbytes + entry[1].nbytes)
 
 
 def reflect_index(index: np.ndarray, length: int) -> np.ndarray:
@@ -33,6 +35,12 @@ def reflect_index(index: np.ndarray, length: int) -> np.ndarray:
     period = 2 * (length - 1)
     index = np.mod(index, period)
     return np.where(index < length, index, period - index)
+
+
+def check_matrix(out: int, length: int, taps: int = 0) -> None:
+    """Raises SettingError if a matrix [out, length], made of so many taps in a row, would take too much memory."""
+    wanted = 8 * out * (2 * length + 6 * taps)  # with its copy on the device, and the taps' places and weights
+    check_bytes(wanted, f"Filtering {length} pixels to {out} with {taps} taps", "make the picture smaller first.")
 
 
 def kernel_matrix(
@@ -47,7 +55,11 @@ def kernel_matrix(
     """[out, length]: row i holds `taps` kernel values from pixel first[i] on, around centre[i], with reflected borders.
 
     The kernel is stretched by the scale, and each row sums to 1 in the precision.
+
+    Raises:
+        SettingError: the matrix would take too much memory.
     """
+    check_matrix(len(first), length, taps)
     pixels = first[:, None] + np.arange(taps)
     weights = kernel((pixels - centre[:, None]) / scale).astype(precision)
     weights /= weights.sum(axis=1, keepdims=True, dtype=precision)
@@ -75,22 +87,19 @@ def like(matrix: np.ndarray, x: Tensor) -> Tensor:
     """The matrix in the dtype and on the device of x, cached there: copying makes the CPU wait for the GPU.
 
     Args:
-        matrix: one that is never changed or freed, as from lru_cache.
+        matrix: one that is never changed.
     """
-    key = (id(matrix), x.dtype, x.device)
-    if key not in _cache:
+
+    def place() -> tuple[np.ndarray, Tensor]:
         with torch.inference_mode(False):  # gradients pass through it later
-            placed = torch.from_numpy(matrix).to(x.dtype).to(x.device)  # dtype first: MPS has no float64
-        _cache[key] = (matrix, placed)  # keeps the matrix, so that its id is not reused
-        if len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    _cache.move_to_end(key)
-    return _cache[key][1]
+            return matrix, torch.from_numpy(matrix).to(x.dtype).to(x.device)  # dtype first: MPS has no float64
+
+    return _placed.get((id(matrix), x.dtype, x.device), place)[1]
 
 
 def cached_matrices() -> list[Tensor]:
     """All matrices that `like` has cached: a captured CUDA graph needs their addresses to stay valid."""
-    return [placed for _, placed in _cache.values()]
+    return [placed for _, placed in _placed.values()]
 
 
 def both_axes(rows: np.ndarray, x: Tensor, columns: np.ndarray) -> Tensor:
