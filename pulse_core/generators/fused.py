@@ -13,7 +13,8 @@ from torch import Tensor
 
 from . import kernels as fused
 from .base import channels_last
-from .kernels import Epilogue, Kernels, to_layout_of
+from .kernels import Kernels, to_layout_of
+from .kernels.operands import Epilogue
 
 if TYPE_CHECKING:
     from .frozen import Convolution, FrozenLayer

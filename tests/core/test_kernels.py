@@ -16,7 +16,8 @@ from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
 from pulse_core.generators import kernels, styles
 from pulse_core.generators.frozen import Convolution, FrozenLayer
-from pulse_core.generators.kernels import Epilogue, launch
+from pulse_core.generators.kernels import launch
+from pulse_core.generators.kernels.operands import Epilogue
 from pulse_core.generators.mobilestylegan import inverse_haar
 
 FLOAT, HALF, BFLOAT = torch.float32, torch.float16, torch.bfloat16

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from ...devices.optimizations import is_enabled
 from .launch import TYPES, KernelArgs, Launch, Program
+from .operands import Epilogue, Operands, Plan
 
 _THREADS = 256  # per block, as in features.cu
 _BLOCKS_PER_SM = 8  # resident blocks per multiprocessor
 _ONE_BLOCK_PIXELS = 2048  # up to so many pixels, one block sums alone and no `finish` kernel is needed
 _MIN_UNITS = 4  # units that a thread sums at least, if there are several blocks
 _MAX_PIXELS = 2**31
-_FACTOR, _NOISE, _STRENGTH, _BIAS, _RESULT, _WEIGHT = 1, 2, 4, 8, 16, 32  # bits of KernelArgs.kinds
 _cache: dict[tuple[torch.device, torch.dtype], Kernels | None] = {}
 _lock = threading.Lock()
 
@@ -61,41 +61,6 @@ def _build(device: torch.device, dtype: torch.dtype) -> Kernels | None:
         return None
 
 
-class Epilogue(NamedTuple):
-    """The operations after a convolution, clamp(leaky(x * factor + noise * strength + bias)); each part is optional.
-
-    factor: [B, C, 1, 1]. noise: [B or 1, 1, H, W]. strength: a scalar or [1, C, 1, 1]. bias: [C].
-    """
-
-    factor: Tensor | None = None
-    noise: Tensor | None = None
-    strength: Tensor | None = None
-    bias: Tensor | None = None
-    slope: float = 1.0
-    limit: float | None = None
-
-    @property
-    def has_effect(self) -> bool:
-        """Whether any part is given."""
-        parts = (self.factor, self.noise, self.bias, self.limit)
-        return self.slope != 1 or any(each is not None for each in parts)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A launch: the variant of the kernel (suffix), grid and block, units per channel, and units per block (span)."""
-
-    suffix: str
-    grid: tuple[int, int, int]
-    block: tuple[int, int]
-    units: int
-    span: int
-
-    @property
-    def slabs(self) -> int:
-        return self.grid[0]
-
-
 @dataclass(frozen=True)
 class Kernels:
     """Launches the kernels of one device and type of features.
@@ -110,9 +75,9 @@ class Kernels:
         """x [B, C, H, W] -> the same shape; see Epilogue."""
         out = x if in_place else torch.empty_like(x)
         plan = self._plan(x, [x, out], summed=False)
-        operands = _Operands(x.dtype)
+        operands = Operands(x.dtype)
         args = operands.args(plan, x.shape, out=out, x=x)
-        operands.take(args, epilogue)
+        operands.set_epilogue(args, epilogue)
         self.launch(f"epilogue{plan.suffix}", plan.grid, plan.block, args)
         return out
 
@@ -123,9 +88,9 @@ class Kernels:
         grad = to_layout_of(grad, y)
         out = grad if in_place else torch.empty_like(grad)
         plan = self._plan(y, [grad, y, out], summed=needs_factor)
-        operands = _Operands(y.dtype)
+        operands = Operands(y.dtype)
         args = operands.args(plan, y.shape, out=out, grad=grad, x=y)
-        operands.take(args, epilogue)
+        operands.set_epilogue(args, epilogue)
         sums = self._sums(args, plan, operands, y.shape[:2], epilogue.factor) if needs_factor else None
         self.launch(f"epilogue_back{plan.suffix}", plan.grid, plan.block, args)
         return out, None if sums is None else sums.finish(epilogue.factor)
@@ -134,7 +99,7 @@ class Kernels:
         """The gradient of the noise, from that of x, which `epilogue_back` returns."""
         assert epilogue.noise is not None
         assert epilogue.strength is not None
-        operands = _Operands(grad.dtype)
+        operands = Operands(grad.dtype)
         result = operands.empty(epilogue.noise.shape, epilogue.noise)
         channels, pixels = grad.shape[1], grad[0, 0].numel()
         last = _is_channels_last(grad)
@@ -142,10 +107,10 @@ class Kernels:
         lanes = min(32, _next_power_of_2(channels // (_vector_size(grad) if wide else 1))) if last else 8
         block = (lanes, _THREADS // lanes)
         a_block = block[1] if last else block[0]
-        plan = _Plan(_suffix(last, wide), (-(-pixels // a_block), len(result), 1), block, pixels, pixels)
+        plan = Plan(_suffix(last, wide), (-(-pixels // a_block), len(result), 1), block, pixels, pixels)
         args = operands.args(plan, grad.shape, grad=grad)
-        operands.take(args, epilogue)
-        operands.result(args, result)
+        operands.set_epilogue(args, epilogue)
+        operands.set_result(args, result)
         self.launch(f"noise_back{plan.suffix}", plan.grid, block, args)
         return result
 
@@ -156,9 +121,9 @@ class Kernels:
         grad = to_layout_of(grad, x)
         out = None if not needs_x else grad if in_place else torch.empty_like(grad)
         plan = self._plan(x, [grad, x], summed=True)
-        operands = _Operands(x.dtype)
+        operands = Operands(x.dtype)
         args = operands.args(plan, x.shape, out=out, grad=grad, x=x)
-        operands.take(args, Epilogue(style))
+        operands.set_epilogue(args, Epilogue(style))
         sums = self._sums(args, plan, operands, x.shape[:2], style)
         self.launch(f"style_back{plan.suffix}", plan.grid, plan.block, args)
         return out, sums.finish(None)
@@ -173,10 +138,10 @@ class Kernels:
             memory_format=torch.channels_last if _is_channels_last(bands) else torch.contiguous_format,
         )
         plan = self._plan(bands, [bands, image], summed=False, bands=4)
-        operands = _Operands(image.dtype)
+        operands = Operands(image.dtype)
         args = operands.args(plan, image.shape, out=image, x=bands)
         args.width, args.strides = width, image.stride()
-        operands.take(args, Epilogue(style))
+        operands.set_epilogue(args, Epilogue(style))
         self.launch(f"haar{plan.suffix}", plan.grid, plan.block, args)
         return image
 
@@ -187,10 +152,10 @@ class Kernels:
         """
         out = bands if style is None else torch.empty_like(bands)
         plan = self._plan(bands, [bands, out], summed=style is not None, bands=4, strided=[grad])
-        operands = _Operands(grad.dtype)
+        operands = Operands(grad.dtype)
         args = operands.args(plan, grad.shape, out=out, grad=grad, x=bands)
         args.width, args.strides = bands.shape[3], grad.stride()
-        operands.take(args, Epilogue(style))
+        operands.set_epilogue(args, Epilogue(style))
         sums = None if style is None else self._sums(args, plan, operands, bands.shape[:2], style)
         self.launch(f"haar_back{plan.suffix}", plan.grid, plan.block, args)
         return out, None if sums is None else sums.finish(None)
@@ -231,17 +196,17 @@ class Kernels:
         plan, columns, blocks_across = self._plan_depthwise(
             shape, channels // (4 if wide else 1), summed=conv_input is not None
         )
-        operands = _Operands(x.dtype)
+        operands = Operands(x.dtype)
         args = operands.args(plan, shape, out=out, grad=conv_input, x=x)
         args.height, args.width, args.in_height, args.in_width = height, width, in_height, in_width
         args.top, args.left, args.columns, args.across, args.flipped = *padding, columns, blocks_across, flipped
-        operands.take(args, epilogue)
-        operands.weight(args, weight)
+        operands.set_epilogue(args, epilogue)
+        operands.set_weight(args, weight)
         sums = None if conv_input is None else self._sums(args, plan, operands, shape[:2], epilogue.factor)
         self.launch(f"depthwise_{side}_{'wide' if wide else 'one'}", plan.grid, plan.block, args)
         return out, None if sums is None else sums.finish(None)
 
-    def _plan_depthwise(self, shape: torch.Size, vectors: int, *, summed: bool) -> tuple[_Plan, int, int]:
+    def _plan_depthwise(self, shape: torch.Size, vectors: int, *, summed: bool) -> tuple[Plan, int, int]:
         """The launch of `depthwise`, the columns per block, and the number of blocks side by side."""
         images, _, height, width = shape
         alone = summed and height * width <= _ONE_BLOCK_PIXELS
@@ -254,14 +219,14 @@ class Kernels:
         span = -(-height // (rows_below * blocks))
         blocks = -(-height // (rows_below * span))
         return (
-            _Plan("", (blocks * blocks_across, -(-vectors // lanes), images), (lanes, threads), height * width, span),
+            Plan("", (blocks * blocks_across, -(-vectors // lanes), images), (lanes, threads), height * width, span),
             columns,
             blocks_across,
         )
 
     def _plan(
         self, x: Tensor, features: list[Tensor], *, summed: bool, bands: int = 1, strided: list[Tensor] | None = None
-    ) -> _Plan:
+    ) -> Plan:
         """The launch for x and for features of the same memory format; its channels are those of `bands` bands.
 
         strided: features that are read by their strides, so vectors must be contiguous in them.
@@ -288,16 +253,16 @@ class Kernels:
         possible = -(-units // (rows * _MIN_UNITS if summed else rows))
         slabs = 1 if summed and units <= _ONE_BLOCK_PIXELS else max(1, min(wanted, possible))
         span = -(-units // slabs)
-        return _Plan(_suffix(last, wide), (-(-units // span), blocks_across, images), (lanes, rows), units, span)
+        return Plan(_suffix(last, wide), (-(-units // span), blocks_across, images), (lanes, rows), units, span)
 
     def _sums(
-        self, args: KernelArgs, plan: _Plan, operands: _Operands, shape: Sequence[int], like: Tensor | None
+        self, args: KernelArgs, plan: Plan, operands: Operands, shape: Sequence[int], like: Tensor | None
     ) -> _PartialSums:
         """Allocates the sums for each image and channel, and sets their addresses in `args`."""
         assert like is not None
         result = operands.empty((*shape, 1, 1), like)
         if plan.slabs == 1:
-            operands.result(args, result)
+            operands.set_result(args, result)
             return _PartialSums(self, operands, result, None)
         partial = torch.empty((plan.slabs, result.numel()), dtype=torch.float32, device=like.device)
         args.partial = partial.data_ptr()
@@ -308,7 +273,7 @@ class _PartialSums(NamedTuple):
     """The sums of each slab, [slabs, B * C], and the result [B, C, 1, 1]; partial is None if there is one slab."""
 
     kernels: Kernels
-    operands: _Operands
+    operands: Operands
     result: Tensor
     partial: Tensor | None
 
@@ -318,68 +283,11 @@ class _PartialSums(NamedTuple):
             return self.result
         slabs, count = self.partial.shape
         args = KernelArgs(partial=self.partial.data_ptr(), channels=count, units=slabs)
-        self.operands.take(args, Epilogue(divisor))
-        self.operands.result(args, self.result)
-        self.kernels.launch(
-            "finish", (-(-count // 4), 1, 1), (4, _THREADS // 4), args
-        )  # few channels with many slabs each
+        self.operands.set_epilogue(args, Epilogue(divisor))
+        self.operands.set_result(args, self.result)
+        grid, block = (-(-count // 4), 1, 1), (4, _THREADS // 4)  # few channels with many slabs each
+        self.kernels.launch("finish", grid, block, args)
         return self.result
-
-
-class _Operands:
-    """The small operands of one launch, in a supported type and layout; keeps them alive until the launch."""
-
-    def __init__(self, dtype: torch.dtype):
-        self._dtype = dtype
-        self._kept: list[Tensor] = []
-
-    def args(
-        self,
-        plan: _Plan,
-        shape: torch.Size,
-        *,
-        out: Tensor | None = None,
-        grad: Tensor | None = None,
-        x: Tensor | None = None,
-    ) -> KernelArgs:
-        """The arguments for features of this shape."""
-        given = {"out": out, "grad": grad, "x": x}
-        pointers = {name: each.data_ptr() for name, each in given.items() if each is not None}
-        return KernelArgs(
-            **pointers, images=shape[0], channels=shape[1], units=plan.units, span=plan.span, slope=1, limit=-1
-        )
-
-    def take(self, args: KernelArgs, epilogue: Epilogue) -> None:
-        """Sets the operands of an epilogue."""
-        args.slope, args.limit = epilogue.slope, -1 if epilogue.limit is None else epilogue.limit
-        if epilogue.factor is not None:
-            args.factor = self._pointer(args, epilogue.factor, _FACTOR)
-        if epilogue.bias is not None:
-            args.bias = self._pointer(args, epilogue.bias, _BIAS)
-        if epilogue.noise is not None and epilogue.strength is not None:
-            args.noise = self._pointer(args, epilogue.noise, _NOISE)
-            args.noise_step = epilogue.noise[0].numel() if len(epilogue.noise) > 1 else 0
-            args.strength = self._pointer(args, epilogue.strength, _STRENGTH)
-            args.strength_step = int(epilogue.strength.numel() > 1)
-
-    def empty(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """Memory for sums, in the type of the operand whose gradient they are, if the kernels can write it."""
-        dtype = like.dtype if like.dtype == self._dtype else torch.float32
-        return torch.empty(tuple(shape), dtype=dtype, device=like.device)
-
-    def weight(self, args: KernelArgs, weight: Tensor) -> None:
-        """Sets the weight of a depthwise convolution."""
-        args.weight = self._pointer(args, weight, _WEIGHT)
-
-    def result(self, args: KernelArgs, result: Tensor) -> None:
-        """Sets the address of the sums."""
-        args.result = self._pointer(args, result, _RESULT)
-
-    def _pointer(self, args: KernelArgs, small: Tensor, bit: int) -> int:
-        small = (small if small.dtype in (torch.float32, self._dtype) else small.float()).contiguous()
-        self._kept.append(small)
-        args.kinds |= bit if small.dtype == torch.float32 else 0
-        return small.data_ptr()
 
 
 def to_layout_of(x: Tensor, other: Tensor) -> Tensor:
