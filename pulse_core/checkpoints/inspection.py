@@ -86,6 +86,16 @@ def as_table(metadata: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _notes(metadata: dict[str, Any]) -> list[str]:
+    """Which generator of the file was taken, and what was assumed of it."""
+    lines = []
+    if metadata["other generators"]:
+        lines.append(f"taken: {metadata['found under']}, not {metadata['other generators']}")
+    if metadata["assumed settings"]:
+        lines.append(f"assumed, as the file does not say it: {metadata['assumed settings']}")
+    return lines
+
+
 def as_summary(metadata: dict[str, Any]) -> str:
     """The metadata in few lines, for places where the table is too long."""
     classes = f", {metadata['c_dim']} classes" if metadata["c_dim"] else ""
@@ -95,6 +105,7 @@ def as_summary(metadata: dict[str, Any]) -> str:
         f"w of {metadata['w_dim']}, {metadata['style vectors']} style vectors, {metadata['noise maps']} noise maps",
         f"mapping network: {metadata['mapping network']}",
         f"{metadata['format']}{size}",
+        *_notes(metadata),
         f"known as: {metadata['title'] or 'no checkpoint of the catalogue'}",
         f"licence: {metadata['licence'] or 'unknown; ask where you got it'}",
     ]

@@ -24,7 +24,7 @@ Leaf = StoredTensor | TensorView | NumpyArray | Unreadable
 PLAIN = (bool, int, float, str, type(None))  # what an attribute may be, to count as metadata
 
 _MAX_DEPTH = 32
-_MAX_ITEMS = 300_000  # a training checkpoint has some 5,000
+_MAX_ITEMS = 100_000  # a training checkpoint has some 5,000
 _MAX_LIST = 1_000  # longer ones are somebody's data
 _MAX_PLAIN_LIST = 64  # of numbers, such as a filter or the sizes of layers
 _MAX_NAME = 400  # the keys on the way included: one long key could be put before very many names

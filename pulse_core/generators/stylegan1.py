@@ -206,7 +206,7 @@ class StyleGAN1Synthesis(SynthesisNetwork):
         super().__init__(w_dim, 2 * len(sides), size, channels, shapes, consts, [max(shape) for shape in shapes])
         self.const = nn.Parameter(const + bag.take("synthesis.blocks.4x4.bias", width).reshape(1, -1, 1, 1))
         self.blocks = nn.ModuleList()
-        norm_eps = bag.number("norm_eps", NORM_EPS, 0.0, 1.0)
+        norm_eps = bag.number("norm_eps", NORM_EPS, 0.0, 1.0, is_assumed=False)
         fused_from = bag.number("fused_from", FUSED_FROM, 0, MAX_FUSED)
         bias_before_blur = bag.number("bias_before_blur", 0, 0, 1, is_assumed=False) > 0
         for side in sides:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from confined import clear, little_memory, outcomes
 from hostile import EXTENSIONS, NUMBERS, PLACED, PROGRAMS, RUNNING, TENSORS, N, nests
-from pickles import CONTAINERS, bare, code, legacy, storage, tensor, write, zipped
+from pickles import CONTAINERS, Code, bare, code, legacy, storage, tensor, write, zipped
 from safetensors.torch import save
 from writers import Network, save_nvlabs, stand_ins
 from zoo import ZOO
@@ -349,3 +349,20 @@ def test_zip_directories_that_lie(tmp_path):
     }
     load_generator(write(tmp_path, "whole", big_endian(b"little")))
     all_refused(tmp_path, refused_as)
+
+
+def test_files_with_very_many_names(tmp_path):
+    zero = Code(tensor(storage(1), (1,), (1,)) + b"q\x000")
+    again = Code(b"h\x00")
+    marks = {f"p{i}.dense0.weight": again for i in range(5_000)}
+    flat = {f"{i}.{'x' * 300}": again for i in range(90_000)}
+    nested = {"a": {str(i): {"b": {"c": again}} for i in range(30_000)}}
+    facts = {"x": again, **{f"synthesis.b4.conv{i}.activation": "lrelu" for i in range(90_000)}}
+    files = {
+        "5,000 generators": marks,
+        "belong to no generator family|more than|bytes but": flat,
+        "more than 100,000 items|bytes but": nested,
+        "belong to no generator family|bytes but|more than": facts,
+    }
+    groups = {e: {e[:9]: zipped(Code(zero + code(content)), {"0": bytes(4)})} for e, content in files.items()}
+    all_refused(tmp_path, groups)

@@ -13,6 +13,8 @@ from .places import marked
 from .renaming import Change, rename
 
 BESIDE = ()
+_FUSED_FROM = 128
+_NORM_EPS = 1e-5
 
 
 def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
@@ -30,7 +32,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
     none[..., 1, 1] = 1
     for block in blocks:
         renamed.setdefault(f"{_block(block)}.conv0_up.intermediate.kernel", in_memory(none))
-    return renamed, {}
+    return renamed, {"norm_eps": _NORM_EPS, "fused_from": _FUSED_FROM}
 
 
 def _block(index: int) -> str:

@@ -18,6 +18,8 @@ from ..tree import Leaf, same_leaf
 # What programs call weights that are a moving average over the training.
 _AVERAGED = re.compile(r".*ema|avg|average|averaged|smooth|smoothed|running|shadow|gs|polyak")
 
+_MAX_PLACES = 100  # prefixes at which a generator or a half of one stands
+
 
 class Layout(Protocol):
     """One program's names: what a module in this folder has.
@@ -68,6 +70,12 @@ def find(layouts: Sequence[Layout], leaves: Mapping[str, Leaf], metadata: Mappin
     for layout in layouts:
         for prefix in layout.prefixes(leaves.keys(), metadata):
             found.setdefault(prefix, layout)
+    if len(found) > _MAX_PLACES:
+        raise CheckpointError(
+            f"The file holds {len(found):,} generators or parts of some.",
+            "one generator, with copies of it at most.",
+            "download the file again from a source you trust.",
+        )
     outer = sorted(p for p in found if not any(p != other and p.startswith(other) for other in found))
     chosen = [prefix for prefix in outer if is_averaged(prefix)] or outer
     chosen = [p for i, p in enumerate(chosen) if not any(_same(leaves, p, other) for other in chosen[:i])]

@@ -22,6 +22,7 @@ from .renaming import Change, rename
 BESIDE = ()
 _ROOT2 = 2**0.5
 _FUSED_FROM = 128
+_NORM_EPS = 1e-5
 
 
 def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
@@ -36,7 +37,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
     renamed = rename(kept, _rule)
     constant = tensors["generator.progression.0.conv1.input"]
     renamed["synthesis.blocks.4x4.bias"] = in_memory(torch.zeros(constant.shape[1] if len(constant.shape) == 4 else 0))
-    return renamed, {"mapping_lr": 1.0, "bias_before_blur": 1}
+    return renamed, {"mapping_lr": 1.0, "bias_before_blur": 1, "norm_eps": _NORM_EPS, "fused_from": _FUSED_FROM}
 
 
 def _last_trained(tensors: Stored) -> int:
