@@ -17,14 +17,14 @@ from .stored import Stored, StoredTensor
 from .tree import Content, placed
 
 FORMATS = (safetensors_format, torch_format, pickle_format)
-_SHARING = 4  # how many times over a file's bytes may be shown as tensors
-_MAX_TENSORS = 10_000  # the largest generators have some 1,000
+_SHARING = 4  # the limit of tensor bytes per byte of the file
+_MAX_TENSORS = 10_000  # the largest generators have about 1,000
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in form.SUFFIXES)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of one file, still in the file.
+    """The content of one file. Its numbers are read only on request.
 
     path: of the file. format: the name of its format. content: tensors and plain values by name.
     """
@@ -35,19 +35,19 @@ class Checkpoint:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The plain values of the file by name."""
+        """The plain values in the file, by name."""
         return self.content.metadata
 
     @property
     def tensors(self) -> dict[str, StoredTensor]:
-        """All tensors of the file by name; raises CheckpointError as `part` does."""
+        """All tensors in the file, by name. Raises CheckpointError as `part` does."""
         return self.part("")
 
     def part(self, prefix: str) -> dict[str, StoredTensor]:
-        """The tensors whose names begin with `prefix`, under the rest of their names.
+        """The tensors whose names begin with `prefix`, without that prefix.
 
         Raises:
-            CheckpointError: one is damaged or of a type that this pack cannot use, or they are far more than the file.
+            CheckpointError: a tensor is damaged or unsupported, or the tensors are much larger than the file.
         """
         leaves = self.content.leaves
         tensors = {
@@ -60,7 +60,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Reads a file of any known format, told apart by its first bytes and not by its name.
+    """Reads a file of any supported format. Its first bytes decide which, not its name.
 
     Raises:
         CheckpointError: missing, a directory, empty, cut off, of an unknown format, or without tensors.
@@ -98,7 +98,7 @@ def _empty(path: Path, content: Content, accepted: str) -> CheckpointError:
 
 
 def _check_size(path: Path, tensors: Stored) -> None:
-    """Tensors may share their numbers, but a small file that stands for gigabytes is an attack."""
+    """Tensors may share storage, but a small file that claims gigabytes is an attack."""
     size, nbytes = path.stat().st_size, sum(tensor.nbytes for tensor in tensors.values())
     if nbytes > _SHARING * size or len(tensors) > _MAX_TENSORS:
         raise CheckpointError(

@@ -22,7 +22,7 @@ from .loading import Found, load_generator, read_generator
 from .stored import Stored, stored
 from .tree import PLAIN
 
-_CLOSE = 1e-2  # of an image in -1..1: how far a foreign network's may be from ours, in float16 at worst
+_CLOSE = 1e-2  # max difference of images in -1..1 between a foreign network, possibly in float16, and ours
 
 
 def convert(source: Path | str, output: Path | str, mapping: Path | str | None = None) -> Path:
@@ -77,7 +77,7 @@ def save_generator(generator: Generator, output: Path | str) -> Path:
 def own_metadata(
     family: str, settings: Mapping[str, Any], *, name: str, content_hash: str, known: catalogue.Entry | None
 ) -> dict[str, str]:
-    """What a .safetensors of this pack says of itself."""
+    """The metadata of a .safetensors file of this pack."""
     metadata = {own.FAMILY: family, own.SETTINGS: json.dumps(dict(settings)), "name": name}
     if known is not None:
         metadata |= {"license": known.license, "lineage": known.lineage or known.title}
@@ -85,7 +85,7 @@ def own_metadata(
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file."""
+    """The SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -98,7 +98,7 @@ def _known(sums: Sequence[str], digest: str) -> catalogue.Entry | None:
 
 
 def _tensors_of_files(generator: Generator) -> tuple[Stored, dict[str, Any], dict[str, str]]:
-    """Tensors, settings, and what the file says of its licence and origin."""
+    """Tensors, settings, and the licence and lineage in the file's metadata."""
     found = read_generator(generator.files) if generator.files else Found({}, {}, None, {})
     tensors, settings, metadata = found.tensors, found.settings, found.metadata
     if content_hash(tensors, settings) != generator.content_hash:

@@ -1,4 +1,4 @@
-"""What a generator is, in a table."""
+"""Facts about a generator, as a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import read_checkpoint
 from .conversion import sha256
 from .loading import load_generator
 
-# Rows that many generators do not have, and that are then left out of the table.
+# Rows that the table leaves out if they are empty.
 _OPTIONAL = ("found under", "other generators", "assumed settings", "other classes", "title", "lineage", "ask")
 
 
@@ -75,7 +75,7 @@ def _assumed(generator: Generator) -> str | None:
 
 
 def as_table(metadata: dict[str, Any]) -> str:
-    """One line a fact."""
+    """One line per fact."""
     width = max(map(len, metadata))
     lines = []
     for name, value in metadata.items():
@@ -87,17 +87,17 @@ def as_table(metadata: dict[str, Any]) -> str:
 
 
 def _notes(metadata: dict[str, Any]) -> list[str]:
-    """Which generator of the file was taken, and what was assumed of it."""
+    """Which generator in the file was chosen, and which settings were assumed."""
     lines = []
     if metadata["other generators"]:
-        lines.append(f"taken: {metadata['found under']}, not {metadata['other generators']}")
+        lines.append(f"chosen: {metadata['found under']}, not {metadata['other generators']}")
     if metadata["assumed settings"]:
-        lines.append(f"assumed, as the file does not say it: {metadata['assumed settings']}")
+        lines.append(f"assumed, not in the file: {metadata['assumed settings']}")
     return lines
 
 
 def as_summary(metadata: dict[str, Any]) -> str:
-    """The metadata in few lines, for places where the table is too long."""
+    """The facts in a few lines, where the table is too long."""
     classes = f", {metadata['c_dim']} classes" if metadata["c_dim"] else ""
     size = f", {metadata['bytes']:,} bytes" if metadata["bytes"] is not None else ""
     lines = [

@@ -51,9 +51,9 @@ def load_generator(
 
 @dataclass(frozen=True)
 class Found:
-    """A generator in files: its tensors under this pack's names, its settings, and where in the first file it was.
+    """A generator in files: its tensors under this pack's names, its settings, and its place in the first file.
 
-    metadata: the plain values that stand by themselves in the first file.
+    metadata: the plain values of the first file.
     """
 
     tensors: Stored
@@ -63,11 +63,10 @@ class Found:
 
 
 def read_generator(files: Sequence[Path]) -> Found:
-    """The generator of a file, or of one file for each half of it.
+    """Reads a generator from one file, or from one file per half.
 
     Raises:
-        CheckpointError: a file is missing, damaged, unknown, without a generator or with several, or the halves are of
-            different programs.
+        CheckpointError: a file is missing, damaged or unsupported, or holds several generators.
     """
     checkpoints = [read_checkpoint(file) for file in files]
     places = [find(LAYOUTS, each.content.leaves, each.metadata) for each in checkpoints]
@@ -84,7 +83,7 @@ def read_generator(files: Sequence[Path]) -> Found:
 
 
 def _at(checkpoint: Checkpoint, place: Place) -> dict[str, StoredTensor]:
-    """The tensors of a generator in a file, with those that its layout keeps beside it."""
+    """The tensors of a generator, with those that its layout stores next to it."""
     leaves = checkpoint.content.leaves
     names = beside(leaves, place.prefix, place.layout.BESIDE)
     around = {name: placed(checkpoint.path, full, leaves[full]) for name, full in names.items()}
@@ -98,7 +97,7 @@ def generator_from(
     name: str,
     dtype: torch.dtype = torch.float32,
 ) -> Generator:
-    """A generator out of tensors, such as a state dict, under the names of any known program.
+    """Builds a generator from tensors, such as a state dict, in any supported program's names.
 
     Args:
         metadata: plain attributes of the network by name, as far as the tensors' source has them.

@@ -1,4 +1,4 @@
-"""Files that are no checkpoint this pack can read, and what to do with each.
+"""Files that this pack cannot read: what they are, and what to do.
 
 To add one: a line in BEGINNINGS (by the first bytes) or in ARCHIVES (by the names in a zip archive).
 """
@@ -47,12 +47,12 @@ ARCHIVES: tuple[tuple[str, str, str], ...] = (
 
 
 def of_beginning(head: bytes) -> tuple[str, str] | None:
-    """What a file with these first bytes is, and what to do with it; None if it is not known."""
+    """What a file with these first bytes is, and what to do; None if unknown."""
     return next(((what, remedy) for start, what, remedy in BEGINNINGS if head.startswith(start)), None)
 
 
 def of_archive(names: Collection[str]) -> tuple[str, str] | None:
-    """What a zip archive of these names is, and what to do with it; None if it is not known."""
+    """What a zip archive with these names is, and what to do; None if unknown."""
     for end, what, remedy in ARCHIVES:
         if any(name == end or name.endswith((f"/{end}", end if end.startswith(".") else f"/{end}")) for name in names):
             return what, remedy

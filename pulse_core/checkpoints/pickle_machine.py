@@ -1,4 +1,4 @@
-"""An interpreter for pickles that cannot run code: it has no way to import a name or to call anything by one.
+"""A pickle interpreter that cannot run code: it never imports a name or calls anything by name.
 
 A pickle is a program for a stack machine. Python's own runs whatever functions the program names. This
 one knows a fixed list of words (vocabulary.py), each of which makes plain data. Any other name makes a
@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 from ..errors import CheckpointError
 from .stored import Span
 
-MAX_OPCODES = 1_000_000  # the longest real files seen have about 100,000
-MAX_TEXT = 1 << 22  # bytes; NVlabs' files carry their source text, some 40 KB
+MAX_OPCODES = 1_000_000  # real files have up to about 100,000
+MAX_TEXT = 1 << 22  # bytes; NVlabs' files hold about 40 KB of source text
 MAX_LINE = 1 << 10
 MAX_INT = 1 << 8  # bytes
 _MARK = object()
@@ -47,19 +47,19 @@ class Record:
 
 
 class Words(Protocol):
-    """What a machine may say; see vocabulary.py."""
+    """The vocabulary of a machine; see vocabulary.py."""
 
     def allow(self, machine: Machine, name: str) -> None:
-        """Called for each name that the file mentions; refuses the file for a name that may not occur."""
+        """Called for each name in the file; raises CheckpointError for a forbidden name."""
 
     def call(self, machine: Machine, name: str, args: tuple[Any, ...]) -> Any:
-        """What REDUCE or NEWOBJ makes of a name and its arguments; NotImplemented for a wrong use of it."""
+        """The result of REDUCE or NEWOBJ for a name and its arguments; NotImplemented for wrong arguments."""
 
     def build(self, machine: Machine, item: Any, state: Any) -> bool:
-        """Gives an item its state; False for one that takes none."""
+        """Sets the state of an item; False if it takes none."""
 
     def persistent(self, machine: Machine, key: Any) -> Any:
-        """What a persistent id stands for; NotImplemented where there are none."""
+        """The object of a persistent id; NotImplemented if there is none."""
 
 
 class Machine:
@@ -76,7 +76,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The object that the pickle describes, in plain data. `position` is behind it afterwards.
+        """Returns the pickled object as plain data, and leaves `position` after it.
 
         Raises:
             CheckpointError: the file is cut off or damaged, asks for code, or is too long.
@@ -96,7 +96,7 @@ class Machine:
                 step(self)
 
     def spend(self, steps: int) -> None:
-        """Takes so many steps off the budget: one an opcode, and one for each item that is copied."""
+        """Takes steps off the budget: one per opcode, and one per copied item."""
         self.budget[0] -= steps
         if self.budget[0] < 0:
             self.damaged(f"its pickle has more than {MAX_OPCODES:,} steps")
@@ -113,7 +113,7 @@ class Machine:
         return data
 
     def skip(self, length: int) -> int:
-        """Passes over bytes without reading them; returns where they begin."""
+        """Skips bytes without reading them; returns where they begin."""
         start = self.position
         if length < 0 or length > self.end - start:
             self.cut_off()
@@ -149,23 +149,23 @@ class Machine:
     # The stack
 
     def push(self, item: Any) -> None:
-        """Puts an item on top."""
+        """Pushes an item."""
         self.stack.append(item)
 
     def pop(self, kind: type | tuple[type, ...] = object) -> Any:
-        """Takes the top item, which must be of this kind."""
+        """Pops the top item, which must be of this kind."""
         if not self.stack or self.stack[-1] is _MARK or not isinstance(self.stack[-1], kind):
             self.damaged("its pickle does not fit together")
         return self.stack.pop()
 
     def top(self, kind: type | tuple[type, ...]) -> Any:
-        """The top item, left where it is."""
+        """The top item, which stays."""
         item = self.pop(kind)
         self.push(item)
         return item
 
     def pop_to_mark(self) -> list[Any]:
-        """Takes all items above the last mark, and the mark."""
+        """Pops all items above the last mark, and the mark."""
         items = []
         while self.stack and self.stack[-1] is not _MARK:
             items.append(self.stack.pop())
@@ -175,21 +175,21 @@ class Machine:
         return items[::-1]
 
     def remember(self, index: int) -> None:
-        """Notes the top item under a number."""
+        """Stores the top item in the memo."""
         self.memo[index] = self.top(object)
 
     def recall(self, index: int) -> None:
-        """Pushes a noted item."""
+        """Pushes an item of the memo."""
         if index not in self.memo:
             self.damaged("its pickle does not fit together")
         self.push(self.memo[index])
 
     def key(self, item: Any) -> Any:
-        """An item as a key. A nested one could make hashing recurse without end: a Record stands for it."""
+        """An item as a key. A Record replaces a nested one, whose hash could recurse without end."""
         return item if isinstance(item, _SCALARS) else Record("key")
 
     def name(self, module: str, name: str) -> None:
-        """Pushes a name of the vocabulary."""
+        """Pushes a name."""
         full = f"{module[:MAX_LINE]}.{name[:MAX_LINE]}"
         if max(len(module), len(name)) > MAX_LINE:
             self.refuse(full)
@@ -197,7 +197,7 @@ class Machine:
         self.push(Name(full))
 
     def call(self, name: Name, args: tuple[Any, ...]) -> None:
-        """Pushes what the vocabulary makes of a name and its arguments."""
+        """Pushes the result of calling a name in the vocabulary."""
         made = self.words.call(self, name.full, args)
         if made is NotImplemented:
             self.damaged(f"its pickle uses {name.full} in a way that no checkpoint does")
@@ -206,11 +206,11 @@ class Machine:
     # Errors
 
     def refuse(self, what: str) -> NoReturn:
-        """Raises the error for a file that wants something run."""
+        """Raises the error for a file that asks to run something."""
         raise asks_to_run(self.path, what)
 
     def damaged(self, reason: str) -> NoReturn:
-        """Raises the error for a file that makes no sense."""
+        """Raises the error for a damaged file."""
         raise CheckpointError(
             f"{self.path} is damaged: {reason}.",
             "a whole checkpoint file.",
@@ -223,7 +223,7 @@ class Machine:
 
 
 def asks_to_run(path: Path, what: str) -> CheckpointError:
-    """The error for a file that names a function or a class which no checkpoint of tensors needs."""
+    """The error for a file that names a function or class no checkpoint needs."""
     return CheckpointError(
         f"{path} asks to run {ascii(what[:80])[1:-1]}. Nothing was run.",
         "a checkpoint that holds tensors and settings only.",
@@ -247,7 +247,7 @@ def _stack_global(m: Machine) -> None:
 
 def _call(m: Machine) -> None:
     args, name = m.pop(tuple), m.pop()
-    if isinstance(name, Record):  # what an unknown name made, and now is called: unknown as well
+    if isinstance(name, Record):  # calling the result of an unknown name is unknown, too
         m.push(Record(name.kind))
         return
     if not isinstance(name, Name):
@@ -339,7 +339,7 @@ def _tuple_of(count: int) -> Callable[[Machine], None]:
 
 
 _STEPS: dict[bytes, Callable[[Machine], Any]] = {
-    # the frame of the file
+    # framing
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),
     # constants
@@ -384,7 +384,7 @@ _STEPS: dict[bytes, Callable[[Machine], Any]] = {
     b"\x94": lambda m: m.remember(len(m.memo)),
     b"h": lambda m: m.recall(m.number("<B")),
     b"j": lambda m: m.recall(m.number("<I")),
-    # names and what is made of them
+    # names and calls
     b"c": _global,
     b"\x93": _stack_global,
     b"R": _call,
@@ -394,7 +394,7 @@ _STEPS: dict[bytes, Callable[[Machine], Any]] = {
     b"Q": _persistent,
 }
 
-# Opcodes that could only run code, with what they name.
+# Opcodes that can only run code, and what they name.
 _FORBIDDEN: dict[bytes, Callable[[Machine], Any]] = {
     b"i": _inst,
     b"o": _obj,

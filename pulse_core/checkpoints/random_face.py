@@ -1,4 +1,4 @@
-"""MobileStyleGAN FFHQ out of the wheel of PyPI's random-face -> tensors under this pack's names.
+"""The MobileStyleGAN FFHQ in the wheel of PyPI's random-face -> tensors under this pack's names.
 
 The export baked `strength * noise` of each layer into one constant map. A noise map is standard
 normal, so the strength is the map's root mean square and the map divided by it is the noise again.
@@ -57,7 +57,7 @@ def _synthesis(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def _affine(graph: Graph, source: str, target: str) -> dict[str, np.ndarray]:
-    """A modulation's weights; where the graph multiplies its result by a constant, that is folded in."""
+    """A modulation's weights, with the constant that the graph multiplies its result by."""
     weight_key = graph.named(f"{source}.modulation.weight")
     weight = graph.value(weight_key)
     bias = graph.value(graph.named(f"{source}.modulation.bias")).reshape(-1)

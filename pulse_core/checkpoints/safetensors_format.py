@@ -19,7 +19,7 @@ from .tree import Content, placed
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
 
-_MAX_HEADER = 1 << 22  # bytes; those of the largest generators have some 100 KB
+_MAX_HEADER = 1 << 22  # bytes; the largest generators have about 100 KB
 
 _TYPES = {
     "F64": torch.float64,
@@ -54,14 +54,19 @@ def read(path: Path) -> Content:
     try:
         with safe_open(path, "pt"):
             header = json.loads(text)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:  # what it ignores, json may not
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # json is stricter
         raise _damaged(path, str(error)) from error
     metadata = header.pop("__metadata__", None) or {}
     return Content({name: _tensor(path, 8 + length, name, entry) for name, entry in header.items()}, metadata)
 
 
 def load(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """Tensors and metadata of a file that is not a generator's; raises CheckpointError as `read` does."""
+    """The tensors and metadata of a file. Raises CheckpointError as `read` does."""
     content = read(path)
     return {name: placed(path, name, leaf) for name, leaf in content.leaves.items()}, content.metadata
 

@@ -1,4 +1,4 @@
-"""Tensors that still lie in their file: shape and type are known, the numbers are read when they are asked for.
+"""Tensors that are still in their file: shape and type are known, the numbers are read on request.
 
 A generator takes its weights one by one, so that loading needs little more memory than the weights
 themselves, and what a checkpoint holds besides (a discriminator, an optimiser) is never read.
@@ -23,7 +23,7 @@ _MAX_SIZE = 1 << 62  # of any one size or stride, also of a tensor without eleme
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor to be read.
+    """A tensor that can be read.
 
     shape, dtype: of what `read` returns.
     read: reads it; a new tensor each time, which the caller may keep and change.
@@ -35,16 +35,16 @@ class StoredTensor:
 
     @property
     def numel(self) -> int:
-        """How many numbers it has."""
+        """Its number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Its size once it is read."""
+        """Its size in bytes once it is read."""
         return self.numel * self.dtype.itemsize
 
     def then(self, change: Callable[[Tensor], Tensor]) -> StoredTensor:
-        """The tensor that `change` makes of it, read when that one is.
+        """The tensor `change(self)`, computed when it is read.
 
         Raises:
             CheckpointError: `change` needs another shape.
@@ -62,7 +62,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands where a tensor would be whose numbers this pack cannot use. reason: what they are."""
+    """Takes the place of a tensor that this pack cannot use. reason: what it is."""
 
     reason: str
 
@@ -71,7 +71,7 @@ Stored = Mapping[str, StoredTensor]
 
 
 def in_memory(tensor: Tensor) -> StoredTensor:
-    """A tensor that is there already, under the same interface."""
+    """A tensor in memory, under the same interface."""
     return StoredTensor(tuple(tensor.shape), tensor.dtype, tensor.detach().clone)
 
 
@@ -82,7 +82,7 @@ def stored(tensors: Mapping[str, Tensor | StoredTensor]) -> dict[str, StoredTens
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes of a file that were not read yet."""
+    """Bytes of a file, not read yet."""
 
     path: Path
     start: int
@@ -95,7 +95,7 @@ class Span:
         return bytes(buffer)
 
     def read_into(self, buffer: memoryview) -> None:
-        """Fills the buffer, which is as long as the span."""
+        """Fills a buffer of the span's length."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             if file.readinto(buffer) != self.length:
@@ -111,7 +111,7 @@ class Span:
 def tensor_in(
     span: Span, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None, offset: int = 0
 ) -> StoredTensor | None:
-    """The tensor that lies in a span of numbers; None where it would not fit in.
+    """The tensor in a span of numbers; None if it does not fit.
 
     Args:
         strides, offset: in elements, as torch has them; None for a dense tensor.
@@ -124,7 +124,7 @@ def tensor_in(
         return None
     numel, extent = math.prod(shape), sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
     room = span.length // dtype.itemsize
-    if numel and (offset + extent > room or numel > room):  # more elements than room: one number shown many times
+    if numel and (offset + extent > room or numel > room):  # more elements than numbers: an expanded tensor
         return None
     used = span.part(offset * dtype.itemsize, (extent if numel else 0) * dtype.itemsize)
 
@@ -138,7 +138,7 @@ def tensor_in(
 
 
 def new_bytes(length: int) -> Tensor:
-    """[length] uint8 in memory of its own, which goes back to the system as soon as it is dropped.
+    """[length] uint8 in memory that is returned to the system as soon as it is freed.
 
     Weights are copied into another layout right after they are read; from the heap, what is freed in
     between would stay with the process as holes.

@@ -1,4 +1,4 @@
-"""torch.save files (.pt, .pth): the zip layout, and the legacy one of torch before 1.6."""
+"""torch.save files: the zip layout, and the legacy layout of torch before 1.6."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(path: Path) -> Content:
-    """The tensors and plain values of the object that was saved; see tree.py."""
+    """The tensors and plain values of the saved object; see tree.py."""
     words = CheckpointWords({})
     with path.open("rb") as file:
         if file.read(len(_ZIP)) == _ZIP:
@@ -80,7 +80,7 @@ def _read_zip(file: BinaryIO, path: Path, words: CheckpointWords) -> Any:
 
 
 def _directory(file: BinaryIO, path: Path) -> list[zipfile.ZipInfo]:
-    """The entries of the archive. Its end says how long the directory is, before that is read."""
+    """The entries of the archive. The size of its directory is checked before it is read."""
     size = path.stat().st_size
     start = max(0, size - _END_LENGTH - _MAX_COMMENT)
     file.seek(start)

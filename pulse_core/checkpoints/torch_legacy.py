@@ -1,4 +1,4 @@
-"""The layout that torch.save had before 1.6, and that pickled networks still hold one storage each in.
+"""The layout of torch.save before 1.6, in which pickled networks still hold their storages.
 
 Five pickles (a magic number, a version, metadata about the system, the object, the keys of its storages),
 then for each key the number of elements in eight bytes and the elements.
@@ -20,7 +20,7 @@ MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the first
 
 @dataclass(eq=False)
 class Storage:
-    """Numbers of one type in the file. `span` is None until it is known where they lie."""
+    """Numbers of one type in the file. `span` is None until their place is known."""
 
     dtype: torch.dtype
     length: int
@@ -34,7 +34,7 @@ class StorageWords(Words, Protocol):
 
 
 def read_legacy(file: BinaryIO, path: Path, span: Span, words: StorageWords, budget: list[int] | None = None) -> Any:
-    """The object in a file of this layout, its storages placed.
+    """The object in a file of this layout, with its storages placed.
 
     Raises:
         CheckpointError: damaged, cut off, or asking for code.

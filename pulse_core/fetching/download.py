@@ -1,4 +1,4 @@
-"""A file from a plain address: resumed after a break, verified, and whole or not at all."""
+"""Downloads of files: resumed after a break, verified, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from ..errors import CheckpointError
 
-MAX_BYTES = 4 << 30  # of a file whose size the catalogue does not say
-TRIES, WAIT = 4, 1.0  # of one command after a broken connection; seconds between them
-TIMEOUT = 30.0  # seconds without any byte
+MAX_BYTES = 4 << 30  # of a file of unknown size
+TRIES, WAIT = 4, 1.0  # connections per call, and seconds between them
+TIMEOUT = 30.0  # seconds without data
 _BLOCK = 1 << 20
 _MAX_REDIRECTS = 5
 _BROKEN = (OSError, http.client.HTTPException)  # urllib's own errors are OSErrors
@@ -30,7 +30,7 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to download. size, sha256: None where they are not known."""
+    """What to download. size, sha256: None if unknown."""
 
     address: str
     target: Path
@@ -53,7 +53,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def size_at(address: str) -> int | None:
-    """The size that the server tells of a file, in bytes; None if it tells none or cannot be reached."""
+    """The size of a file in bytes, as the server says; None if it does not, or cannot be reached."""
     try:
         with _open(urllib.request.Request(address, method="HEAD")) as answer:  # noqa: S310 - the opener knows http(s) only
             return int(answer.headers["Content-Length"])
@@ -64,7 +64,7 @@ def size_at(address: str) -> int | None:
 def download(wanted: Wanted, say: Callable[[str], None] = print) -> str:
     """Downloads a file; returns its SHA-256.
 
-    What has arrived before a break is kept beside the target, and the next call goes on from there.
+    After a break, what has arrived is kept next to the target, and the next call continues from there.
 
     Raises:
         CheckpointError: the server cannot be reached, sends a web page, more or less than it says, or another file.
@@ -111,7 +111,7 @@ def download(wanted: Wanted, say: Callable[[str], None] = print) -> str:
 
 
 def _receive(wanted: Wanted, part: Path, note: Path) -> bool:
-    """One connection: appends to the part what is missing. False if it ended early."""
+    """One connection, which appends the missing rest to the part. False if it ended early."""
     have, known = _size(part), _read_note(note, wanted.address)
     headers = {"Accept-Encoding": "identity", "User-Agent": "pulse-core"}
     if have and known is not None:
@@ -145,7 +145,7 @@ def _receive(wanted: Wanted, part: Path, note: Path) -> bool:
 
 
 def _open(request: urllib.request.Request) -> Any:
-    """Opens an http or https address. Others cannot be opened: there is no handler for files, ftp or data."""
+    """Opens an http or https address. There is no handler for other schemes, such as files."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -195,7 +195,7 @@ def _forget(*paths: Path) -> None:
 
 
 def _read_note(note: Path, address: str) -> str | None:
-    """What the server called the version of the file that was begun; None if that is another file, or unknown."""
+    """The server's version of the partial file; None if unknown or of another address."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ from ..generators.tensors import content_hash
 from . import catalogue
 from .download import Wanted, download, size_at
 
-RECORD = "fetched.json"  # of checksums, beside what was downloaded
+RECORD = "fetched.json"  # checksums of first downloads, next to the files
 # How a downloaded archive becomes tensors, by the name that the catalogue uses.
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {"random_face": read_random_face}
 

@@ -1,4 +1,4 @@
-"""Settings of a StyleGAN3 that a bare state dict does not say, and that its filters and frequencies show."""
+"""Settings of a StyleGAN3 that are not in a bare state dict, deduced from its filters and frequencies."""
 
 from __future__ import annotations
 

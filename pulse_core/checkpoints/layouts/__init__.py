@@ -1,8 +1,8 @@
 """The names that other programs give to a generator's tensors -> this pack's names and settings.
 
-A layout knows the names of one program. Which family a generator is of follows from the translated names
-(generators/). To add a layout: one file with BESIDE, `prefixes` and `translate` (see places.Layout), and one
-entry in LAYOUTS. The first layout that finds a generator under a prefix translates it.
+A layout knows the names of one program. The translated names decide the family (generators/). To add a layout: one
+file with BESIDE, `prefixes` and `translate` (see places.Layout), and one entry in LAYOUTS. The first layout that finds
+a generator under a prefix translates it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """The generator among tensors: under this pack's names, and its settings that no tensor shows.
+    """The generator among tensors: under this pack's names, and the settings that no tensor shows.
 
-    Without a generator the tensors stay as they are; the families will say that they do not know them.
+    Without a generator, the tensors are returned unchanged, for the families to refuse.
 
     Raises:
         CheckpointError: several generators, or a variant of a known layout that is not supported.

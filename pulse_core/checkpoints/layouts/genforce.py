@@ -1,7 +1,7 @@
 """StyleGAN, StyleGAN2 and StyleGAN2-ADA as genforce names them.
 
-Layers are numbered through. Convolutions are TensorFlow's, so those of StyleGAN2 that upsample are turned around
-and the 1 of a style's bias is the code's.
+Layers are numbered consecutively. As in TensorFlow, StyleGAN2's upsampling kernels are flipped, and the code adds 1 to
+the biases of styles.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
 
 
 def _is_smaller_image(name: str, last: int) -> bool:
-    """Images below the whole size were for the progressive growing."""
+    """Smaller images are of the progressive growing only."""
     match = re.fullmatch(r"synthesis\.output(\d{1,2})\.(weight|bias)", name)
     return match is not None and int(match[1]) < last
 
@@ -122,5 +122,5 @@ def _turned(t: Tensor) -> Tensor:
 
 
 def _first_channel(t: Tensor) -> Tensor:
-    """All channels have the same kernel: nothing trains it."""
+    """One of the equal kernels of all channels; they are not trained."""
     return t[:1]

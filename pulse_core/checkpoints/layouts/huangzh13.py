@@ -1,4 +1,4 @@
-"""StyleGAN as huangzh13's StyleGAN.pytorch names it, which took lernapparat's layers. By default it does not blur."""
+"""StyleGAN as huangzh13's StyleGAN.pytorch names it, with lernapparat's layers. By default it does not blur."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
 
 
 def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """PULSE's names. Images below the whole size were for the progressive growing."""
+    """PULSE's names. Smaller images are of the progressive growing only."""
     blocks = [int(m[1]) for n in tensors if (m := re.fullmatch(r"g_synthesis\.blocks\.(\d{1,2})\.conv1\.weight", n))]
     last = max(blocks, default=-1) + 1
     smaller = re.compile(rf"g_synthesis\.to_rgb\.(?!{last}\.)\d{{1,2}}\.(weight|bias)")

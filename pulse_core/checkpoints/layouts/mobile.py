@@ -1,6 +1,6 @@
-"""MobileStyleGAN as its training program saves it: the student beside its teacher and the teacher's mapping network.
+"""MobileStyleGAN as its training program saves it: the student, its teacher, and the mapping network of both.
 
-The run-time factors of its layers and their demodulation, which is fixed after the training, are folded in.
+The run-time factors of the layers and their demodulation, which is constant after training, are folded in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
 
 
 def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """The names of this pack; the teacher's synthesis and what belongs to the training are left out."""
+    """This pack's names, without the teacher's synthesis and the losses."""
     used = {name: tensor for name, tensor in tensors.items() if _USED.fullmatch(name)}
     translated: dict[str, StoredTensor] = {}
     last = max((int(m[1]) for name in used if (m := re.match(r"student\.layers\.(\d{1,2})\.", name))), default=0)
@@ -50,7 +50,7 @@ def _target(layer: str) -> str:
 
 
 def _convolution(used: Stored, layer: str) -> dict[str, StoredTensor]:
-    """Weights with the factor of the modulation and with the demodulation."""
+    """Weights with the modulation's factor and the demodulation folded in."""
     parts = ("weight_permute", "weight_dw") if f"{layer}.conv.weight_dw" in used else ("weight",)
     names = [f"{layer}.conv.{part}" for part in (*parts, "style_inv")]
     if any(name not in used for name in names):
@@ -70,7 +70,7 @@ def _convolution(used: Stored, layer: str) -> dict[str, StoredTensor]:
 
 
 def _image(used: Stored, layer: str) -> dict[str, StoredTensor]:
-    """The last of the images; the program compares the others with its teacher's, and draws this one."""
+    """The last image layer. The others serve the training only."""
     target = "synthesis.to_image"
     found = {
         f"{target}.bias": (f"{layer}.bias", lambda t: t.reshape(-1)),
@@ -115,5 +115,5 @@ def _rule(name: str) -> tuple[str, Change]:
 
 
 def _first_row(t: Tensor) -> Tensor:
-    """One mean, once a layer."""
+    """The mean, which is stored once per layer."""
     return t.reshape(-1, t.shape[-1])[0]

@@ -1,7 +1,7 @@
 """StyleGAN2 and StyleGAN3 as NVlabs' PyTorch code names them; the families here use the same names.
 
-StyleGAN-XL is a StyleGAN3 with other labels. Settings that no tensor shows are attributes of the pickled
-networks. A bare state dict has none: those that can be deduced are, the others get the defaults of that code.
+StyleGAN-XL is a StyleGAN3 with other labels. Settings that no tensor shows are attributes of the pickled networks. A
+bare state dict has none: the families deduce them or use the defaults of that code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .renaming import one_filter, refused_setting
 
 BESIDE = ()
 
-# Attributes of the layers, by what their names match, and the value that this pack computes with.
+# Patterns of attribute names, and the one value that this pack supports.
 REQUIRED: tuple[tuple[str, Any], ...] = (
     (r"mapping\.(fc\d+|embed_proj)\.activation", "lrelu"),
     (r"mapping\.embed\.activation|.*\.affine\.activation", "linear"),
@@ -28,7 +28,7 @@ REQUIRED: tuple[tuple[str, Any], ...] = (
     (r"synthesis\.b\d+\.conv0\.up", 2),
     (r"synthesis\.b\d+\.conv1\.up", 1),
 )
-# A setting of this pack, and the attributes that have it. All layers of a network must have the same.
+# Patterns of the attributes that hold a setting of this pack. All layers must agree.
 _CLAMP, _LEARNING_RATE = r"synthesis\.(b\d+\.(conv[01]|torgb)|L\d+_\w+)\.conv_clamp", r"mapping\.fc\d+\.bias_gain"
 _STYLEGAN2 = {"conv_clamp": _CLAMP, "mapping_lr": _LEARNING_RATE}
 _STYLEGAN3 = {
@@ -47,7 +47,7 @@ def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
 
 
 def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """Names stay; the same resampling filter in each layer of a StyleGAN2 becomes one."""
+    """Keeps the names; the resampling filters of a StyleGAN2's layers become one."""
     _check(metadata)
     kept = _labels(tensors)
     if "synthesis.input.freqs" in tensors:
@@ -64,7 +64,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
 
 
 def _check(metadata: Mapping[str, Any]) -> None:
-    """Raises CheckpointError for a layer that computes something else."""
+    """Raises CheckpointError for a layer that this pack would compute differently."""
     for name, value in metadata.items():
         for pattern, wanted in REQUIRED:
             if re.fullmatch(pattern, name) and not _equal(value, wanted):
@@ -86,7 +86,7 @@ def _settings(metadata: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[st
 
 
 def _upsampling(metadata: Mapping[str, Any]) -> float | None:
-    """StyleGAN3's lrelu_upsampling: how many times the sampling rate is that of the nonlinearity."""
+    """StyleGAN3's lrelu_upsampling: the sampling rate of the nonlinearity over the layer's."""
     ratios = {}
     for name, rate in metadata.items():
         if (match := re.fullmatch(r"(synthesis\.L\d+_\w+)\.tmp_sampling_rate", name)) is None:
@@ -105,7 +105,7 @@ def _upsampling(metadata: Mapping[str, Any]) -> float | None:
 
 
 def _labels(tensors: Stored) -> dict[str, Any]:
-    """StyleGAN-XL looks a class up in a table, which its networks without classes hold as well."""
+    """StyleGAN-XL's table of class embeddings, which its unconditional networks store, too."""
     kept = dict(tensors)
     table, first = kept.get("mapping.embed.weight"), kept.get("mapping.fc0.weight")
     if table is None or "mapping.embed.bias" in kept:
@@ -118,7 +118,7 @@ def _labels(tensors: Stored) -> dict[str, Any]:
 
 
 def _numbered_through(tensors: Stored, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """StyleGAN-XL's superresolution leaves out one number, where its layers take the place of the image."""
+    """StyleGAN-XL's superresolution skips one layer number, where it replaced the image layer."""
     found = {int(m[1]) for name in tensors if (m := re.fullmatch(r"synthesis\.L(\d{1,3})_\w+\.weight", name))}
     missing = set(range(max(found, default=0))) - found
     latents = metadata.get("synthesis.num_ws", len(found) + 1)

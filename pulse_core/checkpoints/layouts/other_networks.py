@@ -1,4 +1,4 @@
-"""Networks that look like a StyleGAN and are none that this pack computes: each is refused by its name.
+"""Networks that resemble a StyleGAN but are not supported: each is refused by name.
 
 To add one: a line in OTHERS.
 """
@@ -13,7 +13,7 @@ from ..stored import Stored
 from .places import marked
 
 BESIDE = ()
-# (names that mark it, what it is, what to do)
+# (names that identify it, what it is, what to do)
 OTHERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("input.input", "to_rgbs.0.iwt.ll"),
@@ -45,7 +45,7 @@ OTHERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
-    """By the names that mark each of them."""
+    """By the names that identify each of them."""
     return marked(names, *(marks for marks, _, _ in OTHERS))
 
 

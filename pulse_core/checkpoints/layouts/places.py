@@ -1,7 +1,7 @@
-"""Where in a file a generator is: under which prefix of the tensors' names, and in which layout.
+"""Finds the generator in a file: the prefix of its tensors' names, and its layout.
 
-A wrapper (`g_ema`, `state_dict.decoder`, `module`) is a prefix. A generator is where a layout finds all of its marks.
-Of several generators in a file the one with averaged weights is taken.
+A wrapper (`g_ema`, `state_dict.decoder`, `module`) is a prefix. A generator is where a layout finds all names that
+identify it. Among several generators in a file, the one with averaged weights is chosen.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ...errors import CheckpointError
 from ..stored import Stored
 from ..tree import Leaf, same_leaf
 
-# What programs call weights that are a moving average over the training.
+# What programs call averaged weights.
 _AVERAGED = re.compile(r".*ema|avg|average|averaged|smooth|smoothed|running|shadow|gs|polyak")
 
-_MAX_PLACES = 100  # prefixes at which a generator or a half of one stands
+_MAX_PLACES = 100  # prefixes of generators or of halves of them
 
 
 class Layout(Protocol):
-    """One program's names: what a module in this folder has.
+    """The names of one program; each module in this folder is one.
 
-    BESIDE: names of tensors that it keeps beside the generator's and not among them.
+    BESIDE: names of tensors that the program stores next to the generator, not in it.
     """
 
     @property
     def BESIDE(self) -> tuple[str, ...]: ...  # noqa: N802 - a constant of the module
 
     def prefixes(self, names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
-        """The prefixes under which a generator of this layout stands."""
+        """The prefixes of generators in this layout."""
 
     def translate(self, tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
         """A generator's tensors under this pack's names, and the settings that no tensor shows."""
@@ -41,7 +41,7 @@ class Layout(Protocol):
 class Place:
     """A generator in a file.
 
-    prefix: of its tensors' names, "" where it is the whole file. others: the prefixes of generators beside it.
+    prefix: of its tensors' names; "" if there is none. others: the prefixes of the file's other generators.
     """
 
     prefix: str
@@ -50,7 +50,7 @@ class Place:
 
 
 def marked(names: Collection[str], *groups: Sequence[str]) -> set[str]:
-    """The prefixes under which all names of one of these groups stand."""
+    """The prefixes under which all names of one of these groups exist."""
     found = set()
     for first, *rest in groups:
         for name in names:
@@ -61,10 +61,10 @@ def marked(names: Collection[str], *groups: Sequence[str]) -> set[str]:
 
 
 def find(layouts: Sequence[Layout], leaves: Mapping[str, Leaf], metadata: Mapping[str, Any]) -> Place | None:
-    """The generator among the tensors of a file; None where there is none.
+    """The generator in a file; None if there is none.
 
     Raises:
-        CheckpointError: there are several, and no reason to prefer one.
+        CheckpointError: there are several, and none or more than one has averaged weights.
     """
     found: dict[str, Layout] = {}
     for layout in layouts:
@@ -91,13 +91,13 @@ def find(layouts: Sequence[Layout], leaves: Mapping[str, Leaf], metadata: Mappin
 
 
 def is_averaged(prefix: str) -> bool:
-    """Whether a key on the way says that the weights are an average."""
+    """Whether a key in the prefix says that the weights are averaged."""
     words = re.split(r"[^A-Za-z]+", prefix)
     return any(_AVERAGED.fullmatch(word.lower()) for word in words if word)
 
 
 def beside(names: Collection[str], prefix: str, wanted: Sequence[str]) -> dict[str, str]:
-    """Names that stand beside a prefix or around it, the nearest first: wanted name -> name in the file."""
+    """Tensors next to a prefix or to its parents, nearest first: wanted name -> name in the file."""
     found = {}
     parts = prefix.removesuffix(".").split(".") if prefix else []
     arounds = [".".join(parts[:depth]) + "." if depth else "" for depth in range(len(parts) - 1, -1, -1)]

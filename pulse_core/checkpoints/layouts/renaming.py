@@ -43,10 +43,10 @@ def rename(tensors: Stored, rule: Callable[[str], tuple[str, Change] | None]) ->
 
 
 def one_filter(filters: Mapping[str, StoredTensor], gain: float = 1.0) -> StoredTensor:
-    """The resampling filter that several layers have a copy of, divided by `gain`.
+    """The resampling filter of which several layers have a copy, divided by `gain`.
 
     Raises:
-        CheckpointError: one is no small square, or they differ.
+        CheckpointError: a copy is too large or not 2-D, or they differ.
     """
     values = {}
     for name, stored in filters.items():
@@ -69,14 +69,14 @@ def one_filter(filters: Mapping[str, StoredTensor], gain: float = 1.0) -> Stored
 
 
 def check_lod(tensors: Stored, *names: str) -> None:
-    """A network that still grows draws smaller images; raises CheckpointError if a level of detail is not 0."""
+    """Raises CheckpointError if a level of detail is not 0: a network that is not fully grown."""
     for name in names:
         if name in tensors and tensors[name].numel == 1 and float(tensors[name].read()) != 0:
             raise refused_setting(name, float(tensors[name].read()), "0, that of a network that is fully grown")
 
 
 def refused_setting(name: str, value: Any, accepted: str) -> CheckpointError:
-    """The error for a setting of a network that changes its images and that this pack does not compute."""
+    """The error for a setting that changes the images and is not supported."""
     shown = ascii(value)[:60] if isinstance(value, (int, float, str, tuple, type(None))) else type(value).__name__
     return CheckpointError(
         f"The network's setting {name[:80]!a} is {shown}.",

@@ -51,7 +51,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
 
 
 def _average(stored: StoredTensor) -> dict[str, StoredTensor]:
-    """latent_avg: one row, or the same row once a layer (pSp, e4e). Rows that differ are no mean of W."""
+    """latent_avg: one row, or the same row once per layer (pSp, e4e). Rows that differ are not the mean of W."""
     rows = stored.shape
     if len(rows) != 2 or rows[0] == 1 or rows[0] > _MAX_ROWS:
         return {"mapping.w_avg": stored.then(lambda t: t.reshape(-1))}

@@ -1,8 +1,8 @@
 """StyleGAN as rosinality's style-based-gan-pytorch names it.
 
-All layers have the run-time factor sqrt(2 / fan in), the mapping network no multiplier of the learning rate, and
-the bias of an upsampling layer comes before its blur. A file always has the blocks of 1024x1024 images; those that
-the training did not reach still have the noise weights 0 that they began with.
+All layers have the run-time factor sqrt(2 / fan in). The mapping network has no learning-rate multiplier. The bias of
+an upsampling layer comes before its blur. Files always have the blocks of 1024x1024 images; blocks that the training
+did not reach still have their initial noise weights, 0.
 """
 
 from __future__ import annotations

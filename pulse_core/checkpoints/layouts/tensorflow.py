@@ -71,7 +71,7 @@ SHOWN = frozenset(
         "res_log2",
     ]
 )
-# These must have the one value that this pack computes with.
+# These must have the one value that this pack supports.
 REQUIRED: dict[str, Any] = {
     "nonlinearity": "lrelu",
     "mapping_nonlinearity": "lrelu",
@@ -84,7 +84,7 @@ REQUIRED: dict[str, Any] = {
     "use_noise": True,
     "use_spectral_norm": False,
 }
-# These are honoured: by a setting of this pack, or by a filter.
+# These become a setting of this pack, or a filter.
 HONOURED = frozenset(("mapping_lrmul", "conv_clamp", "fused_scale", "blur_filter", "resample_kernel"))
 
 
@@ -116,10 +116,10 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
 
 
 def _arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the networks' functions by name; a component's own count more than the whole network's.
+    """The arguments of the networks' functions by name. A component's own override those of the whole network.
 
     Raises:
-        CheckpointError: one that this pack does not compute, or one that NVlabs' code does not have.
+        CheckpointError: an unsupported value, or an argument that NVlabs' code does not have.
     """
     found: dict[str, Any] = {}
     for full, value in sorted(metadata.items(), key=lambda pair: pair[0].count("/")):
