@@ -12,7 +12,6 @@ from ..pulse_core.errors import SettingError
 from ..pulse_core.pictures.images import NOTICE, from_pil
 from ..pulse_core.pictures.sheets import comparison, contact_sheet
 from ..pulse_core.pictures.spread import heat_map, spread
-from ..pulse_core.pictures.text import missing_characters
 from . import host, offers, reports, sockets
 from .choices import caption_lines
 from .slider import Slider
@@ -56,7 +55,6 @@ class PULSEContactSheetNode(io.ComfyNode):
                 sockets.report("From PULSE Search, for the captions."),
             ],
             outputs=[io.Image.Output("sheet", display_name="sheet", tooltip="One image.")],
-            has_intermediate_output=True,
         )
 
     @classmethod
@@ -64,14 +62,7 @@ class PULSEContactSheetNode(io.ComfyNode):
         lines = caption_lines(captions, len(image)) or reports.captions(report, len(image))
         with host.gradients():
             sheet = contact_sheet(list(host.frames(image)), lines, columns, side)
-        return io.NodeOutput(host.give_images([from_pil(sheet)]), ui=host.summary(_missing(lines)))
-
-
-def _missing(lines: list[str]) -> list[str]:
-    """Says which characters of the captions cannot be drawn."""
-    lost = missing_characters("".join(lines))
-    remedy = "install one that has them, such as Noto Sans CJK or Noto Color Emoji"
-    return [f"captions: no font of this machine has {lost[:40]}; {remedy}"] if lost else []
+        return io.NodeOutput(host.give_images([from_pil(sheet)]))
 
 
 class PULSEUncertaintyNode(io.ComfyNode):

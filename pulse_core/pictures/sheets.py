@@ -12,11 +12,12 @@ from ..errors import SettingError
 from ..interrupts import each
 from ..limits import FLOAT, check_bytes
 from .images import NOTICE, to_pil
-from .text import Pen
+from .text import Pen, missing_characters
 
 _MARGIN, _BAND = 16, 40
 _LINE = 1.4  # height of a line of text, in font sizes
 _MOST_LINES = 8  # of a caption; more are left out
+_MOST_NAMED = 3  # characters without a font
 _PIXEL = 3 + 4 * 3 * FLOAT  # bytes of a sheet: the picture, and what its conversion to a tensor takes
 _SMALLER = "use a smaller side, or fewer or less elongated pictures."
 
@@ -82,8 +83,8 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
     line = round(size * _LINE)
     cell = side + line * max(1, *map(len, texts)) + _MARGIN
     width = max(columns * (side + _MARGIN) + _MARGIN, round(pen.width(NOTICE)) + 2 * _MARGIN)
-    rows = math.ceil(len(images) / columns)
-    height = _MARGIN + rows * cell + 2 * line
+    rows, below = math.ceil(len(images) / columns), [*_missing(texts), NOTICE]
+    height = _MARGIN + rows * cell + (1 + len(below)) * line
     what = f"A sheet of {width}x{height} pixels for {len(images)} pictures of {side} a side"
     check_bytes(width * height * _PIXEL, what, _SMALLER)
     sheet = Image.new("RGB", (width, height), "white")
@@ -93,7 +94,9 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], columns: in
         sheet.paste(picture, (left + (side - picture.width) // 2, top + side - picture.height))
         for row, text in enumerate(lines):
             pen.write(sheet, (left, top + side + row * line + 2), text)
-    pen.write(sheet, (_MARGIN, sheet.height - 2 * line + line // 4), NOTICE)
+    for row, text in enumerate(below):
+        top = height - (1 + len(below) - row) * line + line // 4
+        pen.write(sheet, (_MARGIN, top), _truncate(text, pen, width - 2 * _MARGIN))
     return sheet
 
 
@@ -119,6 +122,16 @@ def _lines(caption: str, pen: Pen, width: int) -> list[str]:
     lines = caption.splitlines()
     shown = lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "..."]
     return [_truncate(line, pen, width) for line in shown]
+
+
+def _missing(captions: Sequence[Sequence[str]]) -> list[str]:
+    """Says which characters of these lines no font has, if any."""
+    lost = missing_characters("".join("".join(lines) for lines in captions))
+    if not lost:
+        return []
+    more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+    named = " ".join(f"U+{ord(letter):04X}" for letter in lost[:_MOST_NAMED])
+    return [f"No font here has {named}{more}: install Noto Sans CJK or Noto Color Emoji."]
 
 
 def _truncate(line: str, pen: Pen, width: int) -> str:

@@ -6,7 +6,6 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,20 +40,25 @@ _SECOND = ("bold", "black", "light", "thin", "italic", "oblique", "condensed", "
 _NOT = ("lastresort", "adobeblank")  # they have a glyph for everything, which shows nothing
 _BITMAP_SIZES = (109, 136, 160, 128, 96, 64, 32)  # pixels, of fonts of pictures, as emoji are
 _CHINESE = {"notosanscjk": 2, "notoserifcjk": 2}  # in these files the first font draws ideographs the Japanese way
+_MOST_FONTS = 300  # that are looked into for one character
+_MOST_MISSED, _FEW = 200, 8  # after so many characters that no font has, only so many fonts are looked into
 _SELECTORS = "\ufe0e\ufe0f"  # they choose between an emoji and a text form
 _SKIN = ("\U0001f3fb", "\U0001f3ff")
 
 
-@dataclass(frozen=True)
+_missed: set[str] = set()  # characters that no font has
+
+
 class _Typeface:
     """A font, and the factor by which what it draws is resized: fonts of pictures have one size."""
 
-    font: ImageFont.FreeTypeFont
-    scale: float = 1.0
+    def __init__(self, font: ImageFont.FreeTypeFont, scale: float = 1.0):
+        self.font, self.scale = font, scale
+        self._nothing = self._shape(_NOWHERE)
 
     def has(self, character: str) -> bool:
         drawn = self._shape(character)
-        return bool(drawn[1]) and drawn != self._shape(_NOWHERE)
+        return bool(drawn[1]) and drawn != self._nothing
 
     def _shape(self, character: str) -> tuple[tuple[int, int], bytes]:
         mask = self.font.getmask(character)
@@ -122,12 +126,13 @@ def _typeface(character: str, size: int, japanese: bool) -> _Typeface | None:
     """The font to draw a character in: Pillow's own, or the first of the machine's that has it."""
     if character.isspace() or _own(size).has(character):
         return _own(size)
-    for path in _font_files():
+    for path in _font_files()[: _MOST_FONTS if len(_missed) < _MOST_MISSED else _FEW]:
         name = path.name.lower()
         chinese = next((index for start, index in _CHINESE.items() if name.startswith(start)), 0)
         face = _open(path, size, 0 if japanese else chinese)
         if face is not None and face.has(character):
             return face
+    _missed.add(character)
     return None
 
 

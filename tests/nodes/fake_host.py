@@ -112,6 +112,7 @@ def _folder_paths() -> ModuleType:
         get_folder_paths=lambda name: list(known[name][0]),
         get_output_directory=get_output_directory,
         get_input_directory=get_input_directory,
+        get_temp_directory=lambda: str(Path(module.models_dir).parent / "temp"),
         get_save_image_path=get_save_image_path,
     )
     return module
@@ -289,6 +290,28 @@ class SavedImages:
         self.results = results
 
 
+class NewerSchema(Schema):
+    """As since 0.14: with aliases for the search, a tab of its own, and outputs that survive a reload."""
+
+    def __init__(
+        self,
+        *args: Any,
+        search_aliases: list[str] | None = None,
+        essentials_category: str | None = None,
+        has_intermediate_output: bool = False,
+        **fields: Any,
+    ):
+        super().__init__(*args, **fields)
+        self.search_aliases, self.essentials_category = search_aliases or [], essentials_category
+        self.has_intermediate_output = has_intermediate_output
+
+
+def newer_io() -> dict[str, Any]:
+    """What newer hosts have in comfy_api.latest.io, by name: for monkeypatch."""
+    compare = _kind("IMAGECOMPARE", frozenset({"display_name", "optional", "tooltip", "socketless", "advanced"}))
+    return {"Schema": NewerSchema, "ImageCompare": compare}
+
+
 def _ui() -> ModuleType:
     return _module("comfy_api.latest.ui", PreviewText=PreviewText, SavedResult=SavedResult, SavedImages=SavedImages)
 
@@ -298,7 +321,7 @@ def _io() -> ModuleType:
         "comfy_api.latest.io",
         Schema=Schema,
         Hidden=SimpleNamespace(unique_id="UNIQUE_ID", extra_pnginfo="EXTRA_PNGINFO", prompt="PROMPT"),
-        FolderType=SimpleNamespace(output="output"),
+        FolderType=SimpleNamespace(output="output", temp="temp"),
         ComfyNode=ComfyNode,
         NodeOutput=NodeOutput,
         Custom=_kind,
