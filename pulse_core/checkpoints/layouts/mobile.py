@@ -32,7 +32,7 @@ def prefixes(names: Collection[str], metadata: Mapping[str, Any]) -> set[str]:
 
 
 def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dict[str, Any]]:
-    """This pack's names, without the teacher's synthesis and the losses."""
+    """The names of this pack, without the teacher's synthesis and the losses."""
     used = {name: tensor for name, tensor in tensors.items() if _USED.fullmatch(name)}
     translated: dict[str, StoredTensor] = {}
     last = max((int(m[1]) for name in used if (m := re.match(r"student\.layers\.(\d{1,2})\.", name))), default=0)
