@@ -1,4 +1,4 @@
-"""Finding faces: the networks against their reference, and photographs of every kind."""
+"""Face detection and alignment: MTCNN against its reference, rotations, masks, landmarks, invalid input."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def eileen(photographs):
     return photographs["eileen_collins"]
 
 
-def apart(quad, other):
-    """The mean distance of two squares' corners, in sides."""
+def corner_distance(quad, other):
+    """The mean distance between the corners of two quads, relative to the side."""
     return float((quad - other).norm(dim=-1).mean() / (other[3] - other[0]).norm())
 
 
 @pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
-def test_the_networks_agree_with_the_reference(golden, name):
+def test_mtcnn_networks_match_the_reference(golden, name):
     numbers, weights = golden("mtcnn"), _weights(torch.device("cpu"))
     run = {"pnet": networks.proposal, "rnet": networks.refinement, "onet": networks.output}[name]
     for key, found in zip(("scores", "offsets", "points"), run(weights, numbers[f"{name}.x"]), strict=False):
@@ -43,7 +43,7 @@ def test_the_networks_agree_with_the_reference(golden, name):
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_landmarks_agree_with_the_reference(golden, photographs, name):
+def test_landmarks_match_the_reference(golden, photographs, name):
     (face,) = detect(photographs[name])
     expected = golden("mtcnn")[f"{name}.points"]
     error = (face.landmarks - expected).norm(dim=-1)
@@ -51,28 +51,28 @@ def test_landmarks_agree_with_the_reference(golden, photographs, name):
     assert face.score > 0.99
 
 
-def test_the_shipped_weights_keep_their_licence():
+def test_shipped_weights_come_with_their_licence():
     notice = (WEIGHTS.parent / "LICENSE").read_text(encoding="utf-8")
     assert "MIT License" in notice
     assert "Timothy Esler" in notice
 
 
 @pytest.mark.weights
-def test_a_generated_face_is_aligned_already(ffhq_mobile):
-    """FFHQ's generators make faces that fill the aligned square: its own quad is the whole picture."""
-    whole = torch.tensor([[0, 0], [0, 1024], [1024, 1024], [1024, 0]], dtype=torch.float64)
+def test_the_quad_of_a_generated_face_is_the_full_picture(ffhq_mobile):
+    """Generators trained on FFHQ draw aligned faces, so the quad that is found is the picture."""
+    full = torch.tensor([[0, 0], [0, 1024], [1024, 1024], [1024, 0]], dtype=torch.float64)
     errors = []
     for image, _ in sample(ffhq_mobile, list(range(1000, 1003)), 0.7):
         (face,) = find_faces([image], FindSettings(max_faces=1, min_face_size=100))
-        errors.append(apart(face.quad, whole))
+        errors.append(corner_distance(face.quad, full))
     assert sum(errors) / len(errors) < 0.025
     assert max(errors) < 0.06
 
 
 @pytest.mark.parametrize(("shift", "size"), [((3, 1), 1.0), ((0, 0), 0.7), ((2, 5), 1.3)])
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_alignment_is_repeatable(photographs, name, shift, size):
-    """A shift of the photograph by pixels, or another size, moves the square by a hundredth of its side at most."""
+def test_the_quad_is_stable_under_shifts_and_scaling(photographs, name, shift, size):
+    """Shifting or scaling the photograph moves the quad by at most 1 % of its side."""
     photograph = photographs[name]
     (face,) = find_faces([photograph])
     height, width = photograph.shape[-2:]
@@ -80,23 +80,23 @@ def test_alignment_is_repeatable(photographs, name, shift, size):
     moved = resize(moved, round(moved.shape[-2] * size), round(moved.shape[-1] * size)).clamp(0, 1)
     (again,) = find_faces([moved])
     scale = torch.tensor([moved.shape[-1] / (width - shift[0]), moved.shape[-2] / (height - shift[1])])
-    assert apart(again.quad / scale + torch.tensor(shift), face.quad) < 0.01
+    assert corner_distance(again.quad / scale + torch.tensor(shift), face.quad) < 0.01
 
 
 @pytest.mark.parametrize("side", [24, 32, 48, 64])
-def test_a_face_of_few_pixels_is_found(eileen, side):
-    """An aligned square of `side` pixels, whose face has half as many from brow to chin."""
+def test_small_faces_are_found(eileen, side):
+    """The aligned square has `side` pixels; the face fills about half of it."""
     (face,) = find_faces([eileen])
     scale = side / face.side
     small = resize(eileen, round(512 * scale), round(512 * scale)).clamp(0, 1)
     (found,) = find_faces([(small * 255).round() / 255])
-    assert apart(found.quad / scale, face.quad) < 0.06
+    assert corner_distance(found.quad / scale, face.quad) < 0.06
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_a_turned_photograph(photographs, name, turn):
-    """The square turns with it, so that what is cut out is the same."""
+def test_quads_rotate_with_the_photograph(photographs, name, turn):
+    """The aligned face is the same for any rotation of the photograph."""
     photograph = photographs[name]
     faces = find_faces([photograph])
     turned = torch.rot90(photograph, turn, (1, 2))
@@ -105,33 +105,33 @@ def test_a_turned_photograph(photographs, name, turn):
     assert float((expected - cut).abs().mean()) < 0.02
 
 
-def test_a_mirrored_photograph(eileen):
+def test_landmarks_of_a_mirrored_photograph_are_mirrored(eileen):
     (face,), (mirrored,) = find_faces([eileen]), find_faces([eileen.flip(-1)])
     expected = face.landmarks[[1, 0, 2, 4, 3]] * torch.tensor([-1, 1]) + torch.tensor([512, 0])
     assert float((mirrored.landmarks - expected).norm(dim=-1).max()) < 0.02 * face.side
 
 
-def test_faces_in_turns_of_their_own(photographs):
+def test_rotation_any_finds_faces_of_different_orientations(photographs):
     both = torch.zeros(3, 600, 1112)
     both[:, :512, :512] = photographs["eileen_collins"]
     both[:, :512, 512:] = photographs["grace_hopper"].rot90(1, (1, 2))
     faces = find_faces([both], FindSettings(rotation="any"))
     assert len(faces) == 2
     assert len(find_faces([both], FindSettings(rotation="auto"))) == 1
-    ups = [face.quad[0] - face.quad[1] for face in faces]  # from the lower left corner to the upper one
-    assert sorted(int(abs(up[0]) > abs(up[1])) for up in ups) == [0, 1]
+    left_edges = [face.quad[0] - face.quad[1] for face in faces]
+    assert sorted(int(abs(x) > abs(y)) for x, y in left_edges) == [0, 1]  # one upright, one turned by 90 degrees
 
 
-def test_only_upright_faces_where_that_is_asked_for(eileen):
+def test_rotation_upright_finds_only_upright_faces(eileen):
     assert not find_faces([eileen.rot90(2, (1, 2))], FindSettings(rotation="upright"))
 
 
-def test_a_grey_photograph(eileen):
+def test_a_face_is_found_in_a_grey_photograph(eileen):
     assert len(find_faces([eileen.mean(0, keepdim=True).expand(3, -1, -1)])) == 1
 
 
 @pytest.mark.parametrize("columns", [slice(0, 238), slice(215, 512)], ids=["right half outside", "left half outside"])
-def test_a_face_half_outside_does_no_harm(eileen, columns):
+def test_a_face_cut_by_the_border_gives_finite_crops(eileen, columns):
     cut = eileen[:, :, columns]
     faces = find_faces([cut], FindSettings(score_threshold=0.5))
     assert all(bool(image.isfinite().all()) for image in align([cut], faces, 64))
@@ -139,13 +139,13 @@ def test_a_face_half_outside_does_no_harm(eileen, columns):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (11, 11), (100, 20_000), (20_000, 100)])
 @pytest.mark.parametrize("kind", ["flat", "noise"])
-def test_pictures_of_any_size_without_a_face(size, kind):
+def test_no_face_is_found_in_flat_pictures_or_noise(size, kind):
     random = torch.Generator().manual_seed(0)
     picture = torch.full((3, *size), 0.5) if kind == "flat" else torch.rand(3, *size, generator=random)
     assert not find_faces([picture], FindSettings(rotation="upright"))
 
 
-def test_faces_come_picture_by_picture_the_largest_first(photographs):
+def test_faces_are_sorted_by_picture_then_by_size(photographs):
     eileen, grace = photographs["eileen_collins"], photographs["grace_hopper"]
     both = torch.zeros(3, 600, 1024)
     both[:, :512, :512], both[:, :, 512:] = eileen, grace
@@ -159,7 +159,7 @@ def test_faces_come_picture_by_picture_the_largest_first(photographs):
     assert float((preview - resize(both, 300, 512)).abs().max()) > 0.3  # something is drawn
 
 
-def test_a_mask_says_which_face(photographs):
+def test_a_mask_selects_faces(photographs):
     both = torch.cat([photographs["eileen_collins"], photographs["grace_hopper"][:, :512]], dim=-1)
     faces = find_faces([both])
     assert len(faces) == 2
@@ -168,18 +168,18 @@ def test_a_mask_says_which_face(photographs):
         x, y = face.landmarks.mean(0).long().tolist()
         mask[y - 40 : y + 40, x - 40 : x + 40] = 1
         (found,) = find_faces([both], masks=[mask])
-        assert apart(found.quad, face.quad) < 0.03
+        assert corner_distance(found.quad, face.quad) < 0.03
     assert not find_faces([both], masks=[torch.zeros(512, 1024)])
     with pytest.raises(ImageError, match=r"The mask is 5x5; its picture is 1024x512\."):
         find_faces([both], masks=[torch.ones(5, 5)])
 
 
-def test_a_face_marked_by_hand_is_aligned_as_a_found_one(eileen):
+def test_marked_landmarks_give_the_quad_of_the_detected_face(eileen):
     (face,) = find_faces([eileen])
-    for points in (face.landmarks, face.landmarks[[1, 0, 2, 4, 3]]):  # also as the person has left and right
+    for points in (face.landmarks, face.landmarks[[1, 0, 2, 4, 3]]):  # left and right of the picture, or of the person
         text = "\n".join(f"{x:.2f}; {y:.2f}" for x, y in points.tolist())
         (marked,) = marked_faces([eileen], text)
-        assert apart(marked.quad, face.quad) < 0.001
+        assert corner_distance(marked.quad, face.quad) < 0.001
         assert marked.score == 1
 
 
@@ -193,19 +193,19 @@ def test_a_face_marked_by_hand_is_aligned_as_a_found_one(eileen):
         ("100,100 100.4,100 100,100.2 100,100.5 100.4,100.5", "mark a face of 2 pixels"),
     ],
 )
-def test_invalid_landmarks(eileen, text, found):
+def test_invalid_landmarks_are_refused(eileen, text, found):
     with pytest.raises(SettingError, match=found):
         marked_faces([eileen], text)
 
 
-def test_the_quad_of_a_level_face():
-    """By hand: eyes 40 apart, the mouth 50 below them: the half side is max(2 * 40, 1.8 * 50) = 90."""
+def test_ffhq_quad_of_an_upright_face():
+    """By hand: eyes at 40 px, mouth 50 px below them, so half a side is max(2 * 40, 1.8 * 50) = 90."""
     points = torch.tensor([[80.0, 100], [120, 100], [100, 120], [85, 150], [115, 150]])
     expected = torch.tensor([[10.0, 15], [10, 195], [190, 195], [190, 15]], dtype=torch.float64)
     torch.testing.assert_close(ffhq_quad(points), expected)
 
 
-def test_suppression_equals_the_plain_greedy_one():
+def test_suppression_equals_greedy_non_maximum_suppression():
     random = torch.Generator().manual_seed(0)
     corner = torch.rand(500, 2, generator=random) * 60
     boxes = torch.cat([corner, corner + 5 + 20 * torch.rand(500, 2, generator=random)], dim=1)
@@ -219,13 +219,13 @@ def test_suppression_equals_the_plain_greedy_one():
             )
             common = (high - low).clamp(min=0).prod(-1)
             mine, theirs = (boxes[index, 2:] - boxes[index, :2]).prod(), (boxes[kept, 2:] - boxes[kept, :2]).prod(-1)
-            whole = torch.minimum(mine, theirs) if of_smaller else mine + theirs - common
-            if not bool((common > 0.5 * whole).any()):
+            area = torch.minimum(mine, theirs) if of_smaller else mine + theirs - common
+            if not bool((common > 0.5 * area).any()):
                 kept.append(index)
         assert _suppress(boxes, scores, 0.5, of_smaller=of_smaller).tolist() == kept
 
 
-def test_faces_know_their_picture(photographs):
+def test_faces_are_refused_with_another_picture(photographs):
     eileen, grace = photographs["eileen_collins"], photographs["grace_hopper"]
     source = Source.of(eileen)
     larger = resize(eileen, 1024, 1025)
@@ -239,7 +239,7 @@ def test_faces_know_their_picture(photographs):
     Source.of(flat).check(flat + 0.1)
 
 
-def test_no_faces_is_an_ordinary_answer():
+def test_no_pictures_give_no_faces():
     faces = find_faces([])
     assert isinstance(faces, Faces)
     assert not faces
