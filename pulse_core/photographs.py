@@ -30,6 +30,7 @@ from .latent_search.config import SearchConfig
 from .latent_search.solution import OnStep, Solution
 from .latents.gaussian import LatentGaussian
 from .pictures.images import read_image
+from .pictures.picture import Picture
 from .pipeline import Target, load_with_fit, search_targets
 
 OnFaces = Callable[[Faces, "tuple[Face, ...]"], None]
@@ -39,7 +40,7 @@ OnFaces = Callable[[Faces, "tuple[Face, ...]"], None]
 class Restored:
     """A photograph with invented faces in it.
 
-    picture: [3, H, W] in 0..1.
+    picture: [3, H, W] in 0..1; of a `Picture` given, its `native`, with the faces in it.
     invented: [H, W] in 0..1, the share of the restored faces in each pixel.
     faces: those that were restored, the largest first.
     solutions: the one that was pasted for each face. A `FaceStore` that keeps them elsewhere leaves this empty.
@@ -74,7 +75,7 @@ class FaceStore:
 
 
 def restore(
-    photo: Tensor | Path | str,
+    photo: Tensor | Picture | Path | str,
     generator: Generator | Path | str = catalogue.DEFAULT_GENERATOR,
     gaussian: LatentGaussian | None = None,
     config: SearchConfig | None = None,
@@ -93,7 +94,7 @@ def restore(
     """Searches for a face for each one in a photograph, so that it downscales to what the photograph shows.
 
     Args:
-        photo: a file, or [3, H, W] in 0..1.
+        photo: a file, or [3, H, W] in 0..1; or a `Picture`, whose colour space and alpha the result keeps.
         generator, gaussian, config, device, on_step: see `pipeline.upscale`.
         finding, pasting: which faces count, and how they are pasted. None: the defaults.
         lr_size: width in pixels at which each face is matched. 0: its effective size; faces below 12 pixels are then
@@ -107,7 +108,11 @@ def restore(
     Raises:
         ImageError: no face, or the photograph is not readable.
     """
-    picture = photo if isinstance(photo, Tensor) else read_image(photo)
+    own = photo if isinstance(photo, Picture) else None
+    if isinstance(photo, Picture):
+        picture = photo.srgb
+    else:
+        picture = photo if isinstance(photo, Tensor) else read_image(photo)
     finding = finding or FindSettings()
     faces, too_small = _large_enough(find_faces([picture], finding), lr_size)
     if not faces and require_face:
@@ -121,8 +126,9 @@ def restore(
     missing = {number: target for number, target in targets.items() if not store.has(number, target)}
     for number, solution in _restored(missing, generator, gaussian, config, seed, on_step):
         store.put(number, missing[number], solution)
-    smallest_first = (Patch(faces[number], store.image(number)) for number in reversed(targets))
-    pasted = paste(picture, faces.sources[0], smallest_first, pasting, faces)
+    images = ((number, store.image(number)) for number in reversed(targets))  # the smallest first
+    patches = (Patch(faces[number], image if own is None else own.from_srgb(image)) for number, image in images)
+    pasted = paste(picture if own is None else own.native, faces.sources[0], patches, pasting, faces)
     solutions = tuple(store.solutions[number] for number in sorted(store.solutions))
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 

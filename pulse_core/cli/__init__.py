@@ -6,8 +6,12 @@ To add a command: write a file with NAME, HELP, `configure(parser)` and `run(arg
 from __future__ import annotations
 
 import argparse
+import io
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..errors import PulseError
 from ..pictures.images import NOTICE
@@ -38,10 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 1 for a disk error, 2 for an unusable input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files that its encoding lacks
     args = build_parser().parse_args(argv)
     keep_freed_memory()
     try:
-        return int(args.run(args) or 0)
+        with _terminated_like_interrupted():
+            return int(args.run(args) or 0)
     except PulseError as error:
         print(f"error: {error.found}\n  accepted: {error.accepted}\n  what to do: {error.remedy}", file=sys.stderr)
         return 2
@@ -51,3 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; finished results are kept, and no file is half-written.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: its report is written and its workers are stopped."""
+    if threading.current_thread() is not threading.main_thread():  # only there handlers can be set
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

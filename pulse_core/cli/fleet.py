@@ -9,15 +9,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..devices.device import best_device, count, named_device
+from ..devices.device import best_device, count, is_out_of_memory, named_device
 from ..errors import PulseError, SettingError
 from .memory import keep_freed_memory
 
@@ -32,16 +36,37 @@ class Item(NamedTuple):
     result: Path
 
 
+class Done(NamedTuple):
+    """What came of an input: rows of the report, and what to tell about the file."""
+
+    rows: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
+
+
 class Outcome(NamedTuple):
-    """The result of an item: rows of the report, or the error."""
+    """The result of an item: rows of the report and notes, or the error in one line."""
 
     item: Item
     rows: list[dict[str, Any]]
+    notes: tuple[str, ...]
     error: str
 
 
-Handle = Callable[[Item], list[dict[str, Any]]]
+Handle = Callable[[Item], Done]
 Begin = Callable[[argparse.Namespace], Handle]
+
+
+def outcome_of(handle: Handle, item: Item) -> Outcome:
+    """Handles an item. An unusable input is returned as an error, so that the others continue."""
+    try:
+        done = handle(item)
+    except PulseError as error:
+        return Outcome(item, [], (), " ".join(str(error).split()))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return Outcome(item, [], (), "The memory does not suffice for it. What to do: downscale it, or free memory.")
+    return Outcome(item, done.rows, done.notes, "")
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -112,19 +137,24 @@ class Worker:
         self._handle = begin(argparse.Namespace(**{**vars(args), "device": device}))
 
     def work(self, item: Item) -> Outcome:
-        """Handles an item. An unusable input is returned as an error, so that the others continue."""
-        try:
-            return Outcome(item, self._handle(item), "")
-        except PulseError as error:
-            return Outcome(item, [], str(error))
+        """See `outcome_of`."""
+        return outcome_of(self._handle, item)
 
 
 _worker: Worker  # of this process, where it is one of _in_processes
 
 
-def _start(devices: Any, begin: Begin, args: argparse.Namespace, threads: int) -> None:
+def _start(devices: Any, stop: Connection, begin: Begin, args: argparse.Namespace, threads: int) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
+    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
     _worker = Worker(begin, args, devices.get(), threads)
+
+
+def _end_with_parent(stop: Connection) -> None:
+    """Ends this process at once if the parent has stopped or is dead: its end of the pipe is closed then."""
+    wait([stop])
+    os._exit(1)
 
 
 def _work(item: Item) -> Outcome:
@@ -137,10 +167,12 @@ def _in_processes(begin: Begin, args: argparse.Namespace, items: Sequence[Item])
     for device in devices:
         queue.put(device)
     share = max(1, torch.get_num_threads() // len(devices))
-    pool = ProcessPoolExecutor(len(devices), context, _start, (queue, begin, args, share))
+    stop, ours = context.Pipe(duplex=False)  # nothing is ever sent
+    pool = ProcessPoolExecutor(len(devices), context, _start, (queue, stop, begin, args, share))
     try:
         for done in as_completed([pool.submit(_work, item) for item in items]):
             yield done.result()
+        pool.shutdown()
     except BrokenProcessPool:
         raise SettingError(
             "A worker died, or could not start.",
@@ -148,6 +180,7 @@ def _in_processes(begin: Begin, args: argparse.Namespace, items: Sequence[Item])
             "run the same command again, finished results are kept; the worker's own message is above.",
         ) from None
     finally:
+        ours.close()  # ends the workers, also in the middle of a search
         pool.shutdown(cancel_futures=True)
 
 

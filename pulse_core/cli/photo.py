@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from ..degradations import Degradation
-from ..errors import PulseError
 from ..faces.face import Face, Faces
 from ..faces.finding import FindSettings
 from ..faces.pasting import PasteSettings
@@ -21,11 +18,13 @@ from ..latent_search.config import SearchConfig
 from ..latent_search.solution import Solution, StepState
 from ..latents.gaussian import LatentGaussian
 from ..photographs import FaceStore, restore
-from ..pictures.images import NOTICE, colour_profile, read_image, read_metadata, save_image
+from ..pictures.images import read_image, read_metadata, to_rgb
+from ..pictures.picture import Picture
+from ..pictures.reading import PictureFile
 from ..pictures.sheets import side_by_side
 from ..pipeline import Target, load_with_fit
-from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
-from .inputs import find_pictures
+from .batch import plan, run_batch
+from .fleet import Done, Handle, Item, Outcome, add_fleet, is_fleet
 from .options import (
     add_class,
     add_gaussian,
@@ -40,7 +39,7 @@ from .options import (
     word_or_number,
 )
 from .progress import FaceBar, Stopwatch
-from .results import digest, fingerprint, result_metadata, results_of, verdict, write_report
+from .results import digest, digest_of_degradation, is_current, result_metadata, side_by_side_of, verdict
 
 NAME = "photo"
 HELP = "restore the faces in photographs"
@@ -79,44 +78,41 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Restores the photographs. One that is not usable is reported and skipped; the status is then 2."""
-    photographs = find_pictures(args.inputs)
-    items = [Item(*pair) for pair in zip(photographs, results_of(photographs, args.output), strict=True)]
-    rows: list[dict[str, Any]] = []
-    failed = 0
-    try:
-        with FaceBar(len(photographs)) as bar:
-            for outcome in outcomes(begin, args, items) if is_fleet(args) else _here(args, items, bar):
-                rows += outcome.rows
-                failed += bool(outcome.error)
-                if outcome.error:
-                    bar.say(f"{outcome.item.source}: {outcome.error}", file=sys.stderr)
-                elif is_fleet(args):
-                    bar.say(f"{outcome.item.result}: {_faces(len(outcome.rows))}")
-    finally:
-        write_report(args.report, "faces", rows)
-    print(NOTICE)
-    return 2 if failed else 0
+    search_config(args), search_degradation(args)  # unusable settings fail before any work
+
+    def files(result: Path) -> list[Path]:
+        # the first face stands for all, as their names differ only in the number
+        return [result, _face_file(result, 0), *([side_by_side_of(result)] if args.side_by_side else [])]
+
+    items, refused = plan(args, files)
+    with FaceBar(len(items)) as bar:
+
+        def begin_here(given: argparse.Namespace) -> Handle:
+            work = _Work.of(given)
+            return lambda item: work.photograph(item, bar)
+
+        start = begin if is_fleet(args) else begin_here
+        return run_batch(args, start, items, refused, key="faces", say=bar.say, lines=_lines)
 
 
 def begin(args: argparse.Namespace) -> Handle:
     """Makes a worker's function that restores one photograph."""
     work = _Work.of(args)
 
-    def handle(item: Item) -> list[dict[str, Any]]:
+    def handle(item: Item) -> Done:
         with FaceBar(1, quiet=True) as bar:
-            return work.photograph(item.source, item.result, bar)
+            return work.photograph(item, bar)
 
     return handle
 
 
-def _here(args: argparse.Namespace, items: list[Item], bar: FaceBar) -> Iterator[Outcome]:
-    """Restores the photographs in this process."""
-    work = _Work.of(args)
-    for item in items:
-        try:
-            yield Outcome(item, work.photograph(item.source, item.result, bar), "")
-        except PulseError as error:
-            yield Outcome(item, [], str(error))
+def _lines(outcome: Outcome) -> list[str]:
+    return [f"{outcome.item.result}: {_faces(len(outcome.rows))}"]
+
+
+def _face_file(result: Path, number: int) -> Path:
+    """The file of a restored face, numbered from 0."""
+    return result.parent / "faces" / f"{result.stem}-{number + 1}.png"
 
 
 def _faces(count: int) -> str:
@@ -125,7 +121,10 @@ def _faces(count: int) -> str:
 
 @dataclass(frozen=True)
 class _Work:
-    """What all photographs have in common."""
+    """What all photographs have in common.
+
+    recipe: a hash of all that a face depends on, except the photograph and the face.
+    """
 
     generator: Generator
     gaussian: LatentGaussian
@@ -133,6 +132,7 @@ class _Work:
     degradation: Degradation | None
     finding: FindSettings
     pasting: PasteSettings
+    recipe: str
     args: argparse.Namespace
 
     @classmethod
@@ -144,20 +144,23 @@ class _Work:
         generator, gaussian = load_with_fit(
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
-        return cls(generator, gaussian, config, degradation, finding, pasting, args)
-
-    def photograph(self, path: Path, result: Path, bar: FaceBar) -> list[dict[str, Any]]:
-        """Writes the result unless it is up to date; returns a row of the report for each face."""
-        args = self.args
-        searched = digest(
-            fingerprint(path, self.generator, self.gaussian), asdict(self.config), args.degradation, args.seed
+        recipe = digest(
+            asdict(config), gaussian.digest, generator.identity, digest_of_degradation(degradation), args.seed
         )
-        recipe = digest(searched, asdict(self.finding), asdict(self.pasting), args.lr_size, args.side_by_side)
-        known = read_metadata(result)
-        if known is not None and known.get("recipe") == recipe:
+        return cls(generator, gaussian, config, degradation, finding, pasting, recipe, args)
+
+    def photograph(self, item: Item, bar: FaceBar) -> Done:
+        """Writes the result unless it is up to date; returns a row of the report for each face."""
+        args, path, result = self.args, item.source, item.result
+        source = PictureFile.read(path)
+        searched = digest(source.digest, self.recipe)
+        recipe = digest(searched, asdict(self.finding), asdict(self.pasting), args.lr_size)
+        known = self._known(result, recipe)
+        if known is not None:
             bar.say(f"{result}: up to date")
-            return self._rows(path, result, known["faces"])
-        picture, files = read_image(path), _FaceFiles(self, result, searched, bar)
+            return Done(self._rows(path, result, known))
+        picture = source.decode()
+        files = _FaceFiles(self, picture, result, searched, bar)
 
         def on_faces(faces: Faces, too_small: tuple[Face, ...]) -> None:
             for face in too_small:
@@ -180,12 +183,22 @@ class _Work:
             on_step=files.step,
         )
         if args.side_by_side:
-            panels = {"photograph": picture, "with invented faces": restored.picture}
-            save_image(side_by_side(panels), result.with_stem(f"{result.stem}_side_by_side"))
+            panels = {"photograph": to_rgb(picture.native), "with invented faces": to_rgb(restored.picture)}
+            picture.save(side_by_side(panels), side_by_side_of(result), {"recipe": recipe})
         metadata = [files.metadata[number] for number in range(len(restored.faces))]
-        save_image(restored.picture, result, {"recipe": recipe, "faces": metadata}, profile=colour_profile(path))
-        bar.say(f"{result}: {_faces(len(metadata))}")
-        return self._rows(path, result, metadata)
+        # last: a result with this recipe is complete
+        picture.save(restored.picture, result, {"recipe": recipe, "faces": metadata}, is_whole=True)
+        return Done(self._rows(path, result, metadata), picture.notes)
+
+    def _known(self, result: Path, recipe: str) -> list[dict[str, Any]] | None:
+        """The metadata of all faces of a result, if it is up to date, whole, and has what belongs beside it."""
+        known = read_metadata(result)
+        if known is None or known.get("recipe") != recipe or not isinstance(known.get("faces"), list):
+            return None
+        beside = not self.args.side_by_side or is_current(side_by_side_of(result), recipe)
+        faces: list[dict[str, Any]] = known["faces"]
+        files = (is_current(_face_file(result, number), face["recipe"]) for number, face in enumerate(faces))
+        return faces if beside and all(files) else None
 
     @staticmethod
     def _rows(path: Path, result: Path, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -197,14 +210,15 @@ class _FaceFiles(FaceStore):
     """Keeps the restored faces of one photograph as PNG files, where the next run finds those that are up to date.
 
     Args:
+        picture: the photograph, in whose colour space the faces are kept.
         result: the photograph's result; the faces go into a folder beside it.
         searched: a hash of all that a face's result depends on, except the face.
     """
 
-    def __init__(self, work: _Work, result: Path, searched: str, bar: FaceBar):
+    def __init__(self, work: _Work, picture: Picture, result: Path, searched: str, bar: FaceBar):
         super().__init__()
         self.metadata: dict[int, dict[str, Any]] = {}
-        self._work, self._result, self._searched, self._bar = work, result, searched, bar
+        self._work, self._picture, self._result, self._searched, self._bar = work, picture, result, searched, bar
         self._watch = Stopwatch(work.config.solutions)
 
     def has(self, number: int, target: Target) -> bool:
@@ -230,7 +244,7 @@ class _FaceFiles(FaceStore):
             "quad": [[round(value, 2) for value in point] for point in face.quad.tolist()],
             **result_metadata(target, solution, work.config, work.generator, self._watch.lap()),
         }
-        save_image(solution.image, file, metadata)
+        self._picture.save(self._picture.from_srgb(solution.image), file, metadata)
         self._add(number, target, metadata)
 
     def image(self, number: int) -> Tensor:
@@ -243,7 +257,7 @@ class _FaceFiles(FaceStore):
         self._bar.step(state)
 
     def _file(self, number: int) -> Path:
-        return self._result.parent / "faces" / f"{self._result.stem}-{number + 1}.png"
+        return _face_file(self._result, number)
 
     def _recipe(self, target: Target) -> str:
         face = target.face

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from tqdm import tqdm
 
-from ..degradations import Degradation
+from ..checkpoints import safetensors_format
+from ..degradations import Degradation, Grey
+from ..errors import CheckpointError
 from ..faces.targets import size_summary
 from ..generators import Generator
 from ..latent_search.config import SearchConfig
 from ..latent_search.solution import Solution, latent_from_solutions
 from ..latents.gaussian import LatentGaussian
 from ..latents.latent import LATENT_SUFFIX, Latent
-from ..pictures.images import NOTICE, read_image, read_metadata, save_image
+from ..pictures.colour import ColourSpace
+from ..pictures.images import read_metadata, to_rgb
+from ..pictures.picture import Picture
+from ..pictures.reading import PictureFile
 from ..pictures.sheets import side_by_side
 from ..pipeline import Target, choose_targets, load_with_fit, upscale
-from .fleet import Handle, Item, Outcome, add_fleet, is_fleet, outcomes
-from .inputs import find_pictures
+from .batch import plan, run_batch
+from .fleet import Done, Handle, Item, Outcome, add_fleet, is_fleet
 from .options import (
     add_class,
     add_gaussian,
@@ -35,7 +37,15 @@ from .options import (
     search_degradation,
 )
 from .progress import StepBar, Stopwatch
-from .results import digest, fingerprint, result_metadata, results_of, verdict, write_report
+from .results import (
+    digest,
+    digest_of_degradation,
+    digest_of_tensors,
+    is_current,
+    result_metadata,
+    side_by_side_of,
+    verdict,
+)
 
 NAME = "upscale"
 HELP = "search for faces that downscale to the given pictures"
@@ -70,24 +80,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Upscales the pictures; Ctrl-C keeps what is finished. The status is 2 if a worker met an unusable picture."""
-    search_config(args), search_degradation(args)  # unusable settings fail before any work
-    pictures = find_pictures(args.inputs)
-    items = [Item(*pair) for pair in zip(pictures, results_of(pictures, args.output), strict=True)]
-    rows: list[dict[str, Any]] = []
-    failed = 0
-    try:
-        for outcome in outcomes(begin, args, items) if is_fleet(args) else _here(args, items):
-            failed += bool(outcome.error)
-            if outcome.error:
-                print(f"{outcome.item.source}: {outcome.error}", file=sys.stderr)
-            for row in outcome.rows:
-                print(f"{row['output']}: {_matched(row)}{verdict(row)}")
-            rows += outcome.rows
-    finally:
-        write_report(args.report, "images", rows)
-    print(NOTICE)
-    return 2 if failed else 0
+    """Upscales the pictures. One that is not usable is reported and skipped; the status is then 2."""
+    config, _ = search_config(args), search_degradation(args)  # unusable settings fail before any work
+
+    def files(result: Path) -> list[Path]:
+        return [file for path in _results(result, config) for file in (path, *_companions(path, args))]
+
+    items, refused = plan(args, files)
+    return run_batch(args, begin, items, refused, key="images", say=_say, lines=_lines)
+
+
+def _say(text: str, file: Any) -> None:
+    tqdm.write(text, file=file)
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    return [f"{row['output']}: {_matched(row)}{verdict(row)}" for row in outcome.rows]
+
+
+def _results(result: Path, config: SearchConfig) -> list[Path]:
+    """The path of each solution."""
+    if config.solutions == 1:
+        return [result]
+    return [result.with_stem(f"{result.stem}-{number}") for number in range(1, config.solutions + 1)]
+
+
+def _companions(result: Path, args: argparse.Namespace) -> list[Path]:
+    """The files that are written beside a result."""
+    latent = [result.with_suffix(LATENT_SUFFIX)] if args.latents else []
+    return [*latent, side_by_side_of(result)] if args.side_by_side else latent
 
 
 def _matched(row: dict[str, Any]) -> str:
@@ -97,58 +118,76 @@ def _matched(row: dict[str, Any]) -> str:
 
 
 def begin(args: argparse.Namespace) -> Handle:
-    """Makes a worker's function that upscales one picture."""
+    """Makes the function that upscales one picture."""
     work = _Work.of(args)
-    return lambda item: work.picture(item, work.target(item))
-
-
-def _here(args: argparse.Namespace, items: list[Item]) -> Iterator[Outcome]:
-    """Upscales the pictures in this process. All of them are checked before the first search."""
-    work = _Work.of(args)
-    targets = [work.target(item) for item in items]
-    for item, target in zip(items, targets, strict=True):
-        yield Outcome(item, work.picture(item, target, show=True), "")
+    return work.picture
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What all pictures have in common."""
+    """What all pictures have in common.
+
+    recipe: a hash of all that the results depend on, except the picture.
+    """
 
     generator: Generator
     gaussian: LatentGaussian
     config: SearchConfig
     degradation: Degradation | None
     init_latent: Latent | None
+    recipe: str
     args: argparse.Namespace
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> _Work:
-        init_latent = Latent.load(args.init_latent) if args.init_latent is not None else None
+        config, degradation = search_config(args), search_degradation(args)
+        init = Latent.load(args.init_latent) if args.init_latent is not None else None
         given = LatentGaussian.load(args.gaussian) if args.gaussian is not None else None
         generator, gaussian = load_with_fit(
             args.generator, given, args.mapping, class_index=args.class_index, device=args.device
         )
-        return cls(generator, gaussian, search_config(args), search_degradation(args), init_latent, args)
+        recipe = digest(
+            asdict(config),
+            gaussian.digest,
+            generator.identity,
+            digest_of_degradation(degradation),
+            None if init is None else digest_of_tensors([init.ws, *init.noise]),
+            (args.seed, args.lr_size),
+        )
+        return cls(generator, gaussian, config, degradation, init, recipe, args)
 
-    def target(self, item: Item) -> Target:
-        """The target of a picture's file."""
-        return choose_targets([read_image(item.source)], self.generator, self.args.lr_size, self.degradation)[0]
-
-    def picture(self, item: Item, target: Target, *, show: bool = False) -> list[dict[str, Any]]:
-        """Writes the results unless they are up to date; returns a row of the report for each.
-
-        Args:
-            show: a progress bar.
-        """
-        paths = [item.result]
-        if self.config.solutions > 1:
-            numbers = range(1, self.config.solutions + 1)
-            paths = [item.result.with_stem(f"{item.result.stem}-{number}") for number in numbers]
-        recipe = self._recipe(item)
+    def picture(self, item: Item) -> Done:
+        """Writes the results unless they are up to date; returns a row of the report for each."""
+        source = PictureFile.read(item.source)
+        paths, recipe = _results(item.result, self.config), digest(source.digest, self.recipe)
         if known := self._known(paths, recipe):
-            return [self._row(item, path, metadata) for path, metadata in zip(paths, known, strict=True)]
+            return Done([self._row(item, path, metadata) for path, metadata in zip(paths, known, strict=True)])
+        picture = source.decode()
+        target = choose_targets([picture.srgb], self.generator, self.args.lr_size, self.degradation)[0]
+        solutions, seconds = self._search(item, target)
+        own = _in_colour(picture) if self._adds_colour else picture
+        rows = []
+        for path, solution in zip(paths, solutions, strict=True):
+            metadata = result_metadata(target, solution, self.config, self.generator, seconds / len(solutions))
+            metadata["recipe"] = recipe
+            if self.args.latents:
+                latent_from_solutions([solution], self.generator, [metadata]).save(path.with_suffix(LATENT_SUFFIX))
+            if self.args.side_by_side:
+                _compare(path, solution, own, recipe)
+            own.save(own.from_srgb(solution.image), path, metadata)  # last: a result with this recipe is complete
+            rows.append(self._row(item, path, metadata))
+        return Done(rows, picture.notes)
+
+    @property
+    def _adds_colour(self) -> bool:
+        """Whether a grey picture is said to be one of a face in colour."""
+        parts = getattr(self.degradation, "parts", (self.degradation,))
+        return any(isinstance(part, Grey) for part in parts)
+
+    def _search(self, item: Item, target: Target) -> tuple[list[Solution], float]:
+        """The solutions, and the seconds that all of them took."""
         watch = Stopwatch()
-        with StepBar(item.source.name, quiet=not show) as bar:
+        with StepBar(item.source.name, quiet=is_fleet(self.args)) as bar:
             solutions = upscale(
                 target,
                 self.generator,
@@ -158,44 +197,47 @@ class _Work:
                 init_latent=self.init_latent,
                 on_step=bar,
             )
-        seconds = watch.lap() / len(solutions)
-        rows = []
-        for path, solution in zip(paths, solutions, strict=True):
-            metadata = result_metadata(target, solution, self.config, self.generator, seconds)
-            metadata["recipe"] = recipe
-            if self.args.latents:
-                latent_from_solutions([solution], self.generator, [metadata]).save(path.with_suffix(LATENT_SUFFIX))
-            save_image(solution.image, path, metadata)
-            if self.args.side_by_side:
-                _compare(path, solution, read_image(item.source))
-            rows.append(self._row(item, path, metadata))
-        return rows
-
-    def _recipe(self, item: Item) -> str:
-        """A hash of all that the result files depend on."""
-        args, init_latent = self.args, self.args.init_latent
-        init = None if init_latent is None else hashlib.sha256(init_latent.read_bytes()).hexdigest()
-        also = (args.seed, args.degradation, init, args.latents, args.side_by_side, args.lr_size)
-        return digest(fingerprint(item.source, self.generator, self.gaussian), asdict(self.config), also)
+        return solutions, watch.lap()
 
     def _known(self, paths: list[Path], recipe: str) -> list[dict[str, Any]]:
-        """The metadata of all results, if all are up to date."""
+        """The metadata of all results, if all are up to date, whole, and have what belongs beside them."""
         known = [metadata for path in paths if (metadata := read_metadata(path)) and metadata.get("recipe") == recipe]
-        return known if len(known) == len(paths) else []
+        complete = len(known) == len(paths) and all(
+            _latent_is_current(file, recipe) if file.name.endswith(LATENT_SUFFIX) else is_current(file, recipe)
+            for path in paths
+            for file in _companions(path, self.args)
+        )
+        return known if complete else []
 
     @staticmethod
     def _row(item: Item, path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         return {"input": str(item.source), "output": str(path), **metadata}
 
 
-def _compare(path: Path, solution: Solution, given: Tensor) -> None:
+def _latent_is_current(path: Path, recipe: str) -> bool:
+    """Whether a latent file is whole and was made by this recipe."""
+    if not path.is_file():
+        return False
+    try:
+        _, metadata = safetensors_format.load(path)
+    except (CheckpointError, OSError):
+        return False
+    return recipe in str(metadata.get("records"))
+
+
+def _in_colour(picture: Picture) -> Picture:
+    """The picture in sRGB, whose results have colours even if it has none."""
+    return replace(picture, pixels=picture.srgb, space=ColourSpace(3), keeps_grey=False)
+
+
+def _compare(path: Path, solution: Solution, own: Picture, recipe: str) -> None:
     """Writes the side-by-side picture of a result beside `path`."""
     panels = {
-        "input": given,
-        "result (invented)": solution.image,
-        f"result scaled back down, L2 {solution.l2:.5f}": solution.downscaled,
+        "input": to_rgb(own.native),
+        "result (invented)": own.from_srgb(solution.image),
+        f"result scaled back down, L2 {solution.l2:.5f}": own.from_srgb(solution.downscaled),
         f"residual: {solution.residual_face:.3f} in the face, {solution.residual_all:.3f} in all": (
             0.5 + solution.residual
         ).clamp(0, 1),
     }
-    save_image(side_by_side(panels), path.with_stem(f"{path.stem}_side_by_side"))
+    own.save(side_by_side(panels), side_by_side_of(path), {"recipe": recipe})

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..degradations.grey import LUMA
 
-_RELATIVE_COLORIMETRIC, _BLACK_POINT_COMPENSATION = 1, 0x2000
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # littleCMS's names -> Pillow's modes
 
 
@@ -107,9 +106,8 @@ def converted(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _transform(source: Any, target: Any, source_mode: str, target_mode: str) -> Any:
     from PIL import ImageCms
 
-    return ImageCms.buildTransform(
-        source, target, source_mode, target_mode, _RELATIVE_COLORIMETRIC, _BLACK_POINT_COMPENSATION
-    )
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.buildTransform(source, target, source_mode, target_mode, intent, flags)
 
 
 def _is_identity(given: Any, mode: str) -> bool:

@@ -28,6 +28,7 @@ class Picture:
     digest: SHA-256 of the bytes that were decoded.
     notes: what the user should know, as in "it has 12 frames; the first is used".
     kept: PNG chunks of its date, place, resolution and texts.
+    keeps_grey: whether what is made from a grey picture is grey.
     """
 
     pixels: Tensor
@@ -36,6 +37,7 @@ class Picture:
     digest: str = ""
     notes: tuple[str, ...] = ()
     kept: tuple[Chunk, ...] = ()
+    keeps_grey: bool = True
 
     @property
     def has_alpha(self) -> bool:
@@ -49,8 +51,8 @@ class Picture:
 
     @cached_property
     def is_grey(self) -> bool:
-        """Whether all its pixels are grey, in one channel or in three equal ones."""
-        return bool((self.colours == self.colours[:1]).all())
+        """Whether all its pixels are grey, in one channel or in three equal ones, and results are to be."""
+        return self.keeps_grey and bool((self.colours == self.colours[:1]).all())
 
     @cached_property
     def srgb(self) -> Tensor:

@@ -254,9 +254,8 @@ class _Decoder:
         if file.mode.startswith("I") or file.mode == "F":
             pixels = self._numbers(file)
         else:
-            pixels = self._sixteen_bits(file)
-            if pixels is None:
-                pixels = np.atleast_3d(np.asarray(_plain(file)))
+            sixteen = self._sixteen_bits(file)
+            pixels = np.atleast_3d(np.asarray(_plain(file))) if sixteen is None else sixteen
         channels = 1 if pixels.shape[-1] < 3 else 3
         space, note = colour_space(channels, self.profile)
         if note:
