@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -30,7 +31,14 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 if not sys.platform.startswith("linux"):
     collect_ignore = ["core/test_fuzz.py", "core/test_hostile.py", "core/test_hostile_weights.py"]
 
+_numbers = itertools.count()
 torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits are cached in a folder of the test's own, not the user's."""
+    monkeypatch.setenv("PULSE_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers))))
 
 
 @pytest.fixture(scope="session")

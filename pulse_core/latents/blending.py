@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import torch
 from einops import repeat
 from torch import Tensor
 
+from .. import interrupts
 from ..errors import SettingError
+from ..limits import FLOAT, check_bytes
 from .latent import Latent
 
 
@@ -25,13 +28,15 @@ def blend(a: Latent, b: Latent, weight: float, first_layer: int = 0, last_layer:
         frames: latents per pair, with t linearly spaced from 0 to `weight`; 1 means `weight` alone.
 
     Raises:
-        SettingError: latents of two generators, numbers that do not match, or no such layers.
+        SettingError: latents of two generators, numbers that do not match, no such layers, or more frames than fit
+            into memory.
     """
     _check_pair(a, b)
     num_ws, count = a.ws.shape[1], max(len(a), len(b))
-    is_blended = torch.zeros(num_ws)
+    _check_room(a, b, count * frames)
+    is_blended = torch.zeros(num_ws, dtype=torch.float32)
     is_blended[_layer_range(first_layer, last_layer, num_ws)] = 1
-    t = torch.linspace(0, weight, frames) if frames > 1 else torch.tensor([weight])
+    t = torch.linspace(0 if frames > 1 else weight, weight, frames, dtype=torch.float32)
     t_by_layer = (t.repeat(count)[:, None] * is_blended).to(a.ws)  # [count * frames, num_ws]
     ws = _expand(a.ws, count, frames).lerp(_expand(b.ws.to(a.ws), count, frames), t_by_layer[:, :, None])
     noise = (
@@ -60,6 +65,14 @@ def _check_pair(a: Latent, b: Latent) -> None:
         )
 
 
+def _check_room(a: Latent, b: Latent, frames: int) -> None:
+    """Raises SettingError if so many frames do not fit into memory; three copies of a map are alive at a time."""
+    maps = [prod(layer.shape[1:]) for layer in a.noise or b.noise]
+    each = prod(a.ws.shape[1:]) + sum(maps) + (2 * max(maps) if a.noise and b.noise else 0)
+    what = f"{frames} blended latents of {each:,} numbers"
+    check_bytes(frames * each * FLOAT, what, "blend fewer frames or latents, or latents without noise maps.")
+
+
 def _layer_range(first: int, last: int, count: int) -> slice:
     low, high = (layer + count if layer < 0 else layer for layer in (first, last))
     if not 0 <= low <= high < count:
@@ -83,7 +96,7 @@ def _expand_noise(noise: tuple[Tensor, ...], count: int, frames: int) -> tuple[T
 def _blend_noise(a: Latent, b: Latent, t_by_layer: Tensor, frames: int) -> tuple[Tensor, ...]:
     """Blends noise map i with the t of the style at the same relative depth."""
     layers, blended = len(a.noise), []
-    for layer, (mine, theirs) in enumerate(zip(a.noise, b.noise, strict=True)):
+    for layer, (mine, theirs) in enumerate(interrupts.each(zip(a.noise, b.noise, strict=True))):
         t = t_by_layer[:, layer * t_by_layer.shape[1] // layers].reshape(-1, 1, 1, 1)
         count = len(t_by_layer) // frames
         mixed = (1 - t) * _expand(mine, count, frames) + t * _expand(theirs.to(mine), count, frames)

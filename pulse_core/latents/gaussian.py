@@ -139,6 +139,12 @@ class LatentGaussian:
                 "a latent Gaussian fit: the tensors mean and std, with one number per dimension of W.",
                 "make one with `python -m pulse_core fit GENERATOR`.",
             )
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()) or bool((std < 0).any()):
+            raise CheckpointError(
+                f"{path} holds numbers that are not finite, or negative standard deviations.",
+                "a latent Gaussian fit with finite numbers.",
+                "delete it, and make one with `python -m pulse_core fit GENERATOR`.",
+            )
         fit = LatentGaussian(mean, std, covariance)
         encoder_file = encoder_path(path)
         if not encoder_file.is_file():

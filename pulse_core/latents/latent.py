@@ -18,10 +18,13 @@ from torch import Tensor
 from ..checkpoints import safetensors_format
 from ..errors import CheckpointError, SettingError
 from ..generators import Generator
+from ..limits import FLOAT, check_bytes
 from ..pictures.images import NOTICE
 
 LATENT_SUFFIX = ".latent.safetensors"
-_LARGEST = 2**14  # side of a noise map; limits the zeros that a file can make us allocate
+# Maps of zeros are left out of a file, so a small one may ask for much memory. The maps of a 1024x1024 StyleGAN have 300
+# times the bytes of its styles.
+_ZEROS, _ALWAYS = 1024, 256 << 20  # bytes of zeros for each byte of the file; and as many for any file
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,10 @@ class Latent:
         try:
             shapes, records = json.loads(metadata.get("noise_shapes", "[]")), json.loads(metadata.get("records", "[]"))
             ws = tensors.pop("ws")
+            _check_zeros(path, shapes, len(ws), tensors)
             noise = tuple(_noise_map(tensors, layer, shape, len(ws)) for layer, shape in enumerate(shapes))
+        except (CheckpointError, SettingError):
+            raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _latent_error(path, stored) from error
         has_names = all(isinstance(metadata.get(key, ""), str) for key in ("generator", "generator_hash"))
@@ -119,12 +125,31 @@ class Latent:
         return Latent(ws, noise, metadata.get("generator", ""), metadata.get("generator_hash", ""), tuple(records))
 
 
+def _check_zeros(path: Path | str, shapes: Any, count: int, tensors: Mapping[str, Tensor]) -> None:
+    """Checks the shapes of a file's noise maps, and the bytes of those that it leaves out.
+
+    Raises:
+        ValueError, TypeError: these are no shapes.
+        CheckpointError: it leaves out more than such a small file can have.
+    """
+    zeros = 0
+    for layer, (height, width) in enumerate(shapes):
+        if not all(type(side) is int and side > 0 for side in (height, width)):
+            raise ValueError(f"noise of {height} x {width}")
+        zeros += 0 if f"noise.{layer}" in tensors else count * height * width * FLOAT
+    size = Path(path).stat().st_size
+    if zeros > _ALWAYS + _ZEROS * size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and declares {zeros / 2**30:.1f} GiB of noise maps that are zero.",
+            f"up to {(_ALWAYS + _ZEROS * size) / 2**30:.1f} GiB for a file of this size.",
+            "choose a file written by PULSE Save Latent.",
+        )
+    check_bytes(zeros, f"{path}: its noise maps", "pick fewer latents before saving them.")
+
+
 def _noise_map(tensors: dict[str, Tensor], layer: int, shape: Any, count: int) -> Tensor:
     """Removes the map of one layer from the tensors; zeros if the file left it out."""
-    height, width = shape
-    expected = (count, 1, height, width)
-    if not all(isinstance(side, int) and 0 < side <= _LARGEST for side in (height, width)):
-        raise ValueError(f"noise of {shape}")
+    expected = (count, 1, *shape)
     noise = tensors.pop(f"noise.{layer}", None)
     noise = torch.zeros(expected) if noise is None else noise
     if noise.shape != expected:

@@ -19,7 +19,7 @@ from pulse_core.latents.encoder.augmentation import augment, replace_backgrounds
 from pulse_core.latents.encoder.network import Encoder, canonical_size, encoder_path
 from pulse_core.latents.encoder.pairs import SHARD, draw_pairs
 from pulse_core.latents.encoder.training import fit_encoder
-from pulse_core.latents.fits import gaussian_for, training_path
+from pulse_core.latents.fits import cache_folder, gaussian_for, training_path
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
 
@@ -299,7 +299,7 @@ def test_too_few_pairs_are_refused(tiny, tiny_fit):
 def test_an_incomplete_cache_is_completed(tiny_file):
     generator = load_generator(tiny_file)
     first = gaussian_for(generator, samples=500)
-    cache = next(tiny_file.parent.glob("*.gaussian.safetensors"))
+    cache = next(cache_folder().glob("*.gaussian.safetensors"))
     LatentGaussian(first.mean, first.std).save(cache)  # an old one
     seen = []
     again = gaussian_for(generator, samples=500, encoder_pairs=100, on_progress=lambda done, total: seen.append(total))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +19,7 @@ from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.fetching import catalogue
 from pulse_core.generators import build_generator
 from pulse_core.latents import fits
-from pulse_core.latents.encoder.network import encoder_path
+from pulse_core.latents.encoder.network import Encoder, encoder_path
 from pulse_core.latents.fits import gaussian_for
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, moments
 from pulse_core.latents.sampling import sample
@@ -71,16 +77,90 @@ def test_too_few_samples(tiny):
         fit_gaussian(tiny, 1)
 
 
-def test_cached_beside_the_checkpoint_by_content(tmp_path, monkeypatch):
+def cached_fits() -> list[Path]:
+    return sorted(fits.cache_folder().glob("*" + fits.FIT_SUFFIX))
+
+
+def test_cached_by_content_and_not_in_the_models_folder(tmp_path, monkeypatch):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     fit = gaussian_for(generator, samples=300)
-    (cache,) = tmp_path.glob("*" + fits.FIT_SUFFIX)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+    (cache,) = cached_fits()
     assert generator.content_hash[:16] in cache.name
     monkeypatch.setattr(fits, "fit_gaussian", lambda *_, **__: pytest.fail("fitted again"))
     assert torch.equal(gaussian_for(generator, samples=300).mean, fit.mean)
     monkeypatch.undo()
     other = load_generator(save_tiny(tmp_path / "tiny.safetensors", seed=1))
     assert not torch.equal(gaussian_for(other, samples=300).mean, fit.mean)
+
+
+def test_a_fit_that_was_saved_beside_the_checkpoint_is_used(tmp_path):
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+    mine = fit_gaussian(generator, 400)
+    mine.save(fits.cache_path(generator, 300, 0))
+    assert torch.equal(gaussian_for(generator, samples=300).mean, mine.mean)
+    assert not cached_fits()
+
+
+def test_the_cache_keeps_the_last_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "KEPT", 3)
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+    for seed in range(5):
+        gaussian_for(generator, samples=300, seed=seed)
+        for path in cached_fits():  # a clock with whole seconds would not tell them apart
+            number = int(path.name.split("-")[2].split(".")[0])
+            os.utime(path, (1e9 + number, 1e9 + number))
+    assert {path.name.split("-")[2].split(".")[0] for path in cached_fits()} == {"2", "3", "4"}
+    size = cached_fits()[0].stat().st_size
+    monkeypatch.setattr(fits, "KEPT_BYTES", 2 * size + size // 2)
+    gaussian_for(generator, samples=300, seed=9)
+    assert len(cached_fits()) == 2
+    assert any("-9." in path.name for path in cached_fits())
+
+
+def test_a_fit_with_an_encoder_outlives_those_without(tmp_path, monkeypatch, tiny_fit):
+    monkeypatch.setattr(fits, "KEPT", 2)
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+    gaussian_for(generator, samples=300, seed=0)
+    (first,) = cached_fits()
+    encoder = Encoder(16, (32, 32)).initialise(torch.Generator().manual_seed(0))
+    encoder.save(encoder_path(first))
+    os.utime(first, (1, 1))
+    for seed in (1, 2, 3):
+        gaussian_for(generator, samples=300, seed=seed)
+    assert [path.name.split("-")[2][0] for path in cached_fits()] == ["0", "3"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "nan", "other"])
+@pytest.mark.parametrize("where", ["cache", "beside"])
+def test_a_damaged_fit_is_made_again(tmp_path, caplog, damage, where):
+    generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
+    whole = gaussian_for(generator, samples=300)
+    (path,) = cached_fits()
+    if where == "beside":
+        path = shutil.move(path, fits.cache_path(generator, 300, 0))
+    if damage in ("nan", "other"):
+        std = whole.std if damage == "nan" else whole.std[:3]
+        save_file({"mean": whole.mean * math.nan, "std": std}, path)
+    else:
+        Path(path).write_bytes(Path(path).read_bytes()[: 0 if damage == "empty" else -20])
+    again = gaussian_for(generator, samples=300)
+    assert torch.equal(again.mean, whole.mean)
+    assert "is not used, and made again" in caplog.text
+    assert LatentGaussian.load(cached_fits()[0]).covariance is not None
+
+
+def test_the_cache_is_where_the_user_wants_caches(tmp_path, monkeypatch):
+    monkeypatch.delenv("PULSE_CACHE")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert fits.cache_folder() == tmp_path / "pulse" / "fits"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fits.cache_folder() == tmp_path / ".cache" / "pulse" / "fits"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert fits.cache_folder() == tmp_path / "local" / "pulse" / "fits"
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path, monkeypatch, caplog):
