@@ -1,4 +1,4 @@
-"""Captured steps: a tape stands in for a CUDA graph, and what it replays is the ordinary step to the bit."""
+"""Captured steps, with a tape in place of a CUDA graph: replayed steps equal eager ones bit for bit."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ CONFIGS = {
 
 
 @pytest.fixture(autouse=True)
-def _low_steps_to_the_end(monkeypatch):
-    """Random weights put everything into fine layers, and low-resolution steps would be given up."""
+def _keep_low_resolution_steps(monkeypatch):
+    """With random weights, details come from fine layers, and a search would give up low-resolution steps."""
     monkeypatch.setattr(low_resolution, "_MISSED", torch.inf)
     monkeypatch.setattr(low_resolution, "_WORTH", 2)
 
 
 @pytest.fixture
 def tapes(monkeypatch):
-    """All that were made."""
+    """The tapes that a test records."""
     made = []
 
     def new():
@@ -56,56 +56,56 @@ def generator_of(name):
     return generator, fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
 
 
-def trail(generator, gaussian, config, images, degradation=None):
+def trajectory(generator, gaussian, config, images, degradation=None):
     """The variables, objectives and L2s after each step, and the best iterate."""
     height, width = (max(2, side // 8) for side in generator.size)
     random = torch.Generator().manual_seed(5)
     target = torch.rand(images, 3, height, width, generator=random)
     operator = forward_operator(degradation, (height, width), generator.size)
-    going = Run(generator, target, gaussian, config, operator, tuple(Job(row, row) for row in range(images)))
+    run = Run(generator, target, gaussian, config, operator, tuple(Job(row, row) for row in range(images)))
     seen = []
-    while not going.finished:
-        found = going.evaluate(gradient=True)
+    while not run.finished:
+        found = run.evaluate(gradient=True)
         seen += [found.objective.clone(), found.l2.clone(), found.image.clone()]
-        going.move()
-        seen += [each.detach().clone() for each in going.optimizer.values]
-    last = going.evaluate(gradient=False)
-    return [*seen, last.objective, last.l2, going.best.image, going.best.ws, going.best.step]
+        run.move()
+        seen += [each.detach().clone() for each in run.optimizer.values]
+    last = run.evaluate(gradient=False)
+    return [*seen, last.objective, last.l2, run.best.image, run.best.ws, run.best.step]
 
 
 @pytest.mark.parametrize(("name", "settings", "images"), pairwise({"name": ZOO, "settings": CONFIGS, "images": [1, 3]}))
-def test_replayed_steps_are_the_ordinary_ones_to_the_bit(name, settings, images, monkeypatch, tapes):
+def test_replayed_steps_equal_eager_ones_bit_for_bit(name, settings, images, monkeypatch, tapes):
     generator, gaussian = generator_of(name)
-    replayed = trail(generator, gaussian, CONFIGS[settings], images)
+    replayed = trajectory(generator, gaussian, CONFIGS[settings], images)
     assert tapes
     assert all(tape.operations for tape in tapes)
     monkeypatch.setattr(evaluation, "recorders", lambda device: None)
-    for one, other in zip(replayed, trail(generator, gaussian, CONFIGS[settings], images), strict=True):
+    for one, other in zip(replayed, trajectory(generator, gaussian, CONFIGS[settings], images), strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("text", ["blur(1)", "motion(3, 20)", "grey", "jpeg(30)", "noise(0.1)", "blur(1) + jpeg(50)"])
-def test_every_degradation_can_be_replayed(text, monkeypatch, tapes):
+def test_steps_with_every_degradation_are_replayed(text, monkeypatch, tapes):
     generator, gaussian = generator_of("stylegan2 skip")
-    replayed = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
+    replayed = trajectory(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
     assert tapes
     monkeypatch.setattr(evaluation, "recorders", lambda device: None)
-    plain = trail(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
+    plain = trajectory(generator, gaussian, CONFIGS["recommended"], 2, parse_degradation(text))
     assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
 
 
-def test_a_batch_with_an_operator_for_each_image_can_be_replayed(monkeypatch, tapes):
+def test_steps_with_an_operator_per_image_are_replayed(monkeypatch, tapes):
     generator, gaussian = generator_of("stylegan2 skip")
     texts = ("blur(1) + grey", "noise(0.1)", "jpeg(40) + salt_and_pepper(0.1)")
     operators = PerImage([parse_degradation(text) for text in texts])
-    replayed = trail(generator, gaussian, CONFIGS["recommended"], 3, operators)
+    replayed = trajectory(generator, gaussian, CONFIGS["recommended"], 3, operators)
     assert tapes
     monkeypatch.setattr(evaluation, "recorders", lambda device: None)
-    plain = trail(generator, gaussian, CONFIGS["recommended"], 3, operators)
+    plain = trajectory(generator, gaussian, CONFIGS["recommended"], 3, operators)
     assert all(torch.equal(*pair) for pair in zip(replayed, plain, strict=True))
 
 
-def test_captured_steps_serve_only_batches_with_the_same_operators(tiny, tiny_fit, tapes, monkeypatch):
+def test_captured_steps_are_reused_only_with_the_same_operators(tiny, tiny_fit, tapes, monkeypatch):
     targets = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     first, second = parse_degradation("grey"), parse_degradation("blur(1)")
     config = replace(CONFIGS["recommended"], batch_size=2)
@@ -116,7 +116,7 @@ def test_captured_steps_serve_only_batches_with_the_same_operators(tiny, tiny_fi
     assert all(torch.equal(one.image, other.image) for one, other in zip(found, plain, strict=True))
 
 
-def test_a_number_that_python_computes_would_be_found():
+def test_replay_repeats_the_python_numbers_of_the_capture():
     weight = [1.0]
     x = torch.ones(3)
     scaled = Captured(lambda: x * weight[0], x.device)
@@ -124,10 +124,10 @@ def test_a_number_that_python_computes_would_be_found():
     for step in range(4):
         weight[0] = float(step)
         results.append(scaled(Tape).clone())
-    assert [float(result[0]) for result in results] == [0.0, 1.0, 1.0, 1.0]  # and not 2 and 3
+    assert [float(result[0]) for result in results] == [0.0, 1.0, 1.0, 1.0]  # not 2.0 and 3.0
 
 
-def test_a_batch_after_another_takes_over_what_was_captured(tiny, tiny_fit, tapes, monkeypatch):
+def test_the_next_batch_reuses_captured_steps(tiny, tiny_fit, tapes, monkeypatch):
     targets = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     found = search(tiny, targets, tiny_fit, CONFIGS["recommended"], seed=[4, 5, 6])
     made = len(tapes)
@@ -140,7 +140,7 @@ def test_a_batch_after_another_takes_over_what_was_captured(tiny, tiny_fit, tape
         assert torch.equal(one.ws, other.ws)
 
 
-def test_what_cannot_be_captured_is_launched_and_said_once(caplog, monkeypatch):
+def test_steps_that_cannot_be_captured_run_eagerly_and_are_logged_once(caplog, monkeypatch):
     monkeypatch.setattr(captured, "_logged", set())
     x = torch.ones(3)
     step = Captured(lambda: torch.full((2,), float(x.sum())), x.device)
@@ -152,11 +152,11 @@ def test_what_cannot_be_captured_is_launched_and_said_once(caplog, monkeypatch):
     assert len(caplog.messages) == 1
 
 
-def test_recomputed_layers_are_not_captured(tiny, tiny_fit, tapes):
+def test_gradient_checkpointing_is_not_captured(tiny, tiny_fit, tapes):
     search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], gradient_checkpointing="always"))
     assert not tapes
 
 
-def test_trials_of_candidates_are_not_captured_but_the_one_that_goes_on_is(tiny, tiny_fit, tapes):
+def test_trials_are_not_captured_and_the_chosen_candidate_is(tiny, tiny_fit, tapes):
     search(tiny, torch.rand(3, 4, 4), tiny_fit, replace(CONFIGS["recommended"], candidates=4, trial_steps=3))
     assert 1 <= len(tapes) <= 4

@@ -1,4 +1,4 @@
-"""Every kind of degradation: the contract that the search relies on, its own numbers, chains and texts."""
+"""Every degradation: the contract of `Degradation`, the numbers of each, chains, and the forward operator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXAMPLES = (
     Grey(),
     Chain([GaussianBlur(0.7), AreaDownsample(factor=2), Grey(), Noise(0.1)]),
 )
-KEEPING = tuple(example for example in EXAMPLES if not isinstance(example, (JPEG, Grey, Chain)))
+PRESERVE_CONSTANTS = tuple(example for example in EXAMPLES if not isinstance(example, (JPEG, Grey, Chain)))
 SIZES = ((8, 8), (7, 5), (6, 9), (16, 17))
 
 every = pytest.mark.parametrize("degradation", EXAMPLES, ids=lambda each: each.name)
@@ -59,7 +59,7 @@ def test_every_kind_has_an_example():
 @every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", SIZES)
-def test_shape_and_type(degradation, size, dtype):
+def test_shapes_and_dtypes(degradation, size, dtype):
     x = picture(2, 3, *size, dtype=dtype)
     out = (2, 3, *degradation.output_size(*size))
     for y in (degradation.forward(x), degradation.apply(x, seeded())):
@@ -68,15 +68,15 @@ def test_shape_and_type(degradation, size, dtype):
         assert y.isfinite().all()
     y = degradation.forward(x)
     assert degradation.project(y).shape == out
-    trust = degradation.weight_map(y)
-    if trust is not None:
-        assert trust.shape == (2, 1, *out[2:])
-        assert trust.dtype == dtype
-        assert 0 <= trust.min() <= trust.max() <= 1
+    weights = degradation.weight_map(y)
+    if weights is not None:
+        assert weights.shape == (2, 1, *out[2:])
+        assert weights.dtype == dtype
+        assert 0 <= weights.min() <= weights.max() <= 1
 
 
 @every
-def test_images_of_a_batch_do_not_meet(degradation):
+def test_images_of_a_batch_are_independent(degradation):
     x = picture(3, 3, 7, 9)
     together = degradation.forward(x)
     for index in range(3):
@@ -85,7 +85,7 @@ def test_images_of_a_batch_do_not_meet(degradation):
 
 @every
 @pytest.mark.parametrize("size", [(5, 7), (4, 4)])
-def test_gradient_and_adjoint_of_a_linear_one(degradation, size):
+def test_gradient_adjoint_and_linearity(degradation, size):
     x = picture(1, 3, *size).requires_grad_()
     assert torch.autograd.gradcheck(degradation.forward, x)
     y = degradation.forward(x)
@@ -95,16 +95,16 @@ def test_gradient_and_adjoint_of_a_linear_one(degradation, size):
     torch.testing.assert_close(degradation.forward(2 * x - 3 * u), 2 * y - 3 * degradation.forward(u))
 
 
-@pytest.mark.parametrize("degradation", KEEPING, ids=lambda each: each.name)
+@pytest.mark.parametrize("degradation", PRESERVE_CONSTANTS, ids=lambda each: each.name)
 @pytest.mark.parametrize("size", [(7, 5), (4, 16)])
-def test_constants_stay(degradation, size):
+def test_constant_pictures_are_preserved(degradation, size):
     x = torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)[None, :, None, None].expand(1, 3, *size)
     y = degradation.forward(x)
     torch.testing.assert_close(y, x[..., : y.shape[-2], : y.shape[-1]], atol=1e-6, rtol=0)
 
 
 @every
-def test_applying_depends_on_the_seed_alone(degradation):
+def test_apply_depends_only_on_the_seed(degradation):
     x, before = picture(2, 3, 16, 16, dtype=torch.float32), torch.get_rng_state()
     first = degradation.apply(x, seeded(7))
     assert torch.equal(first, degradation.apply(x, seeded(7)))
@@ -114,18 +114,18 @@ def test_applying_depends_on_the_seed_alone(degradation):
 
 
 @every
-def test_made_in_inference_mode_it_still_has_a_gradient(degradation):
+def test_operators_made_in_inference_mode_have_gradients(degradation):
     with torch.inference_mode():  # as ComfyUI calls the nodes
         target = degradation.forward(picture(1, 3, 8, 8))
         made = Mask(HALF.clone()) if isinstance(degradation, Mask) else degradation
     x = picture(1, 3, 8, 8, seed=1).requires_grad_()
-    trust = made.weight_map(target)
-    error = (made.forward(x) - made.project(target.clone())).square() * (1 if trust is None else trust)
+    weights = made.weight_map(target)
+    error = (made.forward(x) - made.project(target.clone())).square() * (1 if weights is None else weights)
     (gradient,) = torch.autograd.grad(error.sum(), x)
     assert gradient.abs().max() > 0
 
 
-def test_working_defaults():
+def test_defaults_of_the_base_class():
     class Negative(Degradation):
         def forward(self, x):
             return 1 - x
@@ -139,22 +139,22 @@ def test_working_defaults():
     assert Chain([own, own]).name == "chain"
 
 
-# the resizing kinds
+# resizing
 
 
 @pytest.mark.parametrize(("length", "out"), [(12, 3), (7, 3), (10, 9), (5, 5), (3, 7)])
-def test_area_is_the_exact_average(length, out):
-    fine = np.eye(length).repeat(out, axis=0)  # each pixel in `out` parts, of which `length` make a new one
+def test_area_downsampling_is_the_exact_average(length, out):
+    fine = np.eye(length).repeat(out, axis=0)  # each pixel is `out` parts; `length` parts are averaged
     np.testing.assert_allclose(area_matrix(length, out, length / out), fine.reshape(out, length, length).mean(1))
 
 
-def test_area_by_a_factor_drops_the_remainder():
+def test_area_downsampling_by_a_factor_drops_the_remainder():
     x = picture(1, 3, 7, 9)
     expected = x[..., :6, :8].unflatten(-1, (4, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
     torch.testing.assert_close(AreaDownsample(factor=2).forward(x), expected)
 
 
-def test_lanczos_is_that_of_pillow_inside():
+def test_lanczos_matches_pillow_away_from_the_borders():
     x = picture(1, 1, 48, 36, dtype=torch.float32)
     reference = Image.fromarray(x[0, 0].numpy(), "F").resize((12, 16), Image.Resampling.LANCZOS)
     y = LanczosDownsample(size=(16, 12)).forward(x)[0, 0]
@@ -163,17 +163,17 @@ def test_lanczos_is_that_of_pillow_inside():
 
 
 @pytest.mark.parametrize("kind", [BicubicDownsample, AreaDownsample, LanczosDownsample])
-def test_the_same_size_is_the_identity(kind):
+def test_resizing_to_the_same_size_is_the_identity(kind):
     x = picture(1, 3, 6, 7)
     torch.testing.assert_close(kind(size=(6, 7)).forward(x), x)
     with pytest.raises(ImageError, match="too small to be downscaled by size 7x9"):
         kind(size=(9, 7)).forward(x)
 
 
-# the blurs
+# blurs
 
 
-def test_blur_has_the_width_it_says_and_mirrors_the_borders():
+def test_blur_has_variance_sigma_squared_and_mirrors_the_borders():
     x = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
     x[..., 20, 20] = 1
     y, place = GaussianBlur(2.5).forward(x)[0, 0], torch.arange(41.0, dtype=torch.float64) - 20
@@ -183,60 +183,60 @@ def test_blur_has_the_width_it_says_and_mirrors_the_borders():
     torch.testing.assert_close(y, y.mT)
     torch.testing.assert_close(y, y.flip(0))
     small = picture(1, 1, 3, 4)
-    mirrored = torch.cat([small, small.flip(-2)[..., 1:-1, :]], -2)  # one period of the endless mirrored picture
+    mirrored = torch.cat([small, small.flip(-2)[..., 1:-1, :]], -2)  # one period of the periodic extension
     mirrored = torch.cat([mirrored, mirrored.flip(-1)[..., 1:-1]], -1).repeat(1, 1, 15, 11)
     middle = GaussianBlur(4).forward(mirrored)[..., 28:31, 30:34]
     torch.testing.assert_close(GaussianBlur(4).forward(small), middle, atol=1e-6, rtol=0)
 
 
-def test_motion_along_a_row_is_an_average():
+def test_horizontal_motion_blur_is_a_moving_average():
     x = picture(1, 3, 5, 12)
     expected = x.unfold(-1, 5, 1).mean(-1)
     torch.testing.assert_close(MotionBlur(5, 0).forward(x)[..., 2:-2], expected)
     torch.testing.assert_close(MotionBlur(5, 0).forward(x)[..., 0], x[..., [2, 1, 0, 1, 2]].mean(-1))  # mirrored
     torch.testing.assert_close(MotionBlur(5, 90).forward(x.mT)[..., 2:-2, :], expected.mT)
     torch.testing.assert_close(MotionBlur(1, 0).forward(x), x)
-    half = MotionBlur(4, 180).forward(x)[..., 2:-2]  # both ends reach half a pixel in
+    half = MotionBlur(4, 180).forward(x)[..., 2:-2]  # the pixels at both ends count half
     torch.testing.assert_close(half, expected * 5 / 4 - (x[..., :-4] + x[..., 4:]) / 8)
 
 
 @pytest.mark.parametrize("angle", [0, 20, 45, 77, 90, 135, 359])
 @pytest.mark.parametrize("length", [1, 3.3, 8])
-def test_the_kernel_of_a_line(length, angle):
+def test_moments_of_a_line_kernel(length, angle):
     kernel = line_kernel(length, angle)
     radius = len(kernel) // 2
     place = np.arange(-radius, radius + 1)
     assert kernel.sum() == pytest.approx(1)
     np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-9)
     spread = (kernel * (place[:, None] ** 2 + place**2)).sum()
-    assert spread == pytest.approx(length**2 / 12, abs=0.6)  # of the line, give or take its pixels
+    assert spread == pytest.approx(length**2 / 12, abs=0.6)  # variance of the line, up to its discretisation
     tilt = -(kernel * np.outer(place, place)).sum()  # counter-clockwise: up is where rows are negative
     assert tilt == pytest.approx(length**2 / 24 * math.sin(2 * math.radians(angle)), abs=0.4)
 
 
-def test_motion_in_a_picture_smaller_than_the_line():
+def test_motion_blur_longer_than_the_picture():
     y = MotionBlur(50, 10).forward(picture(1, 3, 3, 2))
     assert y.max() - y.min() < 0.6
     assert y.shape == (1, 3, 3, 2)
 
 
-# the noises
+# noise
 
 
-def test_noise_has_the_variance_it_says():
+def test_noise_variance_matches_the_applied_noise():
     x = torch.full((1, 3, 100, 100), 0.5)
     noise = Noise(0.1)
     error = noise.apply(x, seeded()) - x
     assert error.mean().abs() < 3e-3
-    said = noise.noise_variance(x.expand(2, -1, -1, -1))
-    assert error.square().mean() == pytest.approx(float(said[0]), rel=0.03)
-    assert said.tolist() == pytest.approx([0.01, 0.01])
+    predicted = noise.noise_variance(x.expand(2, -1, -1, -1))
+    assert error.square().mean() == pytest.approx(float(predicted[0]), rel=0.03)
+    assert predicted.tolist() == pytest.approx([0.01, 0.01])
     loud = Noise(1).apply(x, seeded())
     assert (loud.min(), loud.max()) == (0, 1)
     assert torch.equal(noise.forward(x), x)
 
 
-def test_salt_and_pepper_is_not_trusted():
+def test_salt_and_pepper_pixels_have_weight_0():
     x = torch.full((2, 3, 100, 100), 0.5)
     y = SaltAndPepper(0.3).apply(x, seeded())
     black, white = (y == 0).all(1), (y == 1).all(1)
@@ -261,7 +261,7 @@ def smooth(*size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("quality", [5, 10, 30, 75, 95])
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (33, 31), (5, 3), (12, 18), (18, 6)])
-def test_jpeg_is_that_of_pillow(size, quality):
+def test_jpeg_approximates_pillow(size, quality):
     x = smooth(*size)
     real = JPEG(quality).apply(x, seeded())
     error = (compress(x, quality).clamp(0, 1) - real).abs()
@@ -271,7 +271,7 @@ def test_jpeg_is_that_of_pillow(size, quality):
 
 
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 60, 100])
-def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
+def test_jpeg_uses_the_quantisation_tables_of_libjpeg(quality, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", quality=quality)
     tables = Image.open(tmp_path / "x.jpg").quantization
     assert tables[0] == quantisation_table("luma", quality).flatten().tolist()
@@ -280,22 +280,22 @@ def test_jpeg_has_the_tables_of_libjpeg(quality, tmp_path):
 
 @pytest.mark.parametrize("quality", [10, 30, 75])
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (33, 31)])
-def test_jpeg_tells_what_its_rounding_adds(size, quality):
+def test_jpeg_noise_variance_approximates_its_rounding_error(size, quality):
     x, jpeg = smooth(*size), JPEG(quality)
     y = jpeg.apply(x, seeded())
-    added, said = (y - jpeg.forward(x)).square().flatten(1).mean(1), jpeg.noise_variance(y)
-    assert said.shape == (8,)
-    assert 0.2 < float((said / added).log().mean().exp()) < 1.1  # what was rounded to nothing cannot be rounded again
-    torch.testing.assert_close(jpeg.noise_variance(y[2:3]), said[2:3])
+    added, predicted = (y - jpeg.forward(x)).square().flatten(1).mean(1), jpeg.noise_variance(y)
+    assert predicted.shape == (8,)
+    assert 0.2 < float((predicted / added).log().mean().exp()) < 1.1  # coefficients rounded to 0 are not counted
+    torch.testing.assert_close(jpeg.noise_variance(y[2:3]), predicted[2:3])
 
 
-def test_jpeg_keeps_grey_where_nothing_is_rounded():
+def test_jpeg_forward_preserves_grey_pictures():
     grey = picture(1, 1, 9, 17).expand(1, 3, -1, -1)
     torch.testing.assert_close(JPEG(20).forward(grey), grey, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("degradation", [JPEG(10), Grey()])
-def test_only_colours_become_grey_or_jpeg(degradation):
+def test_jpeg_and_grey_require_three_channels(degradation):
     with pytest.raises(ImageError, match=rf"{degradation.name} was given a picture of the shape \[1, 1, 8, 8\]"):
         degradation.forward(torch.rand(1, 1, 8, 8))
 
@@ -303,7 +303,7 @@ def test_only_colours_become_grey_or_jpeg(degradation):
 # masks and grey
 
 
-def test_a_mask_hides():
+def test_a_mask_sets_weights_and_fills_hidden_pixels_with_grey():
     mask, x = Mask(HALF), torch.rand(2, 3, 3, 4, generator=seeded())
     assert mask.weight_map(x).shape == (2, 1, 3, 4)
     assert mask.weight_map(x)[1, 0].tolist() == [[1, 1, 0, 0]] * 3
@@ -323,12 +323,12 @@ def test_a_mask_hides():
         (torch.tensor([[0.0, math.nan]]), "The mask's values run from nan to nan."),
     ],
 )
-def test_impossible_masks(mask, found):
+def test_invalid_masks_are_refused(mask, found):
     with pytest.raises(SettingError, match=found):
         Mask(mask)
 
 
-def test_grey_is_the_luma_and_makes_the_input_grey():
+def test_grey_is_luma_and_projects_the_target():
     red = torch.tensor([1.0, 0, 0])[None, :, None, None]
     assert Grey().forward(red).flatten().tolist() == pytest.approx([0.299] * 3)
     x = picture(1, 3, 4, 4)
@@ -341,7 +341,7 @@ def test_grey_is_the_luma_and_makes_the_input_grey():
 # chains
 
 
-def test_a_chain_is_its_parts_in_order():
+def test_a_chain_applies_its_parts_in_order():
     x = picture(2, 3, 8, 8)
     blur, area, noise, salt, grey = GaussianBlur(1), AreaDownsample(factor=2), Noise(0.1), SaltAndPepper(0.3), Grey()
     chain = Chain([Chain([blur, area]), Chain([Chain([noise]), salt, Mask(HALF), grey])])
@@ -365,7 +365,7 @@ def test_a_chain_is_its_parts_in_order():
         Chain([])
 
 
-def test_forward_operator():
+def test_forward_operator_downsamples_to_the_target_size():
     plain = forward_operator(None, (4, 6), (8, 12))
     assert isinstance(plain, BicubicDownsample)
     assert plain.output_size(8, 12) == (4, 6)

@@ -80,13 +80,13 @@ def test_omitted_arguments_have_defaults():
         ("mask()", "'mask()' has 0 arguments."),
     ],
 )
-def test_invalid_texts(text, found):
+def test_invalid_texts_are_refused(text, found):
     with pytest.raises(SettingError) as caught:
         parse_degradation(text)
     assert found in str(caught.value)
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_errors_list_the_known_degradations_and_their_arguments():
     with pytest.raises(SettingError) as caught:
         parse_degradation("fog(1)")
     for kind in DEGRADATIONS:
@@ -123,7 +123,7 @@ def test_the_help_has_a_line_for_each_degradation():
         (lambda: LanczosDownsample(factor=0), "factor is 0. Accepted: whole numbers from 1 up."),
     ],
 )
-def test_impossible_settings(make, found):
+def test_settings_out_of_range_are_refused(make, found):
     with pytest.raises(SettingError) as caught:
         make()
     assert found in str(caught.value)

@@ -1,4 +1,4 @@
-"""What loading costs: at most 1.2 times the tensors of a large file, in every format."""
+"""Peak memory of loading: at most 1.2 times the tensors of a large file, in every format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from writers import save_nvlabs, save_torch
 
 WIDTH, SIDES = 400, (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-# In a process of its own: the peak of resident memory is that of a process.
+# Runs in a process of its own, as the peak of resident memory is per process.
 MEASURE = """
 import json, sys
 from pathlib import Path
@@ -25,7 +25,7 @@ def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
 
-load_generator(sys.argv[1])  # a small one, so that everything is imported
+load_generator(sys.argv[1])  # imports everything
 before = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 generator = load_generator(sys.argv[2])
@@ -61,7 +61,7 @@ WRITERS = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize("ending", WRITERS)
-def test_the_peak_of_loading_a_large_file(tmp_path, tiny_file, ending, record_property):
+def test_peak_memory_of_loading_a_large_file(tmp_path, tiny_file, ending, record_property):
     tensors, path = wide_stylegan2(), tmp_path / f"large{ending}"
     size = sum(tensor.nbytes for tensor in tensors.values())
     assert size > 100e6

@@ -1,4 +1,4 @@
-"""What the generator could not draw goes into the picture: exactly, and nowhere else."""
+"""The residual correction, exactness, and the enlargement of the residual."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def random(seed=0):
 
 @pytest.fixture
 def pair():
-    """A picture, and a target that it nearly scales down to."""
+    """A picture, a target close to its downscaling, and the forward operator."""
     image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
     down = forward_operator(None, (8, 8), (64, 64))
     return image, down.forward(image) + 0.02 * torch.randn(1, 3, 8, 8, generator=random(1)), down
@@ -35,7 +35,7 @@ def error(image, target, down):
     return float((down.forward(image) - target).abs().max())
 
 
-def test_all_of_it_is_exact(pair):
+def test_the_full_correction_matches_the_target(pair):
     image, target, down = pair
     assert error(image, target, down) > 0.02
     done = complete(image, target, down, FACE)
@@ -43,7 +43,7 @@ def test_all_of_it_is_exact(pair):
     torch.testing.assert_close(done.residual, target - down.forward(image))
 
 
-def test_half_of_it_is_half(pair):
+def test_half_the_correction_halves_the_residual(pair):
     image, target, down = pair
     after = target - down.forward(complete(image, target, down, FACE, amount=0.5).picture)
     torch.testing.assert_close(after, (target - down.forward(image)) / 2, atol=6e-4, rtol=0)
@@ -51,8 +51,8 @@ def test_half_of_it_is_half(pair):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_it_is_exact_wherever_colours_reach_their_limits(seed):
-    """Targets of real pictures of 8 bits, black and white in them, and images that have nothing to do with them."""
+def test_the_correction_is_exact_where_colours_clip(seed):
+    """8-bit targets with black and white pixels, and unrelated images."""
     down = forward_operator(None, (8, 8), (64, 64))
     truth = (0.5 + 1.5 * torch.randn(1, 3, 64, 64, generator=random(seed))).clamp(0, 1)
     if seed % 2:
@@ -66,26 +66,26 @@ def test_it_is_exact_wherever_colours_reach_their_limits(seed):
     assert error(written, target, down) < 1 / 255
 
 
-def test_nearest_exact_is_the_nearest_picture(pair):
-    """Against many steps of Dykstra's alternating projections, with colours that clip."""
+def test_nearest_exact_is_the_projection_onto_exact_pictures(pair):
+    """Against 2000 steps of Dykstra's alternating projections, with colours that clip."""
     _, _, down = pair
     truth = torch.rand(1, 3, 64, 64, generator=random(3)).round()
-    goal = down.forward(truth)
+    target = down.forward(truth)
     x = (truth + 0.7 * torch.randn(1, 3, 64, 64, generator=random(4))).clamp(-0.5, 1.5)
-    picture = nearest_exact(x, goal, down)
-    assert error(picture, goal, down) < 1e-3
+    picture = nearest_exact(x, target, down)
+    assert error(picture, target, down) < 1e-3
     matrix = torch.func.jacrev(lambda flat: down.forward(flat.reshape(1, 1, 64, 64)).flatten())(torch.zeros(64 * 64))
     inverse = torch.linalg.pinv(matrix.double())
-    z, left = x.double().reshape(3, -1), torch.zeros(3, 64 * 64, dtype=torch.float64)
-    wanted = goal.double().reshape(3, -1)
+    z, increment = x.double().reshape(3, -1), torch.zeros(3, 64 * 64, dtype=torch.float64)
+    flat_target = target.double().reshape(3, -1)
     for _ in range(2000):
-        flat = z + (wanted - z @ matrix.double().T) @ inverse.T
-        z = (flat + left).clamp(0, 1)
-        left = flat + left - z
+        flat = z + (flat_target - z @ matrix.double().T) @ inverse.T
+        z = (flat + increment).clamp(0, 1)
+        increment = flat + increment - z
     torch.testing.assert_close(picture.double().reshape(3, -1), z, atol=5e-3, rtol=0)
 
 
-def test_what_no_colours_scale_down_to_gets_as_close_as_it_can(pair):
+def test_infeasible_targets_are_approximated(pair):
     _, target, down = pair
     image, target = torch.ones(1, 3, 64, 64), target.clone()
     target[..., 0, 0] = 1.5
@@ -94,34 +94,34 @@ def test_what_no_colours_scale_down_to_gets_as_close_as_it_can(pair):
     assert (down.forward(better) - target).square().mean() < (down.forward(image) - target).square().mean()
 
 
-def test_noise_stays_out_and_what_is_far_stronger_goes_in():
+def test_noise_is_ignored_and_stronger_differences_are_corrected():
     noisy = forward_operator(parse_degradation("noise(0.1)"), (32, 32), (64, 64))
     image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
     clean = noisy.forward(image)
     noise = 0.1 * torch.randn(clean.shape, generator=random(1))
-    object_ = torch.zeros_like(clean)
-    object_[..., :12, :12] = 0.4
+    occluder = torch.zeros_like(clean)
+    occluder[..., :12, :12] = 0.4
     face = torch.ones(1, 1, 32, 32)
     kept = noisy.forward(complete(image, clean + noise, noisy, face).picture)
     assert (kept - clean).square().mean() < 0.1 * noise.square().mean()
-    drawn = noisy.forward(complete(image, clean + object_ + noise, noisy, face).picture)
-    assert (drawn - clean - object_)[..., 2:10, 2:10].square().mean() < 0.6 * noise.square().mean()
+    drawn = noisy.forward(complete(image, clean + occluder + noise, noisy, face).picture)
+    assert (drawn - clean - occluder)[..., 2:10, 2:10].square().mean() < 0.6 * noise.square().mean()
 
 
-def test_hidden_pixels_change_nothing_and_hinder_nothing(pair):
+def test_hidden_pixels_do_not_affect_the_correction(pair):
     image, target, down = pair
     mask = torch.ones(8, 8)
     mask[4:] = 0
     hidden = forward_operator(Mask(mask), (8, 8), (64, 64))
-    for spoiled in (target, torch.cat([target[..., :4, :], torch.zeros(1, 3, 4, 8)], 2)):
-        changed = complete(image, spoiled, hidden, FACE, hidden.weight_map(spoiled)).picture
+    for given in (target, torch.cat([target[..., :4, :], torch.zeros(1, 3, 4, 8)], 2)):
+        changed = complete(image, given, hidden, FACE, hidden.weight_map(given)).picture
         assert (changed - image)[..., 48:, :].abs().max() < 0.02
         assert (down.forward(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
 
 
 @pytest.mark.parametrize("text", ["grey", "jpeg(60)", "blur(0.5)", "area(8, 8)", "lanczos(8, 8)", "grey + blur(0.4)"])
-def test_every_degradation_without_noise_is_agreed_with(text):
-    """The target is one of a real picture; JPEG's rounding counts as noise and is not."""
+def test_targets_of_noiseless_degradations_are_matched(text):
+    """Up to the noise variance that JPEG's rounding has."""
     degradation = forward_operator(parse_degradation(text), (8, 8), (64, 64))
     truth, image = (torch.rand(1, 3, 64, 64, generator=random(seed)) for seed in (0, 1))
     target = degradation.forward(truth)
@@ -131,25 +131,25 @@ def test_every_degradation_without_noise_is_agreed_with(text):
     assert after < before
 
 
-def test_an_edge_that_the_generator_drew_elsewhere_leaves_none_of_its_details():
-    """Around the face, where the picture is off by much, the result is the input, softly enlarged."""
+def test_details_that_contradict_the_target_are_removed_outside_the_face():
+    """Outside the face, where the error is large, the result is the target, smoothly enlarged."""
     down = forward_operator(None, (8, 8), (64, 64))
     drawn = torch.zeros(1, 3, 64, 64)
     drawn[..., ::2] = 1.0  # fine stripes all over
     target = torch.full((1, 3, 8, 8), 0.5)
-    target[..., 4:] = 1.0  # half of which the input contradicts
+    target[..., 4:] = 1.0  # the right half contradicts the target
     around = complete(drawn, target, down, torch.zeros(1, 1, 8, 8)).picture
     face = complete(drawn, target, down, torch.ones(1, 1, 8, 8)).picture
     assert around[..., :16].std() > 0.3 > 0.1 > around[..., 48:].std()
     assert face[..., 40:56].std() > around[..., 40:56].std()
 
 
-def test_a_search_tells_both_errors_and_the_residual(tiny, tiny_fit):
+def test_a_solution_reports_both_errors_and_the_residual(tiny, tiny_fit):
     target = 0.4 + 0.2 * torch.rand(1, 3, 8, 8, generator=random())
     exact, plain = (
         search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=10, fidelity=amount))[0] for amount in (1.0, 0.0)
     )
-    assert exact.search_l2 == pytest.approx(plain.search_l2, rel=0.05)  # of the generator's own face
+    assert exact.search_l2 == pytest.approx(plain.search_l2, rel=0.05)  # the error before the correction
     assert exact.max_error < 0.5 < plain.max_error
     torch.testing.assert_close(plain.residual, target[0] - downsample(plain.image, size=(8, 8)), atol=1e-6, rtol=0)
     assert plain.residual_all == pytest.approx(plain.l2**0.5, rel=1e-4)
@@ -158,7 +158,7 @@ def test_a_search_tells_both_errors_and_the_residual(tiny, tiny_fit):
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (16, 8), (100, 100), (3, 5)])
-def test_a_sharp_enlargement_scales_down_to_the_small_picture(shape):
+def test_enlarge_sharp_downsamples_to_its_input(shape):
     small = 0.2 + 0.6 * torch.rand(2, 3, *shape, generator=random(5))
     large = (shape[0] * 10, shape[1] * 10)
     enlarged = enlarge_sharp(small, large)
@@ -167,8 +167,8 @@ def test_a_sharp_enlargement_scales_down_to_the_small_picture(shape):
     torch.testing.assert_close(enlarge_sharp(small[1:], large), enlarged[1:])  # each image alone
 
 
-def test_a_slanted_edge_is_enlarged_without_steps():
-    """Bicubic interpolation is off by far more than the picture of least total variation."""
+def test_enlarge_sharp_is_closer_to_a_slanted_edge_than_bicubic():
+    """The picture of least total variation has less than 0.4 of the squared error."""
     y, x = (torch.arange(256) + 0.5)[:, None] / 256, (torch.arange(256) + 0.5)[None] / 256
     edge = torch.sigmoid((x - 0.3 - 0.45 * y) * 400).expand(1, 3, 256, 256) * 0.6 + 0.2
     small = downsample(edge, size=(32, 32))
@@ -176,5 +176,5 @@ def test_a_slanted_edge_is_enlarged_without_steps():
     assert errors[1] < 0.4 * errors[0]
 
 
-def test_an_even_picture_stays_even():
+def test_enlarge_sharp_preserves_constants():
     torch.testing.assert_close(enlarge_sharp(torch.full((1, 3, 8, 8), 0.4), (64, 64)), torch.full((1, 3, 64, 64), 0.4))
