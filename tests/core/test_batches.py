@@ -1,4 +1,4 @@
-"""Batches where memory ends, and the order of several solutions."""
+"""Batches: out-of-memory errors, batch sizes, the ranking of solutions, and different degradations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def targets(tiny):
 
 @pytest.fixture
 def memory_for(tiny, monkeypatch):
-    """memory_for(n): the generator takes at most n images at a time; gives the sizes that were tried."""
+    """memory_for(n): more than n images raise an out-of-memory error. Returns the batch sizes that were tried."""
 
     def limit(images, message=CUDA):
         tried, render = [], tiny.synthesis.render
@@ -48,21 +48,21 @@ def memory_for(tiny, monkeypatch):
     return limit
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, tiny_fit, targets, memory_for):
+def test_a_batch_that_runs_out_of_memory_is_halved(tiny, tiny_fit, targets, memory_for):
     config = SearchConfig(steps=3, batch_size=5, solutions=2)
-    whole = search(tiny, targets, tiny_fit, config)
+    full_batch = search(tiny, targets, tiny_fit, config)
     tried, freed = memory_for(2), []
     parts = list(iter_search(tiny, targets, tiny_fit, config, make_room=lambda: freed.append(1)))
     parts = [parts[row] for row in ranking(parts)]
-    assert [(s.index, s.seed) for s in parts] == [(s.index, s.seed) for s in whole]
-    for part, one in zip(parts, whole, strict=True):
+    assert [(s.index, s.seed) for s in parts] == [(s.index, s.seed) for s in full_batch]
+    for part, one in zip(parts, full_batch, strict=True):
         torch.testing.assert_close(part.image, one.image, atol=1e-4, rtol=0)
     assert tried[:2] == [5, 2]
     assert set(tried) == {5, 3, 2, 1}
     assert len(freed) == sum(size > 2 for size in tried)
 
 
-def test_one_that_does_not_fit_is_tried_again_and_then_raises(tiny, tiny_fit, targets, memory_for):
+def test_a_single_image_is_retried_once_and_then_refused(tiny, tiny_fit, targets, memory_for):
     tried, freed = memory_for(0), []
     with pytest.raises(SettingError, match=r"even one image \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\)"):
         list(iter_search(tiny, targets[:1], tiny_fit, SearchConfig(steps=3), make_room=lambda: freed.append(1)))
@@ -70,19 +70,19 @@ def test_one_that_does_not_fit_is_tried_again_and_then_raises(tiny, tiny_fit, ta
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(CUDA), RuntimeError(CPU), MemoryError()])
-def test_room_is_made_for_every_kind_of_it(error):
-    full = [error]
+def test_every_out_of_memory_error_is_handled(error):
+    errors = [error]
 
     def find(jobs, *, short):
-        if full:
-            raise full.pop()
+        if errors:
+            raise errors.pop()
         return list(jobs)
 
     jobs = tuple(Job(index, 0) for index in range(3))
     assert tuple(found_in_parts(jobs, find, lambda: None)) == jobs
 
 
-def test_other_errors_pass():
+def test_other_errors_propagate():
     def find(jobs, *, short):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -90,7 +90,7 @@ def test_other_errors_pass():
         list(found_in_parts((Job(0, 0), Job(1, 0)), find, lambda: None))
 
 
-def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, targets):
+def test_solutions_of_each_image_are_ranked_by_score(tiny, tiny_fit, targets):
     config = SearchConfig(steps=10, solutions=6, eps=0.004)
     found = search(tiny, targets[:2], tiny_fit, config)
     assert [solution.index for solution in found] == [0] * 6 + [1] * 6
@@ -102,7 +102,7 @@ def test_the_solutions_of_each_image_are_ranked_by_their_score(tiny, tiny_fit, t
         assert solution.score == pytest.approx(solution.distance + solution.search_l2 / 0.004)
 
 
-def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypatch):
+def test_gradient_checkpointing_is_used_where_one_image_does_not_fit(tiny, tiny_fit, targets, monkeypatch):
     render, tried = tiny.synthesis.render, []
 
     def confined(ws, noise):
@@ -112,11 +112,11 @@ def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypa
         return render(ws, noise)
 
     config = SearchConfig(steps=3, batch_size=2)
-    whole = search(tiny, targets[:2], tiny_fit, config)
+    full_batch = search(tiny, targets[:2], tiny_fit, config)
     monkeypatch.setattr(tiny.synthesis, "render", confined)
     parts = list(iter_search(tiny, targets[:2], tiny_fit, config))
     assert tried[:3] == [(2, False), (1, False), (1, True)]
-    for part, one in zip(parts, whole, strict=True):
+    for part, one in zip(parts, full_batch, strict=True):
         torch.testing.assert_close(part.image, one.image, atol=1e-4, rtol=0)
     with pytest.raises(SettingError, match="even one image"):
         search(tiny, targets[:1], tiny_fit, replace(config, gradient_checkpointing="never"))
@@ -124,7 +124,7 @@ def test_what_does_not_fit_alone_is_recomputed(tiny, tiny_fit, targets, monkeypa
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_recomputing_changes_image_and_gradient_by_rounding_only(name):
+def test_gradient_checkpointing_changes_rounding_only(name):
     animal = ZOO[name]()
     generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = torch.randn(1, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -141,7 +141,7 @@ def test_recomputing_changes_image_and_gradient_by_rounding_only(name):
 @pytest.mark.parametrize(
     ("free", "jobs", "size"), [(10_000, 100, 16), (10_000, 5, 4), (1_000, 100, 4), (150, 100, 1), (0, 9, 1)]
 )
-def test_a_gpu_takes_what_fits_and_pays(tiny, monkeypatch, free, jobs, size):
+def test_batch_size_on_a_gpu_follows_free_memory(tiny, monkeypatch, free, jobs, size):
     monkeypatch.setattr(batches, "free_memory", lambda device: free)
     monkeypatch.setattr(batches, "search_memory", lambda generator, images: 140 * images)
     monkeypatch.setattr(batches, "_device_of", lambda generator: torch.device("cuda"))
@@ -152,15 +152,15 @@ def test_a_gpu_takes_what_fits_and_pays(tiny, monkeypatch, free, jobs, size):
     assert batches.batch_size_on(tiny, SearchConfig(), jobs) == 1
 
 
-def test_a_cpu_takes_one_at_a_time(tiny):
+def test_batch_size_on_a_cpu_is_1(tiny):
     assert batches.batch_size_on(tiny, SearchConfig(), 9) == 1
 
 
 DIFFERENT = (None, "noise(0.05)", "blur(1) + grey", "salt_and_pepper(0.2)", "jpeg(40)", None)
 
 
-def test_images_with_different_degradations_are_searched_together_each_as_alone(tiny, tiny_fit, targets):
-    """Two batches of three: operators of every kind, with and without weights and noise, and the identity."""
+def test_a_batch_of_different_degradations_matches_separate_searches(tiny, tiny_fit, targets):
+    """Two batches of three, with and without weight maps, noise variance and operator."""
     pictures = [*targets, targets[0].flip(-1)]
     degradations = [None if text is None else parse_degradation(text) for text in DIFFERENT]
     together, sizes = SearchConfig(steps=8, batch_size=3, full_every=3), []
@@ -182,7 +182,7 @@ def test_images_with_different_degradations_are_searched_together_each_as_alone(
         assert (solution.tolerance, solution.l2) == pytest.approx((alone.tolerance, alone.l2), abs=1e-5)
 
 
-def test_an_operator_with_a_size_of_its_own_is_not_combined_with_others(tiny, tiny_fit, targets):
+def test_operators_with_their_own_size_are_not_combined(tiny, tiny_fit, targets):
     degradations = [None, parse_degradation("area(8)"), BicubicDownsample(factor=4), parse_degradation("area(8)")]
     sizes = []
     search(
@@ -196,7 +196,7 @@ def test_an_operator_with_a_size_of_its_own_is_not_combined_with_others(tiny, ti
     assert sizes[::2] == [[0], [1, 3], [2]]
 
 
-def test_an_operator_of_a_batch_is_that_of_each_image():
+def test_per_image_applies_each_operator_to_its_image():
     parts = [parse_degradation("grey"), None, parse_degradation("salt_and_pepper(0.1) + noise(0.2)")]
     batch, y = Chain([BicubicDownsample(size=(4, 4)), PerImage(parts)]), torch.rand(3, 3, 8, 8)
     y[2, :, :2] = 0

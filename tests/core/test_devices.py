@@ -1,7 +1,6 @@
-"""On a device that is not the CPU: nothing of a step is left behind on the CPU, and no step waits for a number.
+"""Devices: steps stay on theirs and do not synchronise; names, out-of-memory errors, float32.
 
-The device is torch's "meta", which every machine has: tensors of a shape, without numbers; to read one raises. And
-what devices there are, what they are called, how they speak of memory, and that they compute in float32.
+torch's "meta" device stands in for a GPU: its tensors have shapes but no values, and reading a value raises.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ JOBS = (Job(0, 1), Job(1, 2))
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of two devices, single numbers excepted: a card would, and meta does in part."""
+    """Refuses operations on tensors of two devices, scalars excepted, as a GPU does and meta only in part."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor) and each.ndim]
@@ -46,19 +45,19 @@ def loaded(name):
 
 
 @pytest.fixture
-def keeps_nothing(monkeypatch):
-    """Which iterate is better is decided by numbers, at a full evaluation."""
+def no_best_iterate(monkeypatch):
+    """Comparing iterates reads values, which meta tensors do not have."""
     monkeypatch.setattr(Best, "offer", lambda *_: None)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.usefixtures("keeps_nothing")
-def test_steps_of_a_search(name, preset):
+@pytest.mark.usefixtures("no_best_iterate")
+def test_search_steps_stay_on_the_device(name, preset):
     generator, gaussian = loaded(name)
     axes = tuple(each.to("meta") for each in gaussian.axes)
     generator, gaussian = generator.to("meta"), gaussian.map_tensors(lambda tensor: tensor.to("meta"))
-    gaussian.__dict__["axes"] = axes  # cached; worked out once for a search, on the CPU, where there is float64
+    gaussian.__dict__["axes"] = axes  # cached: computed once per search, in float64 on the CPU
     target = torch.empty(2, 3, generator.size[0] // 8, generator.size[1] // 8, device="meta")
     degradation = forward_operator(None, target.shape[-2:], generator.size)
     with OneDevice():
@@ -74,13 +73,13 @@ def test_steps_of_a_search(name, preset):
 @pytest.mark.parametrize(
     "text", ["bicubic(16, 16)", "motion(5, 30)+area(16, 16)+noise(0.1)", "lanczos(16, 16)+jpeg(40)", "blur(2)+grey"]
 )
-def test_degradations(text):
+def test_degradations_stay_on_the_device(text):
     degradation = parse_degradation(text)
     with OneDevice():
         assert degradation.forward(torch.empty(2, 3, 64, 64, device="meta")).is_meta
 
 
-def test_two_devices_are_noticed():
+def test_mixed_devices_are_detected():
     with OneDevice(), pytest.raises(AssertionError, match="conv"):
         torch.nn.functional.conv2d(torch.empty(1, 3, 8, 8, device="meta"), torch.empty(3, 3, 3, 3))
 
@@ -107,7 +106,7 @@ FULL = [
 
 
 @pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:40])
-def test_out_of_memory_is_known_in_all_words(error):
+def test_out_of_memory_errors_of_every_backend_are_recognised(error):
     assert is_out_of_memory(error)
 
 
@@ -120,48 +119,48 @@ def test_out_of_memory_is_known_in_all_words(error):
         ValueError("out of memory"),
     ],
 )
-def test_other_errors_are_not_taken_for_it(error):
+def test_other_errors_are_not_out_of_memory(error):
     assert not is_out_of_memory(error)
 
 
 @pytest.fixture
-def two_cards(monkeypatch):
-    """As if there were two of NVIDIA's, on every machine."""
+def two_gpus(monkeypatch):
+    """The machine appears to have two NVIDIA GPUs."""
     monkeypatch.setattr(devices, "count", lambda kind: 2 * (kind == "cuda"))
 
 
 @pytest.fixture
-def no_card(monkeypatch):
-    """As if there were none."""
+def no_gpu(monkeypatch):
+    """The machine appears to have no GPU."""
     monkeypatch.setattr(devices, "count", lambda kind: 0)
 
 
-@pytest.mark.usefixtures("no_card")
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("name", ["cuda", "cuda:7", "xpu", "mps", "npu", "meta", "cpu:1", "gpu", "cuda:x", ""])
-def test_a_device_that_is_not_here_is_told(name):
-    with pytest.raises(SettingError, match="torch sees no other device") as told:
+def test_missing_devices_are_refused_by_name(name):
+    with pytest.raises(SettingError, match="torch sees no other device") as caught:
         named_device(name)
-    assert repr(name) in told.value.found
+    assert repr(name) in caught.value.found
 
 
-@pytest.mark.usefixtures("no_card")
-def test_the_cpu_is_always_here():
+@pytest.mark.usefixtures("no_gpu")
+def test_the_cpu_is_always_available():
     assert (str(named_device("cpu")), str(best_device())) == ("cpu", "cpu")
     assert free_memory(torch.device("cpu")) is None
 
 
-@pytest.mark.usefixtures("two_cards")
-def test_cards_are_counted():
+@pytest.mark.usefixtures("two_gpus")
+def test_numbered_devices_are_checked_against_the_count():
     assert [str(named_device(name)) for name in ("cuda", "cuda:1", "cpu")] == ["cuda", "cuda:1", "cpu"]
     assert str(best_device()) == "cuda"
-    with pytest.raises(SettingError, match="cpu, cuda:0, cuda:1") as told:
+    with pytest.raises(SettingError, match="cpu, cuda:0, cuda:1") as caught:
         named_device("cuda:2")
-    assert "has only 2" in told.value.found
+    assert "has only 2" in caught.value.found
 
 
-@pytest.mark.usefixtures("no_card")
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("words", [["--device", "cuda"], ["--device", "gpu"], ["--devices", "cpu,cuda:1"]])
-def test_the_shell_says_so_too(words, tiny_file, tmp_path, capsys):
+def test_upscale_refuses_missing_devices(words, tiny_file, tmp_path, capsys):
     save_image(torch.rand(3, 8, 8), tmp_path / "in" / "1.png")
     given = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--generator", str(tiny_file), *words]
     assert cli.main(given) == 2
@@ -170,8 +169,8 @@ def test_the_shell_says_so_too(words, tiny_file, tmp_path, capsys):
     assert "Traceback" not in error
 
 
-@pytest.mark.usefixtures("no_card")
-def test_so_do_sample_and_fit(tiny_file, tmp_path, capsys):
+@pytest.mark.usefixtures("no_gpu")
+def test_sample_and_fit_refuse_missing_devices(tiny_file, tmp_path, capsys):
     assert cli.main(["sample", "-o", str(tmp_path), "--generator", str(tiny_file), "--device", "cuda"]) == 2
     assert cli.main(["fit", str(tiny_file), "--device", "cuda"]) == 2
     assert "Traceback" not in capsys.readouterr().err
@@ -183,7 +182,7 @@ def precisions():
 
 @pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
 @pytest.mark.parametrize("cudnn", [True, False])
-def test_tf32_is_off_inside_and_as_it_was_behind(matmul, cudnn, monkeypatch):
+def test_exact_float32_disables_tf32_and_restores_it(matmul, cudnn, monkeypatch):
     before = precisions()
     try:
         torch.backends.cudnn.allow_tf32 = cudnn
@@ -204,11 +203,11 @@ def test_tf32_is_off_inside_and_as_it_was_behind(matmul, cudnn, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="before torch 2.9")
-def test_precisions_set_the_new_way_are_kept_too():
+def test_exact_float32_restores_per_operator_precisions():
     conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
     before = conv.fp32_precision, matmul.fp32_precision
     try:
-        conv.fp32_precision, matmul.fp32_precision = "ieee", "tf32"  # now the old settings cannot be read
+        conv.fp32_precision, matmul.fp32_precision = "ieee", "tf32"  # reading the old settings raises now
         with exact_float32():
             assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
         assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "tf32")

@@ -1,4 +1,4 @@
-"""The losses against the reference numbers, and the strings that name them."""
+"""Loss terms against the reference implementation, and loss settings as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import SettingError
 from pulse_core.latent_search.losses import LossInputs, cauchy, geocross, parse_loss
 
-STRINGS = {
+TEXTS = {
     "L2": "1*L2",
     "L1": "1*L1",
     "GEOCROSS": "1*GEOCROSS",
@@ -29,9 +29,9 @@ def inputs(tensors, dtype, *, grad=False):
 
 
 @pytest.mark.parametrize(("dtype", "suffix", "rtol"), [(torch.float32, "", 2e-6), (torch.float64, "_f64", 1e-10)])
-@pytest.mark.parametrize("name", STRINGS)
-def test_values_are_the_published_ones(golden, name, dtype, suffix, rtol):
-    tensors, loss = golden("pulse_losses"), parse_loss(STRINGS[name])
+@pytest.mark.parametrize("name", TEXTS)
+def test_values_match_the_reference(golden, name, dtype, suffix, rtol):
+    tensors, loss = golden("pulse_losses"), parse_loss(TEXTS[name])
     terms = loss.terms(inputs(tensors, dtype)[2])
     for term, value in terms.items():
         torch.testing.assert_close(value.sum()[None], tensors[f"{name}.{term}{suffix}"], rtol=rtol, atol=0)
@@ -41,8 +41,8 @@ def test_values_are_the_published_ones(golden, name, dtype, suffix, rtol):
 
 
 @pytest.mark.parametrize("name", ["L2", "L1", "GEOCROSS"])
-def test_gradients_are_the_published_ones(golden, name):
-    tensors, loss = golden("pulse_losses"), parse_loss(STRINGS[name])
+def test_gradients_match_the_reference(golden, name):
+    tensors, loss = golden("pulse_losses"), parse_loss(TEXTS[name])
     image, ws, given = inputs(tensors, torch.float32, grad=True)
     loss.total(loss.terms(given)).sum().backward()
     for tensor, key in ((ws, "grad_latent"), (image, "grad_gen_im")):
@@ -53,7 +53,7 @@ def test_gradients_are_the_published_ones(golden, name):
             torch.testing.assert_close(tensor.grad, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_below_eps_the_l2_pulls_no_further(golden):
+def test_l2_has_no_gradient_below_eps(golden):
     tensors = golden("pulse_losses")
     image, _, given = inputs(tensors, torch.float32, grad=True)
     values = parse_loss("1*L2").terms(given)["L2"]
@@ -76,12 +76,12 @@ def test_geocross_of_equal_rows_and_its_gradient(golden):
     torch.testing.assert_close(latent.grad, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_geocross_of_one_row_is_nothing():
+def test_geocross_of_one_row_is_zero():
     ws = torch.randn(2, 1, 512, dtype=torch.float64)
     assert float(geocross(LossInputs(ws, ws, ws, 0.0)).max()) < 1e-6
 
 
-def test_strings_may_have_spaces_and_exponents():
+def test_loss_texts_may_have_spaces_and_exponents():
     loss = parse_loss(" 1e+2*L2 + 5e-2*GEOCROSS ")
     assert [(weight, term.name) for weight, term in loss.parts] == [(100.0, "L2"), (0.05, "GEOCROSS")]
 
@@ -99,7 +99,7 @@ def test_strings_may_have_spaces_and_exponents():
         ("100*l2", "names the term 'l2'"),
     ],
 )
-def test_a_bad_string_says_what_is_wrong_and_what_is_accepted(text, found):
+def test_invalid_loss_texts_are_refused(text, found):
     with pytest.raises(SettingError) as caught:
         parse_loss(text)
     message = str(caught.value)
@@ -107,23 +107,23 @@ def test_a_bad_string_says_what_is_wrong_and_what_is_accepted(text, found):
     assert "100*L2+0.05*GEOCROSS, made of MSE, CAUCHY, L2, L1, GEOCROSS" in message
 
 
-def of_error(error, **others):
-    """One pixel that is off by so much in all colours."""
+def cauchy_of(error, **others):
+    """The Cauchy loss of one pixel with this error in each channel, and the size of its gradient."""
     target = torch.full((1, 3, 1, 1), 0.3)
-    measured = (target + error).requires_grad_()
-    value = cauchy(LossInputs(measured, target, torch.zeros(1, 1, 4), 1e-3, **others))
-    (gradient,) = torch.autograd.grad(value.sum(), measured)
+    downscaled = (target + error).requires_grad_()
+    value = cauchy(LossInputs(downscaled, target, torch.zeros(1, 1, 4), 1e-3, **others))
+    (gradient,) = torch.autograd.grad(value.sum(), downscaled)
     return float(value.detach()), float(gradient.abs().mean())
 
 
-def test_the_cauchy_loss_is_the_squared_error_of_small_errors_and_lets_go_of_large_ones():
-    assert of_error(0.01)[0] == pytest.approx(1e-4, rel=0.01)
-    assert of_error(0.1)[0] == pytest.approx(0.01 * math.log(2), rel=1e-5)  # e = c
-    pulls = [of_error(error)[1] for error in (0.02, 0.1, 0.5)]
-    assert pulls[0] < pulls[1] > pulls[2]
+def test_cauchy_is_quadratic_for_small_errors_with_a_smaller_gradient_for_large_ones():
+    assert cauchy_of(0.01)[0] == pytest.approx(1e-4, rel=0.01)
+    assert cauchy_of(0.1)[0] == pytest.approx(0.01 * math.log(2), rel=1e-5)  # e = c
+    gradients = [cauchy_of(error)[1] for error in (0.02, 0.1, 0.5)]
+    assert gradients[0] < gradients[1] > gradients[2]
 
 
-def test_its_tail_begins_where_it_is_told_and_later_beside_noise():
+def test_the_cauchy_scale_can_be_set_and_grows_with_noise():
     tight = torch.full((1, 1, 1, 1), 0.05)
-    assert of_error(0.3, cauchy_scale=tight)[1] < of_error(0.3)[1]
-    assert of_error(0.3, cauchy_scale=tight, noise_variance=torch.tensor([0.09]))[1] > of_error(0.3)[1]
+    assert cauchy_of(0.3, cauchy_scale=tight)[1] < cauchy_of(0.3)[1]
+    assert cauchy_of(0.3, cauchy_scale=tight, noise_variance=torch.tensor([0.09]))[1] > cauchy_of(0.3)[1]

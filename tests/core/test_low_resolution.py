@@ -1,4 +1,4 @@
-"""Low-resolution evaluations: near enough, corrected by full ones, and given up where they do not tell."""
+"""Low-resolution evaluations: accuracy, correction by full evaluations, and when they are given up."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pulse_core.latents.sampling import sample
 from pulse_core.pictures.images import to_rgb
 
 
-def looking(generator, side, degradation=None):
+def low_resolution_of(generator, side, degradation=None):
     degradation = degradation or BicubicDownsample(size=(side, side))
     gaussian = LatentGaussian(torch.zeros(generator.w_dim), torch.ones(generator.w_dim))
     return LowResolution(generator, gaussian, degradation, torch.zeros(1, 3, side, side))
 
 
-def measure(low, ws, noise, full=None):
-    with low.anchored(full):
+def evaluate(low, ws, noise, anchor=None):
+    with low.anchored(anchor):
         return low.forward(ws, noise)
 
 
-def drawn(generator, seeds=range(1)):
+def sampled(generator, seeds=range(1)):
     return torch.stack([ws for _, ws in sample(generator, seeds)])
 
 
@@ -42,76 +42,78 @@ def pictures(generator, ws):
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if "stylegan3" not in name])
-def test_a_coarse_picture_of_the_full_size_is_the_full_picture(name):
+def test_low_resolution_rendering_at_full_size_equals_the_full_picture(name):
     animal = ZOO[name]()
     generator = generator_from(animal.tensors, animal.metadata, name=name)
     ws = torch.randn(2, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0))
     noise = generator.synthesis.const_noise()
-    whole = generator.synthesis(ws, noise=noise)
-    assert torch.equal(generator.synthesis.render_low_resolution(ws, noise, generator.img_resolution), whole)
+    full = generator.synthesis(ws, noise=noise)
+    assert torch.equal(generator.synthesis.render_low_resolution(ws, noise, generator.img_resolution), full)
     half = generator.synthesis.render_low_resolution(ws, noise, generator.img_resolution // 2)
-    assert half.shape[-2:] == (whole.shape[-2] // 2, whole.shape[-1] // 2)
+    assert half.shape[-2:] == (full.shape[-2] // 2, full.shape[-1] // 2)
 
 
-def test_a_family_without_one_says_so():
+def test_families_without_low_resolution_rendering_refuse_it():
     animal = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
-    generator = generator_from(animal.tensors, animal.metadata, name="no coarse picture")
-    assert not looking(generator, 2).is_worth_it
+    generator = generator_from(animal.tensors, animal.metadata, name="full size only")
+    assert not low_resolution_of(generator, 2).is_worth_it
     with pytest.raises(TypeError, match=r"low.resolution"):
         generator.synthesis.render_low_resolution(torch.zeros(1, 1, 1), (), 4)
 
 
 @pytest.mark.weights
-def test_the_gradient_at_low_resolution_points_the_way_of_the_true_one(ffhq_mobile):
-    ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
-    target = downsample(pictures(ffhq_mobile, drawn(ffhq_mobile, range(1, 2))), size=(32, 32))
-    low = looking(ffhq_mobile, 32)
+def test_the_low_resolution_gradient_is_aligned_with_the_full_one(ffhq_mobile):
+    ws, noise = sampled(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
+    target = downsample(pictures(ffhq_mobile, sampled(ffhq_mobile, range(1, 2))), size=(32, 32))
+    low = low_resolution_of(ffhq_mobile, 32)
     low.choose_side(1.0)
     assert low.is_worth_it
     ws.requires_grad_()
-    whole = downsample(to_rgb((ffhq_mobile.synthesis(ws, noise=noise) + 1) / 2), size=(32, 32))
-    near = measure(low, ws, noise, whole.detach())
-    torch.testing.assert_close(near, whole)
-    true, cheap = (torch.autograd.grad((seen - target).square().sum(), ws)[0].sum(1) for seen in (whole, near))
-    assert F.cosine_similarity(true, cheap) > 0.9
+    full = downsample(to_rgb((ffhq_mobile.synthesis(ws, noise=noise) + 1) / 2), size=(32, 32))
+    low_y = evaluate(low, ws, noise, full.detach())
+    torch.testing.assert_close(low_y, full)
+    full_gradient, low_gradient = (
+        torch.autograd.grad((y - target).square().sum(), ws)[0].sum(1) for y in (full, low_y)
+    )
+    assert F.cosine_similarity(full_gradient, low_gradient) > 0.9
 
 
 @pytest.mark.weights
-def test_between_full_evaluations_the_change_is_seen(ffhq_mobile):
-    ws, noise = drawn(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
-    other = ws.lerp(drawn(ffhq_mobile, range(1, 2)), 0.1)
-    measured = [downsample(pictures(ffhq_mobile, each), size=(32, 32)) for each in (ws, other)]
-    low = looking(ffhq_mobile, 32)
+def test_changes_between_full_evaluations_are_followed(ffhq_mobile):
+    ws, noise = sampled(ffhq_mobile), ffhq_mobile.synthesis.const_noise()
+    other = ws.lerp(sampled(ffhq_mobile, range(1, 2)), 0.1)
+    downscaled = [downsample(pictures(ffhq_mobile, each), size=(32, 32)) for each in (ws, other)]
+    low = low_resolution_of(ffhq_mobile, 32)
     low.choose_side(1.0)
-    torch.testing.assert_close(measure(low, ws, noise, measured[0]), measured[0])
-    guessed = measure(low, other, noise, None)
-    assert (guessed - measured[1]).square().sum() < 0.4 * (measured[0] - measured[1]).square().sum()
-    torch.testing.assert_close(measure(low, other, noise, measured[1]), measured[1])
+    torch.testing.assert_close(evaluate(low, ws, noise, downscaled[0]), downscaled[0])
+    predicted = evaluate(low, other, noise, None)
+    assert (predicted - downscaled[1]).square().sum() < 0.4 * (downscaled[0] - downscaled[1]).square().sum()
+    torch.testing.assert_close(evaluate(low, other, noise, downscaled[1]), downscaled[1])
     assert low.is_worth_it
 
 
-def test_pictures_that_miss_half_of_what_changed_are_given_up(tiny):
-    ws, noise = drawn(tiny), tiny.synthesis.const_noise()
-    low = looking(tiny, 4)
+def test_low_resolution_is_given_up_where_it_misses_half_of_a_change(tiny):
+    ws, noise = sampled(tiny), tiny.synthesis.const_noise()
+    low = low_resolution_of(tiny, 4)
     low.choose_side(1.0)
-    measure(low, ws, noise, torch.zeros(1, 3, 4, 4))
-    measure(low, ws, noise, torch.ones(1, 3, 4, 4))  # the same latents, and another picture
+    evaluate(low, ws, noise, torch.zeros(1, 3, 4, 4))
+    evaluate(low, ws, noise, torch.ones(1, 3, 4, 4))  # the same latents with another picture
     assert not low.is_worth_it
 
 
 @pytest.mark.parametrize(
     "degradation", [BicubicDownsample(factor=8), Chain([GaussianBlur(3), BicubicDownsample(size=(4, 4))])]
 )
-def test_what_is_told_in_pixels_of_the_whole_picture_measures_it_enlarged(tiny, degradation):
-    ws, noise = drawn(tiny), tiny.synthesis.const_noise()
-    whole = degradation.forward(pictures(tiny, ws))
-    low = looking(tiny, 4, degradation)
+def test_degradations_in_full_size_pixels_see_the_enlarged_picture(tiny, degradation):
+    ws, noise = sampled(tiny), tiny.synthesis.const_noise()
+    full = degradation.forward(pictures(tiny, ws))
+    low = low_resolution_of(tiny, 4, degradation)
     low.choose_side(1.0)
-    torch.testing.assert_close(measure(low, ws, noise, whole), whole)
+    torch.testing.assert_close(evaluate(low, ws, noise, full), full)
 
 
-def test_the_size_grows_once(tiny):
-    low = looking(tiny, 4)
+def test_the_low_resolution_size_grows_once(tiny):
+    low = low_resolution_of(tiny, 4)
     assert [low.choose_side(progress / 10) for progress in range(10)] == [True] + [False] * 4 + [True] + [False] * 4
 
 
@@ -121,22 +123,22 @@ def rendered(tiny, monkeypatch):
     sides = []
     render_low_resolution = tiny.synthesis.render_low_resolution
 
-    def counted(ws, noise):
+    def counted_full(ws, noise):
         sides.append(tiny.img_resolution)
         return render_low_resolution(ws, noise, tiny.img_resolution)
 
-    def counted_coarse(ws, noise, side):
+    def counted_low(ws, noise, side):
         sides.append(side)
         return render_low_resolution(ws, noise, side)
 
-    monkeypatch.setattr(tiny.synthesis, "render", counted)
-    monkeypatch.setattr(tiny.synthesis, "render_low_resolution", counted_coarse)
+    monkeypatch.setattr(tiny.synthesis, "render", counted_full)
+    monkeypatch.setattr(tiny.synthesis, "render_low_resolution", counted_low)
     return sides
 
 
-def test_the_full_picture_is_rendered_as_often_as_the_settings_say(tiny, tiny_fit, rendered, monkeypatch):
-    monkeypatch.setattr(low_resolution, "_MISSED", torch.inf)  # random weights put everything into fine layers
-    target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
+def test_full_evaluations_follow_full_every(tiny, tiny_fit, rendered, monkeypatch):
+    monkeypatch.setattr(low_resolution, "_MISSED", torch.inf)  # with random weights, details come from fine layers
+    target = downsample(pictures(tiny, sampled(tiny, range(3, 4))), factor=8).clamp(0, 1)
     config = replace(RECOMMENDED, steps=20, full_every=4)
     rendered.clear()
     search(tiny, target, tiny_fit, config)
@@ -148,8 +150,8 @@ def test_the_full_picture_is_rendered_as_often_as_the_settings_say(tiny, tiny_fi
         assert rendered == [32] * 21
 
 
-def test_no_step_renders_what_the_encoder_makes_of_it_once(tiny, tiny_fit, rendered):
-    target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
+def test_zero_steps_render_once(tiny, tiny_fit, rendered):
+    target = downsample(pictures(tiny, sampled(tiny, range(3, 4))), factor=8).clamp(0, 1)
     rendered.clear()
     (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=0))
     assert rendered == [32]
@@ -157,8 +159,8 @@ def test_no_step_renders_what_the_encoder_makes_of_it_once(tiny, tiny_fit, rende
     assert found.max_error <= 1
 
 
-def test_the_generator_s_own_picture_and_its_error_are_true(tiny, tiny_fit):
-    target = downsample(pictures(tiny, drawn(tiny, range(3, 4))), factor=8).clamp(0, 1)
+def test_fidelity_0_returns_the_picture_of_the_generator_and_its_error(tiny, tiny_fit):
+    target = downsample(pictures(tiny, sampled(tiny, range(3, 4))), factor=8).clamp(0, 1)
     (found,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20, fidelity=0.0))
     image = pictures_of(tiny, found)
     torch.testing.assert_close(image, found.image)

@@ -1,4 +1,4 @@
-"""The walks of a search: what they may move, and what keeps the faces natural."""
+"""Priors: which variables a search moves, and how likely their latents stay."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def target(tiny):
     return downsample((tiny(z).clamp(-1, 1) + 1) / 2, size=(8, 8)).clamp(0, 1)
 
 
-def states(generator, target, fit, config, look, seed=0, degradation=None):
-    """What `look` sees at each step."""
+def states(generator, target, fit, config, read, seed=0, degradation=None):
+    """The value of read(state) at each step."""
     seen = []
     search(
         generator,
@@ -37,12 +37,12 @@ def states(generator, target, fit, config, look, seed=0, degradation=None):
         config,
         seed=seed,
         degradation=degradation,
-        on_step=lambda state: seen.append(look(state)) and None,
+        on_step=lambda state: seen.append(read(state)) and None,
     )
     return seen
 
 
-def test_white_latents_of_the_generator_are_standard_normal(tiny, tiny_fit):
+def test_whitened_latents_are_standard_normal(tiny, tiny_fit):
     w = tiny.mapping.map_to_w(torch.randn(20000, tiny.z_dim, generator=torch.Generator().manual_seed(5)), None)
     white = tiny_fit.whiten(w)
     assert white.mean(0).abs().max() < 0.1
@@ -54,7 +54,7 @@ def test_white_latents_of_the_generator_are_standard_normal(tiny, tiny_fit):
     assert float(tiny_fit.distance(far[None])) > 2
 
 
-def test_the_fit_is_the_covariance(tiny):
+def test_the_fit_has_the_sample_covariance(tiny):
     random = torch.Generator().manual_seed(0)
     z = torch.randn(2000, tiny.z_dim, generator=random)
     v = torch.nn.functional.leaky_relu(tiny.mapping.map_to_w(z, None), 1 / SLOPE)
@@ -72,7 +72,7 @@ def test_without_a_covariance_the_dimensions_are_independent(tiny_fit):
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("space", ["W", "W+"])
-def test_every_prior_comes_closer_in_every_space(tiny, tiny_fit, target, prior, space):
+def test_every_prior_reduces_the_error_in_every_space(tiny, tiny_fit, target, prior, space):
     base = PUBLISHED if prior == "sphere" else RECOMMENDED
     config = replace(base, steps=40, prior=prior, latent_space=space, init="random", prior_sample_scale=1.0)
     l2 = states(tiny, target, tiny_fit, config, lambda state: float(state.best_l2))
@@ -82,7 +82,7 @@ def test_every_prior_comes_closer_in_every_space(tiny, tiny_fit, target, prior, 
     assert same == (space == "W")
 
 
-def test_the_prior_holds_against_a_picture_that_nobody_drew(tiny, tiny_fit):
+def test_a_large_sigma_keeps_latents_likely_for_unnatural_targets(tiny, tiny_fit):
     noise = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     loose, tight = (
         search(tiny, noise, tiny_fit, replace(RECOMMENDED, steps=60, sigma_start=t, sigma_end=t))[0]
@@ -93,22 +93,22 @@ def test_the_prior_holds_against_a_picture_that_nobody_drew(tiny, tiny_fit):
     assert loose.residual_all < tight.residual_all
 
 
-def test_the_shell_holds_the_norm(tiny, tiny_fit, target):
+def test_the_shell_prior_keeps_the_norm(tiny, tiny_fit, target):
     config = replace(RECOMMENDED, steps=60, prior="shell", sigma_start=1.0, sigma_end=1.0, prior_sample_scale=0.0)
-    trunk = states(tiny, target, tiny_fit, config, lambda state: state.latent.norm())
+    shell = states(tiny, target, tiny_fit, config, lambda state: state.latent.norm())
     free = states(tiny, target, tiny_fit, replace(config, prior="whitened"), lambda state: state.latent.norm())
-    assert abs(float(trunk[-1]) - math.sqrt(tiny.w_dim)) < abs(float(free[-1]) - math.sqrt(tiny.w_dim))
+    assert abs(float(shell[-1]) - math.sqrt(tiny.w_dim)) < abs(float(free[-1]) - math.sqrt(tiny.w_dim))
 
 
-def test_layers_finer_than_the_target_stay_with_the_common_style(tiny, tiny_fit, target):
+def test_layers_finer_than_the_target_have_smaller_offsets(tiny, tiny_fit, target):
     assert tiny.style_sides == (4, 8, 8, 16, 16, 16)
 
     (solution,) = search(tiny, target, tiny_fit, replace(RECOMMENDED, steps=20))
-    common, *apart = ((tiny_fit.whiten(ws) - tiny_fit.whiten(solution.ws).mean(0)).abs().mean() for ws in solution.ws)
-    assert max(apart[2:]) < common  # styles of 16 pixels have half the freedom of those up to 8, the target's size
+    first, *others = ((tiny_fit.whiten(ws) - tiny_fit.whiten(solution.ws).mean(0)).abs().mean() for ws in solution.ws)
+    assert max(others[2:]) < first  # offsets of 16-pixel layers have half the std of those up to the target's 8
 
 
-def test_noise_maps_explain_less_of_a_noisy_target(tiny, tiny_fit, target):
+def test_noise_maps_move_less_for_noisy_targets(tiny, tiny_fit, target):
     def moved(std: float) -> float:
         config = replace(RECOMMENDED, steps=20)
         maps = states(tiny, target, tiny_fit, config, lambda s: s.noise[2].clone(), degradation=Noise(std))
@@ -117,7 +117,7 @@ def test_noise_maps_explain_less_of_a_noisy_target(tiny, tiny_fit, target):
     assert moved(0.5) < 0.5 * moved(0.0)
 
 
-def test_images_of_a_batch_have_noise_of_their_own(tiny, tiny_fit, target):
+def test_noise_variance_is_per_image_in_a_batch(tiny, tiny_fit, target):
     both = torch.cat([target, target.mean((2, 3), keepdim=True).expand_as(target)])
     config = replace(RECOMMENDED, steps=8, batch_size=2, fidelity=0.0)
     together = search(tiny, both, tiny_fit, config, degradation=JPEG(20))
@@ -127,7 +127,7 @@ def test_images_of_a_batch_have_noise_of_their_own(tiny, tiny_fit, target):
         assert a.converged == b.converged
 
 
-def test_a_staged_search_opens_layer_styles_and_then_the_noise(tiny, tiny_fit, target):
+def test_a_staged_search_frees_offsets_then_noise(tiny, tiny_fit, target):
     config = replace(RECOMMENDED, steps=30, latent_space="staged")
     found = []
     for stop in (9, 15, 25):
@@ -139,13 +139,13 @@ def test_a_staged_search_opens_layer_styles_and_then_the_noise(tiny, tiny_fit, t
             replace(config, eps=0.0),
             on_step=lambda s, stop=stop, run=run: run.append([n.clone() for n in s.noise]) or s.step == stop,
         )
-        apart = (solution.ws - solution.ws[:1]).abs().max() > 1e-6
+        has_offsets = (solution.ws - solution.ws[:1]).abs().max() > 1e-6
         moved = not all(torch.equal(a, b) for a, b in zip(run[0], run[-1], strict=True))
-        found.append((bool(apart), moved))
+        found.append((bool(has_offsets), moved))
     assert found == [(False, False), (True, False), (True, True)]
 
 
-def test_noise_maps_keep_their_norms_on_spheres_and_stay_near_their_draw_under_a_prior(tiny, tiny_fit, target):
+def test_noise_maps_are_constrained_by_the_sphere_or_the_prior(tiny, tiny_fit, target):
     def noise(config):
         return states(tiny, target, tiny_fit, config, lambda s: [n.clone() for n in s.noise])
 
@@ -153,15 +153,15 @@ def test_noise_maps_keep_their_norms_on_spheres_and_stay_near_their_draw_under_a
     for first, last in zip(published[0], published[-1], strict=True):
         torch.testing.assert_close(radius(last), radius(first), rtol=1e-5, atol=0)
     free = noise(replace(RECOMMENDED, steps=60, sigma_start=1e-3, sigma_end=1e-3))
-    held = noise(replace(RECOMMENDED, steps=60, sigma_start=1.0, sigma_end=1.0))
+    tight = noise(replace(RECOMMENDED, steps=60, sigma_start=1.0, sigma_end=1.0))
     moved = [
         sum(float((last - first).square().sum()) for first, last in zip(maps[0], maps[-1], strict=True))
-        for maps in (free, held)
+        for maps in (free, tight)
     ]
     assert 0 < moved[1] < 0.1 * moved[0]
 
 
-def test_seeds_differ_as_far_as_their_draws(tiny, tiny_fit, target):
+def test_solutions_spread_with_prior_sample_scale(tiny, tiny_fit, target):
     def spread(scale: float) -> float:
         config = replace(RECOMMENDED, steps=30, prior_sample_scale=scale, noise="zero", solutions=3)
         ws = torch.stack([solution.ws for solution in search(tiny, target, tiny_fit, config)])
@@ -170,15 +170,15 @@ def test_seeds_differ_as_far_as_their_draws(tiny, tiny_fit, target):
     assert spread(0.0) < 1e-6 < spread(0.3) < spread(1.0)
 
 
-def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
+def test_candidates_are_halved_and_the_best_continues(tiny, tiny_fit, target):
     config = replace(RECOMMENDED, steps=30, candidates=4, trial_steps=5, prior_sample_scale=0.3)
     seen = []
     (solution,) = search(
         tiny, target, tiny_fit, config, on_step=lambda s: seen.append((s.step, float(s.best_l2), s.progress))
     )
     trials = seen[:20]
-    assert [step for step, *_ in trials] == list(range(5)) * 4  # four starts, five steps each
-    assert [step for step, *_ in seen[20:30]] == list(range(5, 10)) * 2  # the better two go on
+    assert [step for step, *_ in trials] == list(range(5)) * 4  # four candidates, five steps each
+    assert [step for step, *_ in seen[20:30]] == list(range(5, 10)) * 2  # the better two continue
     assert [step for step, *_ in seen[30:]] == list(range(10, 31))  # one is left
     after = sorted(trials[i][1] for i in (4, 9, 14, 19))
     assert seen[20][1] <= after[1]
@@ -186,13 +186,13 @@ def test_candidates_are_halved_and_the_best_goes_on(tiny, tiny_fit, target):
     assert solution.steps == 30
 
 
-def test_presets_are_the_defaults_and_the_paper(tiny):
+def test_presets_are_the_default_and_the_published_settings(tiny):
     assert SearchConfig() == PRESETS["recommended"]
     assert (PUBLISHED.loss, PUBLISHED.steps, PUBLISHED.fidelity) == ("100*L2+0.05*GEOCROSS", 100, 0.0)
 
 
-def test_the_background_bends_the_face_less_where_it_counts_less(tiny, tiny_fit, target):
-    """A target whose surroundings no face of the generator has."""
+def test_a_small_background_weight_reduces_the_residual_of_the_face(tiny, tiny_fit, target):
+    """The target has a background that the generator cannot draw."""
     strange = target.clone()
     strange[..., :, :2] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     face = [
@@ -202,6 +202,6 @@ def test_the_background_bends_the_face_less_where_it_counts_less(tiny, tiny_fit,
     assert face[0] < face[1]
 
 
-def test_what_does_not_go_together_is_told():
+def test_incompatible_settings_are_refused():
     with pytest.raises(SettingError, match="latent_space is 'staged' and prior is 'sphere'"):
         replace(PUBLISHED, latent_space="staged")

@@ -1,4 +1,4 @@
-"""What a person may rely on in a search's results."""
+"""What a search guarantees: seeds, batches, the best iterate, callbacks and errors."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, preset):
+def test_a_search_reduces_and_reports_the_error(tiny, tiny_fit, targets, preset):
     seen = []
-    config = dataclasses.replace(PRESETS[preset], steps=60, prior_sample_scale=1.5)  # a start far from all targets
+    config = dataclasses.replace(PRESETS[preset], steps=60, prior_sample_scale=1.5)  # starts far from all targets
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: seen.append(float(s.l2)))
     assert solution.l2 < 0.5 * seen[0]
     assert len(seen) == 61
@@ -41,9 +41,9 @@ def test_a_search_comes_closer_and_says_how_close(tiny, tiny_fit, targets, prese
     assert solution.l2 == pytest.approx(float(mean_squared_error(solution.downscaled, targets[0]).mean()), rel=1e-6)
 
 
-def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_fit, targets):
+def test_the_result_is_the_best_iterate_with_its_own_downscaling(tiny, tiny_fit, targets):
     losses = []
-    config = SearchConfig(  # far too fast: it jumps about
+    config = SearchConfig(  # such a learning rate makes the loss jump
         steps=20, learning_rate=100.0, schedule="fixed", eps=0.0, full_every=1, fidelity=0.0, sigma_start=0.02
     )
     (solution,) = search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: losses.append(float(s.loss)))
@@ -53,16 +53,16 @@ def test_the_result_is_the_best_iterate_and_its_downscaling_its_own(tiny, tiny_f
     torch.testing.assert_close(downsample(solution.image, size=(8, 8)), solution.downscaled, atol=1e-6, rtol=0)
 
 
-def test_what_was_found_on_the_way_is_found_in_the_end(tiny, tiny_fit, targets):
+def test_a_search_converges_if_any_iterate_did(tiny, tiny_fit, targets):
     rows = []
 
-    def look(state):
+    def record(state):
         rows.append((float(state.l2), float(state.terms["L2"])))
 
     config = SearchConfig(steps=60, eps=0.005, loss="100*L2", full_every=1, fidelity=0.0, background_weight=1.0)
     for seed in range(4):
         rows.clear()
-        (solution,) = search(tiny, targets[:1], tiny_fit, config, seed=seed, on_step=look)
+        (solution,) = search(tiny, targets[:1], tiny_fit, config, seed=seed, on_step=record)
         assert solution.l2 == pytest.approx(rows[solution.best_step][0], rel=1e-5)  # also where colours leave 0..1
         assert solution.converged == any(l2 <= config.eps for l2, _ in rows)
 
@@ -92,7 +92,7 @@ def test_an_image_does_not_depend_on_its_batch(tiny, tiny_fit, targets):
         assert same(solution, search(tiny, targets[index], tiny_fit, FAST)[0])
 
 
-def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, targets):
+def test_batch_size_changes_rounding_only(tiny64, tiny_fit, targets):
     config = dataclasses.replace(FAST, solutions=2)
     alone = search(tiny64, targets, tiny_fit, config)
     together = search(tiny64, targets, tiny_fit, dataclasses.replace(config, batch_size=4))  # 6 jobs: 4 and 2
@@ -101,7 +101,7 @@ def test_searching_several_at_a_time_changes_rounding_only(tiny64, tiny_fit, tar
         torch.testing.assert_close(a.image, b.image, atol=1e-9, rtol=0)
 
 
-def test_starts_give_different_solutions_of_one_input(tiny, tiny_fit, targets):
+def test_solutions_of_one_input_differ(tiny, tiny_fit, targets):
     solutions = search(tiny, targets[:2], tiny_fit, dataclasses.replace(FAST, solutions=3), seed=7)
     assert [s.index for s in solutions] == [0, 0, 0, 1, 1, 1]
     assert {(s.index, s.seed) for s in solutions} == {(index, seed) for index in (0, 1) for seed in (7, 8, 9)}
@@ -111,30 +111,30 @@ def test_starts_give_different_solutions_of_one_input(tiny, tiny_fit, targets):
     assert same(one, search(tiny, targets[0], tiny_fit, FAST, seed=8)[0])
 
 
-def test_one_seed_for_each_image(tiny, tiny_fit, targets):
+def test_each_image_may_have_its_own_seed(tiny, tiny_fit, targets):
     solutions = search(tiny, targets, tiny_fit, FAST, seed=[4, 2, 2**64 - 1])
     assert [s.seed for s in solutions] == [4, 2, 2**64 - 1]
     with pytest.raises(SettingError, match="2 seeds were given for 3 images"):
         search(tiny, targets, tiny_fit, FAST, seed=[1, 2])
 
 
-def test_the_last_seed_wraps_around(tiny, tiny_fit, targets):
+def test_seeds_wrap_around_at_2_to_the_64(tiny, tiny_fit, targets):
     solutions = search(tiny, targets[0], tiny_fit, dataclasses.replace(FAST, solutions=2, steps=1), seed=2**64 - 1)
     assert {s.seed for s in solutions} == {2**64 - 1, 0}
 
 
-def test_found_and_not_found(tiny, tiny_fit, targets):
+def test_converged_depends_on_eps(tiny, tiny_fit, targets):
     (found,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=5, eps=1.0))
     assert found.converged
     (missed,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=5, eps=0.0))
     assert not missed.converged
-    assert missed.image.shape == (3, 32, 32)  # never an empty result
+    assert missed.image.shape == (3, 32, 32)  # a picture is returned all the same
     assert missed.l2 > 0
 
 
 def test_an_iterate_within_eps_beats_a_smaller_loss_outside(tiny, tiny_fit, targets):
     rows = []
-    config = SearchConfig(steps=40, eps=0.004, loss="1e-6*L2+1*GEOCROSS")  # the loss hardly looks at the L2
+    config = SearchConfig(steps=40, eps=0.004, loss="1e-6*L2+1*GEOCROSS")  # the loss nearly ignores the L2
     (solution,) = search(
         tiny, targets[:1], tiny_fit, config, on_step=lambda s: rows.append((float(s.loss), float(s.l2)))
     )
@@ -146,10 +146,12 @@ def test_an_iterate_within_eps_beats_a_smaller_loss_outside(tiny, tiny_fit, targ
 def test_latents_and_noise_stay_on_their_spheres(tiny, tiny_fit, targets):
     states = []
 
-    def look(state):
+    def record(state):
         states.append((state.latent.clone(), [n.clone() for n in state.noise]))
 
-    search(tiny, targets[:1], tiny_fit, dataclasses.replace(PUBLISHED, steps=8, trainable_noise_layers=2), on_step=look)
+    search(
+        tiny, targets[:1], tiny_fit, dataclasses.replace(PUBLISHED, steps=8, trainable_noise_layers=2), on_step=record
+    )
     (latent, noise), (moved, moved_noise) = states[0], states[-1]
     torch.testing.assert_close(radius(moved), radius(latent), rtol=1e-5, atol=0)
     assert (moved - latent).abs().max() > 0.01
@@ -160,7 +162,7 @@ def test_latents_and_noise_stay_on_their_spheres(tiny, tiny_fit, targets):
 
 
 @pytest.mark.parametrize("noise", ["fixed", "zero"])
-def test_noise_that_is_not_searched(tiny, tiny_fit, targets, noise):
+def test_fixed_and_zero_noise_does_not_change(tiny, tiny_fit, targets, noise):
     states = []
     config = SearchConfig(steps=3, noise=noise)
     search(tiny, targets[:1], tiny_fit, config, on_step=lambda s: states.append([n.clone() for n in s.noise]))
@@ -168,7 +170,7 @@ def test_noise_that_is_not_searched(tiny, tiny_fit, targets, noise):
     assert any(n.any() for n in states[0]) == (noise == "fixed")
 
 
-def test_one_latent_for_all_layers(tiny, tiny_fit, targets):
+def test_latent_space_w_has_one_style_for_all_layers(tiny, tiny_fit, targets):
     (solution,) = search(tiny, targets[:1], tiny_fit, SearchConfig(steps=3, latent_space="W"))
     assert torch.equal(solution.ws, solution.ws[:1].expand_as(solution.ws))
 
@@ -189,7 +191,7 @@ def test_the_callback_can_stop_the_search(tiny, tiny_fit, targets):
     assert solution.steps == 4
 
 
-def test_what_the_callback_raises_goes_through(tiny, tiny_fit, targets):
+def test_exceptions_of_the_callback_propagate(tiny, tiny_fit, targets):
     class InterruptedError_(Exception):
         pass
 
@@ -201,10 +203,10 @@ def test_what_the_callback_raises_goes_through(tiny, tiny_fit, targets):
         search(tiny, targets[:1], tiny_fit, FAST, on_step=stop)
 
 
-def test_one_image_going_astray_leaves_the_others_alone(tiny, tiny_fit, targets, monkeypatch):
+def test_nan_in_one_image_does_not_affect_the_others(tiny, tiny_fit, targets, monkeypatch):
     calls = []
 
-    class Astray(BicubicDownsample):
+    class Broken(BicubicDownsample):
         def forward(self, x):
             y = super().forward(x)
             calls.append(1)
@@ -213,19 +215,19 @@ def test_one_image_going_astray_leaves_the_others_alone(tiny, tiny_fit, targets,
             return y
 
     config = dataclasses.replace(FAST, batch_size=2)
-    ruined, fine = search(tiny, targets[:2], tiny_fit, config, degradation=Astray(size=(8, 8)))
-    assert ruined.best_step <= 3
-    assert ruined.image.isfinite().all()
-    assert fine.best_step > 3
+    broken, intact = search(tiny, targets[:2], tiny_fit, config, degradation=Broken(size=(8, 8)))
+    assert broken.best_step <= 3
+    assert broken.image.isfinite().all()
+    assert intact.best_step > 3
 
 
-def test_no_finite_image_at_all_is_an_error(tiny, tiny_fit, targets):
+def test_no_finite_loss_is_an_error(tiny, tiny_fit, targets):
     broken = dataclasses.replace(tiny_fit, mean=tiny_fit.mean * torch.nan)
     with pytest.raises(SettingError, match="The search for image 0 with seed 3 met no finite loss"):
         search(tiny, targets[:1], broken, FAST, seed=3)
 
 
-def test_any_target_size_with_a_degradation_of_ones_own(tiny, tiny_fit):
+def test_a_degradation_may_set_the_target_size(tiny, tiny_fit):
     target = torch.rand(1, 3, 7, 7)
     (solution,) = search(tiny, target, tiny_fit, SearchConfig(steps=2), degradation=BicubicDownsample(size=(7, 7)))
     assert solution.downscaled.shape == (3, 7, 7)
@@ -246,7 +248,7 @@ def test_any_target_size_with_a_degradation_of_ones_own(tiny, tiny_fit):
         ("loss", "100*LPIPS", "names the term 'LPIPS'"),
     ],
 )
-def test_settings_out_of_range(setting, value, found):
+def test_settings_out_of_range_are_refused(setting, value, found):
     with pytest.raises(SettingError) as caught:
         SearchConfig(**{setting: value})
     assert found in str(caught.value)
@@ -255,7 +257,7 @@ def test_settings_out_of_range(setting, value, found):
 
 
 @pytest.mark.weights
-def test_the_bundled_face_with_the_real_generator(ffhq_mobile):
+def test_upscaling_the_sample_face_with_the_default_generator(ffhq_mobile):
     from conftest import ROOT
 
     from pulse_core.pipeline import upscale
@@ -269,7 +271,7 @@ def test_the_bundled_face_with_the_real_generator(ffhq_mobile):
     assert solution.l2 < 0.6 * seen[0]
 
 
-def test_targets_of_different_sizes_are_searched_each_as_alone(tiny, tiny_fit):
+def test_targets_of_different_sizes_match_separate_searches(tiny, tiny_fit):
     random = torch.Generator().manual_seed(0)
     targets = [torch.rand(3, side, side, generator=random) for side in (8, 8, 5, 32, 8)]
     config = SearchConfig(steps=3, batch_size=2)
@@ -285,12 +287,12 @@ def test_targets_of_different_sizes_are_searched_each_as_alone(tiny, tiny_fit):
         assert alone.l2 == solution.l2
 
 
-def test_no_target_is_told(tiny, tiny_fit):
+def test_no_target_is_refused(tiny, tiny_fit):
     with pytest.raises(ImageError, match="There is no target"):
         search(tiny, [], tiny_fit)
 
 
-def test_less_fidelity_is_farther_from_the_input_and_more_likely(tiny, tiny_fit):
+def test_less_fidelity_gives_a_larger_error_and_sigma(tiny, tiny_fit):
     target = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     full, half, none = (
         search(tiny, target, tiny_fit, SearchConfig(steps=20, fidelity=each))[0] for each in (1.0, 0.5, 0.0)
