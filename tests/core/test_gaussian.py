@@ -1,4 +1,4 @@
-"""The latent Gaussian: right, streamed, seeded, cached, shipped."""
+"""The Gaussian fit: moments, batches, seeds, cache, shipped files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, moments
 from pulse_core.latents.sampling import sample
 
 
-def test_moments_are_those_of_the_whole_stream():
+def test_moments_do_not_depend_on_the_batches():
     w = torch.randn(1000, 7, generator=torch.Generator().manual_seed(0)) * 3 + 100
     v = torch.where(w < 0, 5 * w, w).double()
     for cut in ([1000], [1, 999], [300, 300, 400]):
@@ -34,7 +34,7 @@ def test_moments_are_those_of_the_whole_stream():
         torch.testing.assert_close(fit.std, v.std(0), rtol=1e-10, atol=0)
 
 
-def test_published_fit(golden):
+def test_fit_matches_the_published_numbers(golden):
     tensors = golden("stylegan1")
     if "io.z_big_q" not in tensors:
         pytest.skip("the mapping network's 8 MB are not in the repository: set PULSE_GOLDEN to the complete files")
@@ -47,7 +47,7 @@ def test_published_fit(golden):
         torch.testing.assert_close(fit.std, tensors[f"io.gaussian_std{suffix}"], rtol=0, atol=atol)
 
 
-def test_seeded_and_without_the_global_state(tiny):
+def test_fit_depends_only_on_its_seed(tiny):
     before = torch.get_rng_state()
     first, again, other = fit_gaussian(tiny, 500), fit_gaussian(tiny, 500), fit_gaussian(tiny, 500, seed=1)
     assert torch.equal(first.mean, again.mean)
@@ -55,7 +55,7 @@ def test_seeded_and_without_the_global_state(tiny):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_streamed_in_batches_of_bounded_size(tiny, monkeypatch):
+def test_samples_are_mapped_in_batches_of_bounded_size(tiny, monkeypatch):
     sizes = []
     original = tiny.mapping.map_to_w
     monkeypatch.setattr(tiny.mapping, "map_to_w", lambda z, c: sizes.append(len(z)) or original(z, c))
@@ -66,13 +66,13 @@ def test_streamed_in_batches_of_bounded_size(tiny, monkeypatch):
     assert seen[-1] == (10_000, 10_000)
 
 
-def test_to_ws_and_back(tiny_fit):
+def test_from_ws_inverts_to_ws(tiny_fit):
     v = torch.randn(2, 6, 16)
     ws = tiny_fit.to_ws(v)
     torch.testing.assert_close(tiny_fit.from_ws(ws), v, atol=1e-5, rtol=1e-5)
 
 
-def test_too_few_samples(tiny):
+def test_one_sample_is_refused(tiny):
     with pytest.raises(SettingError, match=r"samples is 1\..*2 or more"):
         fit_gaussian(tiny, 1)
 
@@ -163,7 +163,7 @@ def test_the_cache_is_where_the_user_wants_caches(tmp_path, monkeypatch):
     assert fits.cache_folder() == tmp_path / "local" / "pulse" / "fits"
 
 
-def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path, monkeypatch, caplog):
+def test_a_read_only_folder_only_disables_the_cache(tmp_path, monkeypatch, caplog):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
 
     def refuse(*_args, **_kwargs):
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_saved_and_loaded(tmp_path, tiny_fit, suffix):
+def test_save_and_load(tmp_path, tiny_fit, suffix):
     path = tmp_path / f"fit{suffix}"
     if suffix == ".pt":  # PULSE's gaussian_fit.pt
         torch.save({"mean": tiny_fit.mean.float(), "std": tiny_fit.std.float()}, path)
@@ -186,13 +186,13 @@ def test_saved_and_loaded(tmp_path, tiny_fit, suffix):
     assert torch.equal(loaded.std, tiny_fit.std)
 
 
-def test_another_file_is_no_fit(tmp_path):
+def test_files_that_are_no_fit_are_refused(tmp_path):
     save_file({"mean": torch.zeros(3), "spread": torch.zeros(3)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=r"holds mean \[3\], spread \[3\].*a latent Gaussian fit"):
         LatentGaussian.load(tmp_path / "x.safetensors")
 
 
-def test_known_generators_bring_their_fit():
+def test_fits_and_encoders_of_known_generators_are_shipped():
     for row in catalogue.fetchable():
         path = catalogue.shipped_fit(row.content_hash)
         assert path is not None, f"no fit ships for {row.name}"
@@ -205,7 +205,7 @@ def test_known_generators_bring_their_fit():
 
 
 @pytest.mark.weights
-def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
+def test_the_shipped_fit_matches_a_fresh_one(ffhq_mobile):
     shipped, fresh = gaussian_for(ffhq_mobile), fit_gaussian(ffhq_mobile, 20_000)
     assert (shipped.mean - fresh.mean).abs().div(shipped.std).max() < 5 / 20_000**0.5
     assert (shipped.std / fresh.std - 1).abs().max() < 0.05
@@ -215,7 +215,7 @@ def test_the_shipped_fit_is_that_of_the_generator(ffhq_mobile):
 
 @pytest.mark.weights
 @pytest.mark.parametrize(("side", "unknown"), [(16, 0.7), (32, 0.6)])
-def test_the_shipped_guess_knows_what_pictures_show(ffhq_mobile, side, unknown):
+def test_the_shipped_encoder_is_accurate_and_calibrated(ffhq_mobile, side, unknown):
     shipped = gaussian_for(ffhq_mobile)
     images, ws = zip(*sample(ffhq_mobile, range(6)), strict=True)
     mean, std = shipped.encoder.posterior(downsample(torch.stack(images), size=(side, side)))

@@ -1,4 +1,4 @@
-"""Latents that are kept: files, drawing them again, blending, and going on from them."""
+"""Saved latents: files, rendering, blending, and searches from an initial latent."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def targets(tiny):
 
 
 @pytest.fixture(scope="module")
-def found(tiny, tiny_fit, targets):
+def solutions(tiny, tiny_fit, targets):
     return search(tiny, targets, tiny_fit, CONFIG)
 
 
 @pytest.fixture
-def latent(tiny, found):
-    return latent_from_solutions(found, tiny, [{"seed": solution.seed} for solution in found])
+def latent(tiny, solutions):
+    return latent_from_solutions(solutions, tiny, [{"seed": solution.seed} for solution in solutions])
 
 
-def drawn(tiny, *seeds):
+def sampled(tiny, *seeds):
     return Latent(
         torch.stack([ws for _, ws in sample(tiny, seeds)]), generator=tiny.name, generator_hash=tiny.content_hash
     )
 
 
-def test_a_file_keeps_everything(tmp_path, latent):
+def test_save_and_load_preserve_everything(tmp_path, latent):
     latent.save(tmp_path / "a.latent.safetensors")
     again = Latent.load(tmp_path / "a.latent.safetensors")
     assert torch.equal(again.ws, latent.ws)
@@ -60,36 +60,36 @@ def test_a_file_keeps_everything(tmp_path, latent):
     assert again.records == latent.records == ({"seed": 0}, {"seed": 0})
 
 
-def test_maps_of_zeros_take_no_room(tmp_path, latent):
+def test_zero_noise_maps_are_not_stored(tmp_path, latent):
     assert not latent.noise[-1].any()
     latent.save(tmp_path / "a.latent.safetensors")
     empty = replace(latent, noise=tuple(torch.zeros_like(noise) for noise in latent.noise))
     empty.save(tmp_path / "b.latent.safetensors")
-    held = sum(noise.numel() for noise in latent.noise if noise.any())
+    stored = sum(noise.numel() for noise in latent.noise if noise.any())
     sizes = [(tmp_path / f"{name}.latent.safetensors").stat().st_size for name in "ab"]
-    assert sizes[0] - sizes[1] == pytest.approx(4 * held, abs=1000)
+    assert sizes[0] - sizes[1] == pytest.approx(4 * stored, abs=1000)
 
 
-def test_a_search_is_drawn_again(tiny, latent, found):
-    for image, solution in zip(synthesize(tiny, latent), found, strict=True):
+def test_synthesize_reproduces_a_solution(tiny, latent, solutions):
+    for image, solution in zip(synthesize(tiny, latent), solutions, strict=True):
         torch.testing.assert_close(image, solution.image, atol=1e-5, rtol=0)
     plain = next(synthesize(tiny, latent, "none"))
-    assert (plain - found[0].image).abs().max() > 0.01
+    assert (plain - solutions[0].image).abs().max() > 0.01
 
 
-def test_a_sampled_face_is_drawn_again(tiny):
-    (image, _), again = next(sample(tiny, [7])), next(synthesize(tiny, drawn(tiny, 7)))
+def test_synthesize_reproduces_a_sample(tiny):
+    (image, _), again = next(sample(tiny, [7])), next(synthesize(tiny, sampled(tiny, 7)))
     torch.testing.assert_close(again, image)
 
 
-def test_a_latent_of_another_generator_is_refused_by_both_names(tiny, tiny_fit, other, latent, targets):
+def test_latents_of_another_generator_are_refused_and_both_named(tiny, tiny_fit, other, latent, targets):
     names = rf"of tiny \({tiny.content_hash[:12]}\); the generator is other \({other.content_hash[:12]}\)"
     with pytest.raises(SettingError, match=names):
         next(synthesize(other, latent))
     with pytest.raises(SettingError, match=names):
         search(other, targets, tiny_fit, CONFIG, init_latent=latent)
     with pytest.raises(SettingError, match=r"One latent is of tiny \(\w+\), the other of other"):
-        blend(latent, drawn(other, 1), 0.5)
+        blend(latent, sampled(other, 1), 0.5)
 
 
 @pytest.mark.parametrize("change", ["layers", "noise"])
@@ -119,14 +119,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_what_is_no_latent_is_refused(tmp_path, case):
+def test_files_that_are_no_latent_are_refused(tmp_path, case):
     tensors, metadata = HOSTILE[case]
     save_file(tensors, tmp_path / "bad.latent.safetensors", metadata)
     with pytest.raises(CheckpointError, match=r"bad\.latent\.safetensors (holds .*Accepted: saved latents|has .*GiB)"):
         Latent.load(tmp_path / "bad.latent.safetensors")
 
 
-def test_a_cut_off_file_is_refused(tmp_path, latent):
+def test_truncated_files_are_refused(tmp_path, latent):
     path = tmp_path / "cut.latent.safetensors"
     latent.save(path)
     path.write_bytes(path.read_bytes()[:-100])
@@ -137,23 +137,23 @@ def test_a_cut_off_file_is_refused(tmp_path, latent):
 # blending
 
 
-def test_the_ends_of_a_blend_are_its_parents(tiny):
-    a, b = drawn(tiny, 1), drawn(tiny, 2)
+def test_weights_0_and_1_give_the_parents(tiny):
+    a, b = sampled(tiny, 1), sampled(tiny, 2)
     torch.testing.assert_close(blend(a, b, 0.0).ws, a.ws)
     torch.testing.assert_close(blend(a, b, 1.0).ws, b.ws)
     torch.testing.assert_close(blend(a, b, 0.25).ws, a.ws + 0.25 * (b.ws - a.ws))
 
 
-def test_style_mixing_takes_whole_layers(tiny):
-    a, b = drawn(tiny, 1), drawn(tiny, 2)
+def test_blending_a_range_of_layers_keeps_the_others(tiny):
+    a, b = sampled(tiny, 1), sampled(tiny, 2)
     mixed = blend(a, b, 1.0, 2, 3).ws[0]
     for layer in range(tiny.num_ws):
         torch.testing.assert_close(mixed[layer], (b if layer in (2, 3) else a).ws[0, layer])
     torch.testing.assert_close(blend(a, b, 1.0, -4, -3).ws[0], mixed)
 
 
-def test_frames_go_from_one_to_the_other(tiny):
-    a, b = drawn(tiny, 1, 3), drawn(tiny, 2)
+def test_frames_interpolate_between_the_parents(tiny):
+    a, b = sampled(tiny, 1, 3), sampled(tiny, 2)
     row = blend(a, b, 1.0, frames=3)
     torch.testing.assert_close(row.ws[[0, 2]], torch.cat([a.ws[:1], b.ws]))
     torch.testing.assert_close(row.ws[1], (a.ws[0] + b.ws[0]) / 2)
@@ -161,7 +161,7 @@ def test_frames_go_from_one_to_the_other(tiny):
     assert [record["weight"] for record in row.records] == [0, 0.5, 1] * 2
 
 
-def test_blended_noise_keeps_its_variance_and_goes_with_its_layers(latent):
+def test_blended_noise_has_unit_variance_in_the_blended_layers(latent):
     big = replace(
         latent,
         noise=tuple(torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(6)),
@@ -174,47 +174,47 @@ def test_blended_noise_keeps_its_variance_and_goes_with_its_layers(latent):
 
 
 @pytest.mark.parametrize("layers", [(0, 6), (-7, -1), (3, 2)])
-def test_layers_that_are_not_there_are_refused(tiny, layers):
+def test_invalid_layer_ranges_are_refused(tiny, layers):
     with pytest.raises(SettingError, match="the latent has 6"):
-        blend(drawn(tiny, 1), drawn(tiny, 2), 0.5, *layers)
+        blend(sampled(tiny, 1), sampled(tiny, 2), 0.5, *layers)
 
 
-def test_numbers_that_do_not_match_are_refused(tiny):
+def test_different_numbers_of_latents_are_refused(tiny):
     with pytest.raises(SettingError, match="2 latents on one side and 3 on the other"):
-        blend(drawn(tiny, 1, 2), drawn(tiny, 1, 2, 3), 0.5)
+        blend(sampled(tiny, 1, 2), sampled(tiny, 1, 2, 3), 0.5)
 
 
-# going on
+# searches from a latent
 
 
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, latent_space="W"), replace(PUBLISHED, steps=20)])
-def test_a_search_goes_on_where_it_ended(tiny, tiny_fit, targets, config):
-    ended = search(tiny, targets, tiny_fit, config)
+def test_a_search_from_its_result_starts_at_that_error(tiny, tiny_fit, targets, config):
+    first = search(tiny, targets, tiny_fit, config)
     seen = []
-    start = latent_from_solutions(ended, tiny, [{}] * len(ended))
+    init = latent_from_solutions(first, tiny, [{}] * len(first))
     again = search(
-        tiny, targets, tiny_fit, config, init_latent=start, on_step=lambda s: seen.append(float(s.l2[0])) and None
+        tiny, targets, tiny_fit, config, init_latent=init, on_step=lambda s: seen.append(float(s.l2[0])) and None
     )
-    assert seen[0] == pytest.approx(ended[0].search_l2, rel=1e-3, abs=1e-7)
-    for before, after in zip(ended, again, strict=True):
+    assert seen[0] == pytest.approx(first[0].search_l2, rel=1e-3, abs=1e-7)
+    for before, after in zip(first, again, strict=True):
         assert after.l2 <= before.l2 * 1.001 or (before.converged and after.converged)
 
 
-def test_the_result_stays_near_its_start(tiny, tiny_fit, targets):
-    start = drawn(tiny, 11)
-    near, free = (search(tiny, targets[:1], tiny_fit, CONFIG, init_latent=each)[0].ws for each in (start, None))
-    distance = [float((tiny_fit.whiten(ws) - tiny_fit.whiten(start.ws[0])).square().mean()) for ws in (near, free)]
+def test_init_latent_keeps_the_result_near(tiny, tiny_fit, targets):
+    init = sampled(tiny, 11)
+    near, free = (search(tiny, targets[:1], tiny_fit, CONFIG, init_latent=each)[0].ws for each in (init, None))
+    distance = [float((tiny_fit.whiten(ws) - tiny_fit.whiten(init.ws[0])).square().mean()) for ws in (near, free)]
     assert distance[0] < distance[1]
 
 
-def test_one_start_serves_all_images_and_other_numbers_are_refused(tiny, tiny_fit, targets):
+def test_one_init_latent_is_used_for_all_images(tiny, tiny_fit, targets):
     config = replace(CONFIG, steps=1)
-    assert len(search(tiny, targets, tiny_fit, config, init_latent=drawn(tiny, 1))) == 2
+    assert len(search(tiny, targets, tiny_fit, config, init_latent=sampled(tiny, 1))) == 2
     with pytest.raises(SettingError, match="3 latents in init_latent, and 2 solutions of 2 images"):
-        search(tiny, targets, tiny_fit, config, init_latent=drawn(tiny, 1, 2, 3))
+        search(tiny, targets, tiny_fit, config, init_latent=sampled(tiny, 1, 2, 3))
     with pytest.raises(SettingError, match="2 latents in init_latent, and 4 solutions"):
-        search(tiny, targets, tiny_fit, replace(config, solutions=2), init_latent=drawn(tiny, 1, 2))
+        search(tiny, targets, tiny_fit, replace(config, solutions=2), init_latent=sampled(tiny, 1, 2))
 
 
-def test_records_are_json(tiny):
-    assert json.dumps(blend(drawn(tiny, 1), drawn(tiny, 2), 0.5).records)
+def test_records_of_a_blend_are_json(tiny):
+    assert json.dumps(blend(sampled(tiny, 1), sampled(tiny, 2), 0.5).records)
