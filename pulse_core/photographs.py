@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .degradations import Degradation
 from .faces.alignment import align
-from .faces.face import Face, Faces
+from .faces.face import Face, Faces, Source
 from .faces.finding import FindSettings, find_faces, no_face_error
 from .faces.pasting import PasteSettings, Patch, paste
 from .faces.sizes import AUTO, MIN_FACE_SIDE, face_degradation, face_target_size, resize_to_target
@@ -128,7 +128,8 @@ def restore(
         store.put(number, missing[number], solution)
     images = ((number, store.image(number)) for number in reversed(targets))  # the smallest first
     patches = (Patch(faces[number], image if own is None else own.from_srgb(image)) for number, image in images)
-    pasted = paste(picture if own is None else own.native, faces.sources[0], patches, pasting, faces)
+    canvas = picture if own is None else own.native
+    pasted = paste(canvas, Source.of(canvas[:3]), patches, pasting, faces)  # in other colours than the faces' source
     solutions = tuple(store.solutions[number] for number in sorted(store.solutions))
     return Restored(pasted.picture, pasted.invented, faces, solutions)
 

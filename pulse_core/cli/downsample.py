@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..degradations.bicubic import downsample
-from ..pictures.images import read_image, save_image
+from ..pictures.images import to_rgb
+from ..pictures.reading import read_picture
 
 NAME = "downsample"
 HELP = "downscale a picture with the forward operator of the search"
@@ -23,8 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the PNG."""
-    image = downsample(read_image(args.input), factor=args.factor, size=args.size)
-    save_image(image, args.output)
+    picture = read_picture(args.input)
+    for note in picture.notes:
+        print(f"{args.input}: {note}", file=sys.stderr)
+    image = downsample(to_rgb(picture.native), factor=args.factor, size=args.size)
+    picture.save(image, args.output)
     print(f"{args.output}: {image.shape[-1]}x{image.shape[-2]}")
     return 0
 
