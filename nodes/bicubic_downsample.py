@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -47,6 +49,7 @@ class BicubicDownsampleNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, mode: str, factor: int, width: int, height: int) -> io.NodeOutput:
-        pixels = host.take_image(image)
-        small = downsample(pixels, factor=factor) if mode == "factor" else downsample(pixels, size=(height, width))
-        return io.NodeOutput(host.give_images(small))
+        target: dict[str, Any] = {"factor": factor} if mode == "factor" else {"size": (height, width)}
+        with host.gradients():
+            small = (downsample(host.take_image(frame[None])[0], **target) for frame in image)
+            return io.NodeOutput(host.give_images(small, len(image), image))

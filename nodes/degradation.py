@@ -109,8 +109,8 @@ class PULSEDegradeNode(io.ComfyNode):
     def execute(cls, image: Tensor, degradation: Degradation, seed: int) -> io.NodeOutput:
         random = torch.Generator().manual_seed(seed)
         with host.gradients():
-            made = [degradation.apply(frame[None], random)[0] for frame in host.frames(image)]
-        return io.NodeOutput(host.give_images(made))
+            made = (degradation.apply(frame[None], random)[0] for frame in host.frames(image))
+            return io.NodeOutput(host.give_images(made, len(image), image))
 
 
 def _made(kind: type[Degradation], amount: float, angle: float, mask: Tensor | None) -> Degradation:

@@ -61,8 +61,8 @@ class PULSEContactSheetNode(io.ComfyNode):
     def execute(cls, image: Tensor, columns: int, side: int, captions: str, report: str = "") -> io.NodeOutput:
         lines = caption_lines(captions, len(image)) or reports.captions(report, len(image))
         with host.gradients():
-            sheet = contact_sheet(list(host.frames(image)), lines, columns, side)
-        return io.NodeOutput(host.give_images([from_pil(sheet)]))
+            sheet = contact_sheet(host.frames(image), lines, columns, side)
+            return io.NodeOutput(host.give_images([from_pil(sheet)]))
 
 
 class PULSEUncertaintyNode(io.ComfyNode):
@@ -121,14 +121,14 @@ class PULSEUncertaintyNode(io.ComfyNode):
     def execute(cls, image: Tensor, accept: str, full_scale: float, picture: float, report: str = "") -> io.NodeOutput:
         maps, masks, lines = [], [], []
         with host.gradients():
-            frames = list(host.frames(image))
+            frames = host.frames(image)
             for number, rows in enumerate(reports.groups(report, len(frames), found_only=accept == "found"), 1):
                 spreads = spread([frames[row] for row in rows])
                 shares = (spreads / full_scale).clamp(0, 1)
                 maps.append(heat_map(shares).lerp(frames[rows[0]].mean(0, keepdim=True), picture))
                 masks.append(shares)
                 lines.append(f"{number}: {len(rows)} solutions, spread {spreads.mean():.3f} (most {spreads.max():.3f})")
-        return io.NodeOutput(host.give_images(maps), host.give_images(masks), ui=host.summary(lines))
+            return io.NodeOutput(host.give_images(maps), host.give_images(masks), ui=host.summary(lines))
 
 
 class PULSECompareNode(io.ComfyNode):
@@ -175,19 +175,20 @@ class PULSECompareNode(io.ComfyNode):
         compare_view: Any = None,
     ) -> io.NodeOutput:
         with host.gradients():
-            given, results = list(host.frames(image)), list(host.frames(result))
+            given, results = host.frames(image), host.frames(result)
             if len(results) % len(given):
                 raise SettingError(
                     f"There are {len(results)} results for {len(given)} inputs.",
                     "the same number of results for each input.",
                     "connect the image and the result of the same search.",
                 )
-            sheets, slider = [], Slider()
+            slider = Slider()
+            sheets = host.Images(len(results))
             for row, found in enumerate(results):
                 target = given[row * len(given) // len(results)]
                 sizes = [(each.shape[-2], each.shape[-1]) for each in (target, found)]
                 operator = forward_operator(degradation, *sizes)
                 seen, shown = operator.forward(found[None])[0], operator.project(target[None])[0]
-                sheets.append(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
+                sheets.add(from_pil(comparison(shown, found, seen.clamp(0, 1), gain, side)))
                 slider.add(shown, found)
-        return io.NodeOutput(host.give_images(sheets), ui=slider.ui)
+            return io.NodeOutput(sheets.all(), ui=slider.ui)

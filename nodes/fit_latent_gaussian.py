@@ -28,7 +28,7 @@ class FitLatentGaussianNode(io.ComfyNode):
             display_name="Fit Latent Gaussian",
             category=sockets.CATEGORY,
             description="Fits the prior of a search: the mean and covariance of a generator's W. It can also train an "
-            "encoder. Both are cached beside the checkpoint; generators of the catalogue come with them.",
+            "encoder. The last fits are cached in ComfyUI's user folder; generators of the catalogue come with one.",
             inputs=[
                 sockets.StyleGAN.Input("stylegan", tooltip="The generator; it needs its mapping network."),
                 io.Int.Input(
@@ -97,5 +97,6 @@ class FitLatentGaussianNode(io.ComfyNode):
                 class_index=label,
                 encoder_pairs=encoder_pairs,
                 on_progress=progress.count,
+                cache=folders.fit_cache(),
             )
             return io.NodeOutput(fit)

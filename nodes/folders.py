@@ -10,15 +10,17 @@ from uuid import uuid4
 import folder_paths
 
 from ..pulse_core.checkpoints import SUFFIXES
-from ..pulse_core.errors import CheckpointError
+from ..pulse_core.errors import CheckpointError, SettingError
 from ..pulse_core.faces.detection import WEIGHTS
 from ..pulse_core.fetching import catalogue
 from ..pulse_core.latents.fits import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.latents.latent import LATENT_SUFFIX
+from ..pulse_core.limits import check_length, shortened
 
 MODEL_FOLDER = "stylegan"
 _PACK_FOLDER = Path(__file__).resolve().parent.parent
 _DETECTOR = WEIGHTS.relative_to(_PACK_FOLDER / "weights")  # is in the same folder as the generators
+_LONGEST_PREFIX = 1000  # characters
 _OUTPUT = " [output]"  # marks a file of the output folder, as the host does
 
 
@@ -132,10 +134,31 @@ def latent_path(name: str) -> Path:
 
 
 def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
-    """A new path with this prefix in the host's output folder."""
+    """A new path with this prefix in the host's output folder.
+
+    Raises:
+        SettingError: no file can have such a name.
+    """
+    check_length(prefix, _LONGEST_PREFIX, "filename_prefix", "use a shorter one.")
     directory = folder_paths.get_output_directory()
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
-    return Path(folder) / f"{name}_{counter:05}_{suffix}"
+    try:
+        if "\0" in prefix:
+            raise OSError("it has a null character")  # which some systems take for the end
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
+        path = Path(folder) / f"{name}_{counter:05}_{suffix}"
+        path.exists()  # raises for a name that is too long
+    except OSError as error:
+        raise SettingError(
+            f"filename_prefix is {shortened(prefix)}, and no file can be made there ({error}).",
+            "the beginning of a path below ComfyUI's output folder.",
+            "use a shorter or another one.",
+        ) from error
+    return path
+
+
+def fit_cache() -> Path:
+    """Where fits are cached: in the host's folder for the user's things, as those of models are full of models."""
+    return Path(folder_paths.get_user_directory()) / "pulse" / "fits"
 
 
 def temporary_file(prefix: str) -> Path:

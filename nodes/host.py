@@ -21,12 +21,15 @@ from comfy_api.latest import ui
 from server import PromptServer
 from torch import Tensor, nn
 
+from ..pulse_core.defaults import defaults
 from ..pulse_core.errors import SettingError
 from ..pulse_core.faces.face import Faces
 from ..pulse_core.generators import Generator
 from ..pulse_core.generators.foreign import adapt
 from ..pulse_core.generators.working_memory import render_memory, search_memory
+from ..pulse_core.interrupts import interruptible
 from ..pulse_core.latents.latent import Latent
+from ..pulse_core.limits import FLOAT, check_bytes
 from ..pulse_core.pictures.images import to_pil, to_rgb
 
 if TYPE_CHECKING:
@@ -41,12 +44,18 @@ _WHOLE = "pulse_latent"  # the attribute of a STYLEGAN_LATENT tensor that holds 
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Leaves inference mode, in which ComfyUI runs nodes and which has no gradients.
+    """Leaves inference mode, in which ComfyUI runs nodes and which has no gradients, and other packs' torch defaults.
 
-    Tensors from outside the block are still inference tensors: pass inputs through `plain`.
+    The interrupt button ends the loops of pulse_core inside the block. Tensors from outside are still inference
+    tensors: pass inputs through `plain`.
     """
-    with torch.inference_mode(False), torch.enable_grad():
+    with defaults(), interruptible(check_interrupt):
         yield
+
+
+def check_interrupt() -> None:
+    """Raises if the user pressed the interrupt button."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -144,11 +153,30 @@ def take_image(image: Tensor) -> Tensor:
     return full(image).movedim(-1, 1)
 
 
-def frames(image: Tensor, *, alpha: bool = False) -> Iterator[Tensor]:
-    """The images of the host's IMAGE [B, H, W, C] as float32 copies [3, H, W]; with `alpha` [4, H, W] if it has one."""
-    for frame in image:
-        pixels = full(frame).movedim(-1, 0)
-        yield pixels if alpha and pixels.shape[0] == 4 else to_rgb(pixels)
+class Frames(Sequence[Tensor]):
+    """The images of the host's IMAGE [B, H, W, C] as float32 copies [3, H, W], each made when it is asked for.
+
+    Each asks whether the user pressed the interrupt button.
+
+    Args:
+        alpha: [4, H, W] if there is an alpha channel.
+    """
+
+    def __init__(self, image: Tensor, *, alpha: bool = False):
+        self._image, self._alpha = image, alpha
+
+    def __len__(self) -> int:
+        return len(self._image)
+
+    def __getitem__(self, index: Any) -> Any:
+        check_interrupt()
+        pixels = full(self._image[index]).movedim(-1, 0)
+        return pixels if self._alpha and pixels.shape[0] == 4 else to_rgb(pixels)
+
+
+def frames(image: Tensor, *, alpha: bool = False) -> Frames:
+    """See `Frames`."""
+    return Frames(image, alpha=alpha)
 
 
 def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
@@ -197,21 +225,31 @@ def known_faces(faces: Any) -> Faces:
 class Images:
     """Fills the host's IMAGE or MASK image by image, so that there is no second copy of all images.
 
+    Each asks whether the user pressed the interrupt button.
+
     Args:
         count: number of images, all of one size.
+        given: the images that they are made of; as many bytes as the host already holds for those are always allowed.
+
+    Raises:
+        SettingError: from `add`: they would take too much memory.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, given: Tensor | None = None):
         self._count, self._filled = count, 0
+        self._allowed = 0 if given is None else given.numel() * FLOAT
         self._whole = torch.empty(0)
 
     def add(self, image: Tensor) -> None:
         """Appends [C, H, W] (RGB or RGBA) or [H, W], clamped to 0..1."""
+        check_interrupt()
         pixels = image.detach().float().clamp(0, 1)
         pixels = pixels.movedim(0, -1) if pixels.ndim == 3 else pixels
         if not self._filled:
             device = comfy.model_management.intermediate_device()
-            self._whole = torch.empty((self._count, *pixels.shape), device=device)
+            if self._count * pixels.numel() * FLOAT > self._allowed:
+                check_room(self._count, pixels.shape[0], pixels.shape[1])
+            self._whole = torch.empty((self._count, *pixels.shape), dtype=torch.float32, device=device)
         self._whole[self._filled] = pixels
         self._filled += 1
 
@@ -221,16 +259,30 @@ class Images:
         return self._whole if order is None or list(order) == sorted(order) else self._whole[list(order)]
 
 
-def give_images(images: Iterable[Tensor], count: int | None = None) -> Tensor:
+def check_room(count: int, height: int, width: int, further: int = 0) -> None:
+    """Checks the memory of images before they are made.
+
+    Args:
+        further: numbers that are kept beside each.
+
+    Raises:
+        SettingError: they would take too much memory.
+    """
+    what = f"{count} images of {width}x{height} pixels"
+    check_bytes(count * (3 * height * width + further) * FLOAT, what, "make fewer at a time, or smaller ones.")
+
+
+def give_images(images: Iterable[Tensor], count: int | None = None, given: Tensor | None = None) -> Tensor:
     """Images [C, H, W] of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, on its device for results.
 
     Args:
         count: number of images, if `images` is an iterator that makes them one by one.
+        given: see `Images`.
     """
     if count is None:
         held = list(images)
-        return give_images(held, len(held))
-    batch = Images(count)
+        return give_images(held, len(held), given)
+    batch = Images(count, given)
     for image in images:
         batch.add(image)
     return batch.all()
@@ -318,7 +370,7 @@ class Progress:
 
     def count(self, done: int, total: int) -> None:
         """An `on_progress` callback."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        check_interrupt()
         self._bar.update_absolute(done, total)
 
     def over(self, parts: Iterable[T], total: int) -> Iterator[T]:
@@ -329,7 +381,7 @@ class Progress:
 
     def step(self, state: StepState) -> None:
         """An `on_step` callback of a search."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        check_interrupt()
         preview: Any = None
         first, last = state.step == 0, state.step == state.steps
         if self._every and state.is_full and (first or last or state.step - self._shown >= self._every):

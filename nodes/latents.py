@@ -154,6 +154,7 @@ class PULSESynthesizeNode(io.ComfyNode):
     def execute(cls, stylegan: Generator, latent: Any, noise: str) -> io.NodeOutput:
         with host.gradients():
             generator, latents = host.on_device(stylegan), host.take_latent(latent)
+            host.check_room(len(latents), *generator.size)
             images = host.Progress().over(synthesize(generator, latents, noise), len(latents))
             return io.NodeOutput(host.give_images(images, len(latents)))
 

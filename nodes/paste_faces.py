@@ -65,7 +65,9 @@ class PULSEPasteFacesNode(io.ComfyNode):
         mask = host.each_mask(mask)
         _check_counts(image, restored, mask, found)
         numbers = set(chosen(which, len(found), _WHERE))
-        pictures, invented = host.Images(len(image)), host.Images(len(image))
+        if pasting.enlarge > 1:
+            host.check_room(len(image), *(round(side * pasting.enlarge) for side in image.shape[1:3]))
+        pictures, invented = host.Images(len(image), image), host.Images(len(image), image)
         with host.gradients():
             frames = host.Progress().over(host.frames(image, alpha=True), len(image))
             for number, frame in enumerate(frames):
@@ -74,7 +76,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
                 pasted = paste(frame, found.sources[number], patches, pasting, here.values())
                 pictures.add(pasted.picture)
                 invented.add(pasted.invented)
-        return io.NodeOutput(pictures.all(), invented.all())
+            return io.NodeOutput(pictures.all(), invented.all())
 
 
 def _patches(

@@ -22,7 +22,7 @@ from ..pulse_core.latents.latent import Latent
 from ..pulse_core.latents.spaces import seed_range
 from ..pulse_core.pictures.images import NOTICE
 from ..pulse_core.pipeline import Target, search_targets
-from . import host, offers, reports, sockets
+from . import folders, host, offers, reports, sockets
 from .targets import targets_of
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class PULSESearchNode(io.ComfyNode):
             targets = targets_of(image, faces, lr_size, generator, degradation)
             if faces is not None and not targets:
                 return _passed_through(image, generator, _report([], [], generator, config))
+            maps = sum(height * width for height, width in generator.noise_shapes)
+            host.check_room(len(targets) * config.solutions, *generator.size, further=maps)
             solutions = search_targets(
                 targets,
                 generator,
@@ -217,7 +219,8 @@ def _config(preset: str, widgets: dict[str, Any], settings: dict[str, Any]) -> S
 
 def _fit(given: LatentGaussian | None, generator: Generator, label: int, progress: host.Progress) -> LatentGaussian:
     """The connected fit, or the generator's own: shipped, cached, or made now."""
-    fit = given or gaussian_for(generator, class_index=host.class_of(label), on_progress=progress.count)
+    options: dict[str, Any] = {"class_index": host.class_of(label), "cache": folders.fit_cache()}
+    fit = given or gaussian_for(generator, on_progress=progress.count, **options)
     return fit.map_tensors(host.plain)
 
 

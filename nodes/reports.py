@@ -6,6 +6,14 @@ import json
 from typing import Any
 
 from ..pulse_core.errors import SettingError
+from ..pulse_core.limits import check_length
+
+_ROW = 1 << 16  # characters of a report for each image, and for what all images have in common
+_WHOLE = 2**64  # the numbers of images and seeds are smaller
+
+
+class _RowError(ValueError):
+    """A row of a report that no search writes."""
 
 
 def records(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -18,7 +26,16 @@ def records(report: dict[str, Any]) -> list[dict[str, Any]]:
 def metadata_of_each(report: str, count: int) -> list[dict[str, Any]]:
     """`records` of the text of a report, for `count` images; empty ones without a report."""
     known = _read(report, count)
-    return records(known) if known is not None else [{}] * count
+    if known is None:
+        return [{}] * count
+    common = sum(len(json.dumps(value)) for name, value in known.items() if name != "images")
+    if common > _ROW:  # it goes into each picture
+        raise SettingError(
+            f"The report has {common:,} characters beside its rows.",
+            f"up to {_ROW:,}.",
+            "connect that of PULSE Search.",
+        )
+    return records(known)
 
 
 def captions(report: str, count: int) -> list[str]:
@@ -54,14 +71,16 @@ def _read(report: str, count: int) -> dict[str, Any] | None:
     Raises:
         SettingError: not a report of PULSE Search, or one of another number of images.
     """
+    check_length(report, _ROW * (count + 1), "The report", "connect the report of PULSE Search.")
     if not report.strip():
         return None
     try:
         known = dict(json.loads(report))
-        known["images"] = [dict(row) for row in known["images"]]
-    except (ValueError, KeyError, TypeError) as error:
+        known["images"] = [_checked(dict(row)) for row in known["images"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f" ({error})" if isinstance(error, _RowError) else ""
         raise SettingError(
-            f"The report begins with {report[:40]!r}.", "the report of PULSE Search.", "connect that output."
+            f"The report begins with {report[:40]!r}{reason}.", "the report of PULSE Search.", "connect that output."
         ) from error
     if len(known["images"]) != count:
         raise SettingError(
@@ -70,3 +89,17 @@ def _read(report: str, count: int) -> dict[str, Any] | None:
             "connect both outputs of one PULSE Search.",
         )
     return known
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, if what this file reads of it has its type."""
+    for name in ("image", "seed"):
+        value = row.get(name)
+        if not (value is None or (type(value) is int and 0 <= value < _WHOLE)):
+            raise _RowError(f"{name} of a row is no whole number")
+    if not isinstance(row.get("converged", False), bool):
+        raise _RowError("converged of a row is neither true nor false")
+    residual = row.get("residual_face", 0)
+    if type(residual) not in (int, float) or not abs(residual) <= _WHOLE:
+        raise _RowError("residual_face of a row is no number")
+    return row

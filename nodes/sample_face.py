@@ -56,13 +56,14 @@ class PULSESampleFaceNode(io.ComfyNode):
     def execute(
         cls, stylegan: Generator, seed: int, count: int, truncation: float, class_label: int = -1
     ) -> io.NodeOutput:
-        seeds, images, styles = seed_range(seed, count), [], []
+        seeds, styles, images = seed_range(seed, count), [], host.Images(count)
         with host.gradients():
             generator, progress = host.on_device(stylegan), host.Progress()
+            host.check_room(count, *generator.size)
             for image, ws in sample(generator, seeds, truncation, host.class_of(class_label)):
-                images.append(image)
+                images.add(image)
                 styles.append(ws)
-                progress.count(len(images), count)
+                progress.count(len(styles), count)
             records = tuple({"seed": each, "truncation_psi": truncation} for each in seeds)
             latent = Latent(torch.stack(styles), (), generator.name, generator.content_hash, records)
-            return io.NodeOutput(host.give_images(images), host.give_latent(latent))
+            return io.NodeOutput(images.all(), host.give_latent(latent))

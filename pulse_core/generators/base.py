@@ -179,7 +179,7 @@ class Generator(nn.Module):
         content_hash: SHA-256 of the weights, independent of the file format.
 
     Attributes:
-        files: the files it was loaded from; its Gaussian fit is cached beside the first.
+        files: the files it was loaded from; `python -m pulse_core fit` saves its Gaussian fit beside the first.
         place: the prefix of its tensors' names in the file; others: the prefixes of generators beside it.
         assumed: settings of the network that the file does not say, and the defaults that they got.
     """

@@ -21,6 +21,7 @@ class Host:
     updates: one (value, total, preview) a call of update_absolute.
     freed: the patchers that were kept, one list a call of free_memory.
     interrupt_at: the interrupt button is pressed once so many updates were made.
+    checks: how often the pack asked whether it was pressed; interrupt_at_check: at which of these it was.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Host:
         self.args.disable_metadata = False
         self.freed: list[list[Any]] = []
         self.interrupt_at: int | None = None
+        self.checks, self.interrupt_at_check = 0, -1
         self.results_go_to = torch.device("cpu")
 
     def modules(self) -> dict[str, ModuleType]:
@@ -92,6 +94,9 @@ def _folder_paths() -> ModuleType:
     def get_output_directory() -> str:
         return str(Path(module.models_dir).parent / "output")
 
+    def get_user_directory() -> str:
+        return str(Path(module.models_dir).parent / "user")
+
     def get_input_directory() -> str:
         return str(Path(module.models_dir).parent / "input")
 
@@ -112,6 +117,7 @@ def _folder_paths() -> ModuleType:
         get_folder_paths=lambda name: list(known[name][0]),
         get_output_directory=get_output_directory,
         get_input_directory=get_input_directory,
+        get_user_directory=get_user_directory,
         get_temp_directory=lambda: str(Path(module.models_dir).parent / "temp"),
         get_save_image_path=get_save_image_path,
     )
@@ -128,8 +134,11 @@ def _model_management(host: Host) -> ModuleType:
             patcher.model.to(patcher.load_device)
 
     def throw_exception_if_processing_interrupted() -> None:
+        host.checks += 1
         if host.interrupt_at is not None and len(host.updates) >= host.interrupt_at:
             host.interrupt_at = None  # raised once, as the host does
+            raise InterruptProcessingException
+        if host.checks == host.interrupt_at_check:
             raise InterruptProcessingException
 
     class LoadedModel:

@@ -50,8 +50,8 @@ def test_registering_keeps_the_folders_and_endings_of_others(pack, host, models,
 
 
 def test_latent_fits_are_not_offered_as_checkpoints(pack, generator, models):
-    pack.run("FitLatentGaussian", stylegan=generator, samples=10)
-    assert [path.name for path in models.rglob("*.gaussian.safetensors")]
+    (fit,) = pack.run("FitLatentGaussian", stylegan=generator, samples=10)
+    fit.save(models / "stylegan" / "mine.gaussian.safetensors")
     assert choices(pack) == ["tiny.safetensors", DEFAULT_FILE]
 
 
@@ -138,7 +138,7 @@ def test_the_fingerprint_changes_with_the_size(pack, models):
     assert fingerprint(pack, "tiny.safetensors") != before
 
 
-def test_a_fit_is_cached_beside_its_checkpoint_and_read_back(pack, generator, host, models):
+def test_a_fit_is_cached_in_the_users_folder_and_read_back(pack, generator, host, models):
     (first,) = pack.run("FitLatentGaussian", stylegan=generator, samples=9000)
     assert [done for done, _, _ in host.updates] == [4096, 8192, 9000]
     assert {total for _, total, _ in host.updates} == {9000}
@@ -150,7 +150,16 @@ def test_a_fit_is_cached_beside_its_checkpoint_and_read_back(pack, generator, ho
     assert torch.allclose(first.std.float(), again.std)
     (other,) = pack.run("FitLatentGaussian", stylegan=generator, samples=9000, seed=1)
     assert not torch.equal(first.mean.float(), other.mean.float())
-    assert len(list((models / "stylegan").glob(f"{generator.content_hash[:16]}-9000-*.gaussian.safetensors"))) == 2
+    assert (
+        len(
+            list(
+                (models.parent / "user" / "pulse" / "fits").glob(
+                    f"{generator.content_hash[:16]}-9000-*.gaussian.safetensors"
+                )
+            )
+        )
+        == 2
+    )
 
 
 def test_an_interrupted_fit_leaves_no_file(pack, generator, host, models):

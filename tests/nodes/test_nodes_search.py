@@ -181,7 +181,8 @@ def test_a_connected_fit_is_the_one_that_is_used(search, gaussian):
 def test_without_a_fit_one_is_made_and_cached(pack, generator, target, models):
     inputs = {"stylegan": generator, "image": target, "steps": 1, "preview_every": 0}
     result = pack.run("PULSESearch", **inputs)
-    assert [path.name for path in (models / "stylegan").glob("*.gaussian.safetensors")]
+    assert [path.name for path in (models.parent / "user" / "pulse" / "fits").glob("*.gaussian.safetensors")]
+    assert [path.name for path in (models / "stylegan").iterdir()] == ["tiny.safetensors"]
     assert torch.equal(pack.run("PULSESearch", **inputs)[0], result[0])
 
 
