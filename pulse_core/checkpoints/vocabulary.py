@@ -299,6 +299,8 @@ class CheckpointWords:
                 found = self.storages.setdefault(name, Storage(STORAGE_TYPES[kind], length))
                 same = (found.dtype, found.length) == (STORAGE_TYPES[kind], length)
                 return found if same else NotImplemented
+            case ("module", Name() as kind, *_) if self.storages is not None:
+                return kind  # a class of layers, with its source text, as the legacy layout has them
         return NotImplemented
 
 

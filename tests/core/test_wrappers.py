@@ -179,3 +179,24 @@ def test_a_network_inside_of_another_program_s(tmp_path):
     generator = load_generator(path)
     assert generator.place == "snapshot.nets.0.G."
     assert "conv_clamp" not in generator.assumed
+
+
+def module_of(state):
+    """The tree of modules that has this state dict."""
+    root = torch.nn.Module()
+    for full, tensor in state.items():
+        *path, last = full.split(".")
+        module = root
+        for part in path:
+            module = module._modules.setdefault(part, torch.nn.Module())
+        module._parameters[last] = torch.nn.Parameter(tensor, requires_grad=False)
+    return root
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m, lambda m: {"G_ema": torch.nn.DataParallel(m)}], ids=["alone", "parallel"]
+)
+def test_whole_modules_saved_as_objects(tmp_path, legacy, wrap, expected):
+    generator = load_generator(save_torch(tmp_path / "x.pt", wrap(module_of(STATE)), legacy))
+    assert torch.equal(image(generator), expected)
