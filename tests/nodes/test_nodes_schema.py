@@ -127,20 +127,22 @@ def rows_of(node: dict[str, Any]) -> str:
 def test_the_shipped_workflows_fit_the_schemas(path, pack):
     """Saved values go by their places: one too many, or two exchanged, would be read as something else."""
     for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
-        if node["type"] not in pack.nodes:
-            continue
-        schema = pack.schema(node["type"])
-        widgets = [socket for socket in schema.inputs if is_widget(socket)]
-        left = list(node.get("widgets_values") or [])
-        for socket in widgets:
-            assert is_accepted(socket, left.pop(0)), f"{node['type']}.{socket.id}"
-            if has_control(socket):
-                assert left.pop(0) in ("fixed", "increment", "decrement", "randomize")
-        assert not left
-        sockets = [[socket.id, socket.io_type] for socket in schema.inputs if not is_widget(socket)]
-        assert [[socket["name"], socket["type"]] for socket in node["inputs"]] == sockets
-        outputs = [[socket.metadata["display_name"], socket.io_type] for socket in schema.outputs]
-        assert [[socket["name"], socket["type"]] for socket in node["outputs"]] == outputs
+        if node["type"] in pack.nodes:
+            check_saved_node(node, pack.schema(node["type"]))
+
+
+def check_saved_node(node: dict[str, Any], schema: Any) -> None:
+    """Asserts that a saved node's values and sockets are those of the schema."""
+    left = list(node.get("widgets_values") or [])
+    for socket in filter(is_widget, schema.inputs):
+        assert is_accepted(socket, left.pop(0)), f"{node['type']}.{socket.id}"
+        if has_control(socket):
+            assert left.pop(0) in ("fixed", "increment", "decrement", "randomize")
+    assert not left
+    sockets = [[socket.id, socket.io_type] for socket in schema.inputs if not is_widget(socket)]
+    assert [[socket["name"], socket["type"]] for socket in node["inputs"]] == sockets
+    outputs = [[socket.metadata["display_name"], socket.io_type] for socket in schema.outputs]
+    assert [[socket["name"], socket["type"]] for socket in node["outputs"]] == outputs
 
 
 def is_widget(socket: Any) -> bool:

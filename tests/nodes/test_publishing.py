@@ -18,7 +18,8 @@ WORKFLOWS = {
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # of https://docs.comfy.org/registry/specifications
 ACCELERATORS = {"NVIDIA CUDA", "AMD ROCm", "Intel Arc", "Apple Metal"}
-OPENED = {"__init__.py", "install.py", "nodes", "pulse_core", "web", "locales", "workflows", "samples", "weights"}
+OPENED = {"__init__.py", "install.py", "nodes", "pulse_core", "web", "locales", "weights"}
+OPENED |= {"workflows", "subgraphs", "samples"}
 READ = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "requirements.txt"}
 
 

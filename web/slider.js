@@ -1,0 +1,36 @@
+// Shows the pictures of a run under the comparison slider of PULSE Compare (nodes/slider.py), where the front end has
+// such a widget. Only its Vue nodes can draw it; elsewhere the widget is hidden.
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const NODE = "PULSECompare";
+
+function sliderOf(node) {
+  return node.widgets?.find((widget) => widget.type === "imagecompare");
+}
+
+function urlsOf(pictures) {
+  return (pictures ?? []).map((picture) => api.apiURL(`/view?${new URLSearchParams(picture)}`));
+}
+
+app.registerExtension({
+  name: "ComfyUI-PULSE.slider",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== NODE) return;
+    const before = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      before?.apply(this, arguments);
+      const widget = sliderOf(this);
+      if (!widget || !output?.a_images) return;
+      widget.value = { beforeImages: urlsOf(output.a_images), afterImages: urlsOf(output.b_images) };
+      widget.callback?.(widget.value);
+    };
+  },
+  nodeCreated(node) {
+    const widget = node.comfyClass === NODE && sliderOf(node);
+    if (!widget) return;
+    const hidden = () => !window.LiteGraph?.vueNodesMode;
+    Object.defineProperty(widget, "hidden", { configurable: true, get: hidden, set() {} });
+    node.setSize(node.computeSize());
+  },
+});
