@@ -27,7 +27,7 @@ from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
-# These confine memory and time with what only Linux has.
+# These limit memory and time by means that only Linux has.
 if not sys.platform.startswith("linux"):
     collect_ignore = ["core/test_fuzz.py", "core/test_hostile.py", "core/test_hostile_weights.py"]
 
@@ -43,7 +43,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def golden():
-    """golden(name) -> tensors by key; a folder in PULSE_GOLDEN, with the complete files, comes first."""
+    """golden(name) -> the reference tensors by key. Complete files in the folder PULSE_GOLDEN take precedence."""
 
     def read(name: str) -> dict[str, torch.Tensor]:
         complete = Path(os.environ.get("PULSE_GOLDEN", "")) / f"{name}.safetensors"
@@ -54,7 +54,7 @@ def golden():
 
 @pytest.fixture(scope="session")
 def golden_runs() -> dict[str, dict]:
-    """The trajectories' settings, from the file's metadata."""
+    """The settings of the reference trajectories, from the file's metadata."""
     with safe_open(GOLDEN / "pulse_trajectory.safetensors", "pt") as file:
         return json.loads(file.metadata()["runs"])
 
@@ -73,19 +73,19 @@ def tiny64() -> Generator:
 
 @pytest.fixture(scope="session")
 def tiny_fit(tiny: Generator) -> LatentGaussian:
-    """Its latent fit."""
+    """A Gaussian fit of the tiny generator."""
     return fit_gaussian(tiny, 2000)
 
 
 @pytest.fixture
 def tiny_file(tmp_path: Path) -> Path:
-    """Its checkpoint in a folder of its own."""
+    """The checkpoint of the tiny generator, in a folder of its own."""
     return save_tiny(tmp_path / "models" / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")
 def ffhq_mobile() -> Generator:
-    """The default generator; the test is skipped where it was not fetched."""
+    """The default generator. Skips the test if it has not been fetched."""
     row = catalogue.entry(catalogue.DEFAULT_GENERATOR)
     if not (catalogue.weights_dir() / row.file).is_file():
         pytest.skip(f"run: python -m pulse_core fetch {row.name}")

@@ -1,4 +1,4 @@
-"""Files that mean harm, by what is wrong with them: tables for tests/core/test_hostile.py."""
+"""Malicious and damaged files: the tables of tests/core/test_hostile.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pickles import Code, array, bare, call, code, legacy, name, new, storage, t
 MODULE, NETWORK = "torch.nn.modules.module.Module", "dnnlib.tflib.network.Network"
 
 
-# Programs that Python's own pickle would run. Each makes the file "marker" in a folder, or "innocent.py" there does.
+# Programs that Python's pickle would execute. Each creates the file "marker" in a folder, or imports "innocent.py",
+# which does.
 
 
 def touch(folder: Path) -> str:
@@ -19,7 +20,7 @@ def touch(folder: Path) -> str:
 
 
 def mapped(folder: Path) -> bytes:
-    """map(os.system, [...]), to be consumed by the constructor of another class."""
+    """map(os.system, [...]), which the constructor of another class iterates over."""
     return name("builtins.map") + code((name("os.system"), [touch(folder)])) + b"\x81"
 
 
@@ -29,13 +30,13 @@ def dotted(module: str, inner: str) -> Code:
 
 
 def from_hub(folder: Path) -> Code:
-    """functools.partial has a __setstate__, which makes it a call of anything with keywords."""
+    """functools.partial has a __setstate__, which lets it call any function with keywords."""
     state = (name("torch.hub.load"), (str(folder), "entry"), {"source": "local"}, {})
     return call(Code(call("functools.partial", name("builtins.print")) + code(state) + b"b"))
 
 
 def built(folder: Path) -> Code:
-    """BUILD calls the __setstate__ that another BUILD has put into the object, which is of an allowed class."""
+    """BUILD calls the __setstate__ that an earlier BUILD put into an object of an allowed class."""
     state = code({"__setstate__": name("os.system")}) + b"b" + code(touch(folder)) + b"b"
     return Code(call("argparse.Namespace") + state)
 
@@ -65,16 +66,16 @@ RUNNING: dict[str, Callable[[Path], bytes]] = {
 EXTENSIONS = {("os", "system"): 0xF1, ("posix", "system"): 0xF2F2, ("subprocess", "getoutput"): 0x74F4F4F4}
 
 
-# Programs that make no sense, or too much of it. All of them are tried in every kind of file.
+# Invalid programs, and programs that need too much memory or time. Each is tried in every kind of file.
 
 
 def many(body: bytes, count: int, *kept: Code) -> bytes:
-    """Items in the memo under 0, 1, ..., and then a piece of program over and over."""
+    """Puts `kept` into the memo under 0, 1, ..., and then repeats `body`."""
     return b"".join(item + b"q" + bytes([i]) + b"0" for i, item in enumerate(kept)) + body * count + b"N"
 
 
 def numbered(value: bytes) -> Code:
-    """A dictionary with many keys of one value."""
+    """A dictionary with 60,000 keys and the same value for each."""
     return Code(b"}(" + b"".join(b"M" + i.to_bytes(2, "little") + value for i in range(60_000)) + b"u")
 
 
@@ -84,7 +85,7 @@ def nests(depth: int) -> dict[str, Code]:
         "lists": Code(b"]" * depth + b"a" * (depth - 1)),
         "dicts": Code(b"}K\x00" * depth + b"N" + b"s" * depth),
         "records": Code((name(MODULE) + b")\x81}K\x00") * depth + b"N" + b"sb" * depth),
-        "doubled tuples": Code(b"N" + b"2\x86" * 60),  # 2**60 of them, if they were looked at one by one
+        "doubled tuples": Code(b"N" + b"2\x86" * 60),  # 2**60 items, if they are visited one by one
         "doubled lists": Code(b"]q\x00" + b"0](h\x00h\x00eq\x00" * 60),
         "itself, a list": Code(b"]q\x00h\x00a"),
         "itself, a dict": Code(b"}q\x00K\x00h\x00s"),
@@ -139,7 +140,7 @@ BOMBS: dict[str, bytes] = {
     "FRAME": b"\x95" + b"\xff" * 8 + b"N",
 }
 FLOATS = name("torch.FloatStorage")
-ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {  # of allowed words, and of some that look like them
+ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {  # of allowed names, and of names that resemble them
     "collections.OrderedDict": [(1,), ("ab",), ([1],), ([(1, 2, 3)],), ([([], 1)],), ({"a": 1}, 2), (FLOATS,)],
     "builtins.set": [(1,), ("ab",), ([[]],), ([], [])],
     "numpy.dtype": [(kind, False, True) for kind in ("O8", "O", "V8", "M8", "U1", "f16", 4, None)],
@@ -190,14 +191,14 @@ PROGRAMS: dict[str, bytes] = {
 }
 
 
-# Tensors that are not what they say: in a zip and in the legacy layout, with a storage of N floats
+# Tensors with wrong sizes, in the zip and in the legacy layout, with a storage of N floats
 N = 4096
 NUMBERS = {"0": bytes(4 * N)}
 PLACED = {"zipped": zipped, "legacy": legacy}
 
 
 def shared(count: int) -> Code:
-    """Many tensors that show the same numbers."""
+    """Many tensors that share one storage."""
     return Code(tensor(storage(N), (N,), (1,)) + b"q\x000" + code({str(i): Code(b"h\x00") for i in range(count)}))
 
 

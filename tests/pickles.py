@@ -1,4 +1,4 @@
-"""Pickles put together opcode by opcode, and the kinds of file that hold one."""
+"""Pickles, written opcode by opcode, and the kinds of file that contain one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pulse_core.checkpoints.torch_legacy import MAGIC
 
 
 class Code(bytes):
-    """Opcodes that leave one item on the stack, to stand among the values of `code`."""
+    """Opcodes that leave one item on the stack. `code` accepts them among its values."""
 
 
 def code(item: Any) -> Code:
-    """The opcodes that make an item of plain data, with Code inside of it as it is."""
+    """The opcodes of an item of plain data. Code inside it is inserted unchanged."""
     match item:
         case Code():
             return item
@@ -63,12 +63,12 @@ def new(full: str, state: Any) -> Code:
 
 
 def bare(program: bytes) -> bytes:
-    """A .pkl; STOP is put behind the program, as by all of these."""
+    """A .pkl file. Like all of these functions, it appends STOP."""
     return b"\x80\x04" + program + b"."
 
 
 def zipped(program: bytes, data: Mapping[str, bytes] | None = None) -> bytes:
-    """torch.save's zip layout, with storages by key."""
+    """A file in torch.save's zip layout, with storages by key."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", bare(program))
@@ -79,7 +79,7 @@ def zipped(program: bytes, data: Mapping[str, bytes] | None = None) -> bytes:
 
 
 def legacy(program: bytes, data: Mapping[str, bytes] | None = None, keys: bytes | None = None) -> bytes:
-    """torch.save's layout before 1.6, with float storages by key; keys: opcodes in the place of the list of them."""
+    """A file in torch.save's layout before 1.6, with float storages by key. keys: opcodes for their list."""
     data = data or {}
     parts = [pickle.dumps(1001, 2), pickle.dumps({"little_endian": True}, 2), bare(program)]
     parts.append(bare(code(list(data)) if keys is None else keys))
@@ -87,7 +87,7 @@ def legacy(program: bytes, data: Mapping[str, bytes] | None = None, keys: bytes 
 
 
 def nested(program: bytes) -> bytes:
-    """A .pkl with a storage, whose own pickle the program is."""
+    """A .pkl with a storage, which contains the program as a pickle of its own."""
     return bare(call("torch.storage._load_from_bytes", legacy(program)))
 
 
@@ -95,7 +95,7 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {"bare": bare, "zipped": zippe
 
 
 def storage(numel: int, key: str = "0", kind: str = "torch.FloatStorage") -> Code:
-    """A storage by its persistent id, as in a zip and in the legacy layout."""
+    """A storage by its persistent id, as in the zip and the legacy layout."""
     return Code(code(("storage", name(kind), key, "cpu", numel)) + b"Q")
 
 
@@ -106,7 +106,7 @@ def tensor(store: Code, shape: Any, strides: Any, offset: Any = 0) -> Code:
 
 
 def array(shape: Any, data: Any, dtype: str = "f4", order: Any = False) -> Code:
-    """A numpy array as protocols 2 to 4 have it."""
+    """A numpy array as protocols 2 to 4 write it."""
     empty = call("numpy.core.multiarray._reconstruct", name("numpy.ndarray"), (0,), b"b")
     kind = Code(call("numpy.dtype", dtype, False, True) + code((3, "<", None, None, None, -1, -1, 0)) + b"b")
     return Code(empty + code((1, shape, kind, order, data)) + b"b")

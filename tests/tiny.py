@@ -1,4 +1,4 @@
-"""A tiny random generator of the MobileStyleGAN family: 32x32 images in milliseconds."""
+"""A tiny MobileStyleGAN with random weights: 32x32 images in milliseconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DIM, CHANNELS, BLOCKS = 16, 8, 2
 
 
 def tiny_mobile_tensors(seed: int = 0) -> dict[str, Tensor]:
-    """z_dim = w_dim = 16, 6 style vectors, 5 noise maps, 32x32 RGB."""
+    """The tensors of a generator with z_dim = w_dim = 16, 6 styles, 5 noise maps, and 32x32 RGB images."""
     random = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int, scale: float = 1.0) -> Tensor:

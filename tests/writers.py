@@ -1,7 +1,7 @@
-"""Writes generators as other programs do: torch.save in both layouts, NVlabs' pickles, TensorFlow's.
+"""Writes checkpoints as other programs do: torch.save in both layouts, NVlabs' pickles for PyTorch and TensorFlow.
 
-The pickles name classes of programs that are not here; stand-ins under those names are put into sys.modules
-while they are written, as pickle looks a class up before it writes its name.
+The pickles name classes of programs that are not installed. pickle imports a class before it writes its name, so
+stand-ins are put into sys.modules while a file is written.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from zoo import ZOO, Animal
 
 
 def save_torch(path: Path, content: Any, legacy: bool = False) -> Path:
-    """torch.save, in today's layout or in the one before 1.6."""
+    """torch.save, in the zip layout or in the legacy one (before torch 1.6)."""
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
 
 
 def rosinality(state: dict[str, Tensor], *, trained: bool = False, latent_avg: Tensor | None = None) -> dict[str, Any]:
-    """What rosinality's programs save: converted, or in training with the optimiser and the arguments."""
+    """A checkpoint of rosinality's programs: converted, or from training with optimiser state and arguments."""
     content: dict[str, Any] = {"g_ema": OrderedDict(state)}
     if latent_avg is not None:
         content["latent_avg"] = latent_avg
@@ -49,7 +49,7 @@ def rosinality(state: dict[str, Tensor], *, trained: bool = False, latent_avg: T
 
 @contextmanager
 def stand_ins(classes: dict[str, Any]) -> Iterator[None]:
-    """Puts objects under dotted names into sys.modules for a while."""
+    """Puts objects under dotted names into sys.modules inside the context."""
     before = dict(sys.modules)
     for full, item in classes.items():
         module_name, _, name = full.rpartition(".")
@@ -75,7 +75,7 @@ class EasyDict(dict):
 
 
 class Persistent:
-    """Pickles itself as NVlabs' persistent classes do, with the source text of its module."""
+    """Is pickled as NVlabs' persistent classes are, with the source text of its module."""
 
     def __init__(self, class_name: str, state: dict[str, Any]):
         self.class_name, self.state = class_name, state
@@ -86,7 +86,7 @@ class Persistent:
 
 
 def modules_of(tensors: dict[str, Tensor], metadata: dict[str, Any], class_name: str = "Generator") -> Persistent:
-    """A flat state dict as the tree of modules that it came from; metadata become attributes of the modules."""
+    """A flat state dict as a tree of modules. The metadata become attributes of the modules."""
     here: dict[str, Any] = {k: v for k, v in tensors.items() if "." not in k}
     children: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -110,7 +110,7 @@ def modules_of(tensors: dict[str, Tensor], metadata: dict[str, Any], class_name:
 def save_nvlabs(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None, protocol: int = 4
 ) -> Path:
-    """{G, D, G_ema, ...}, of which only G_ema has these tensors."""
+    """Writes {G, D, G_ema, ...}, where G_ema has these tensors."""
     names = {"torch_utils.persistence._reconstruct_persistent_obj": _reconstruct_persistent_obj}
     with stand_ins({**names, "dnnlib.util.EasyDict": EasyDict}):
         network = modules_of(tensors, metadata or {})
@@ -124,7 +124,7 @@ def save_nvlabs(
 
 
 class Network:
-    """Pickles itself as a network of the TensorFlow code does."""
+    """Is pickled as a network of the TensorFlow code is."""
 
     arguments: ClassVar[dict[str, Any]] = {}
 
@@ -150,7 +150,11 @@ def save_tensorflow(
     protocol: int = 4,
     arguments: dict[str, Any] | None = None,
 ) -> Path:
-    """(G, D, Gs); the variables are named mapping/..., synthesis/..., or have no prefix. arguments: of the networks."""
+    """Writes (G, D, Gs), where Gs has these variables.
+
+    variables: their names begin with mapping/ or synthesis/, or have no prefix.
+    arguments: static_kwargs of the networks.
+    """
     with stand_ins({"dnnlib.tflib.network.Network": Network}):
 
         def under(prefix: str) -> dict[str, np.ndarray]:
@@ -158,8 +162,8 @@ def save_tensorflow(
 
         own = {k: v.numpy() for k, v in variables.items() if "/" not in k}
         parts = {name: Network(under(f"{name}/"), builder) for name in ("mapping", "synthesis")}
-        wrong = Network({"lod": np.float32(0)[()] * np.ones(())}, "G_style")
-        networks = (wrong, wrong, Network(own, "G_style", **parts))
+        other = Network({"lod": np.float32(0)[()] * np.ones(())}, "G_style")
+        networks = (other, other, Network(own, "G_style", **parts))
         for network in (networks[2], *parts.values()):
             network.arguments = arguments or {}  # type: ignore[misc]
         path.write_bytes(pickle.dumps(networks, protocol=protocol))
@@ -167,7 +171,7 @@ def save_tensorflow(
 
 
 def stylegan1_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """PULSE's names and layouts -> those of the TensorFlow graph, with what only that has."""
+    """PULSE's names and layouts -> those of the TensorFlow graph, with the variables that only the graph has."""
     layers = {"conv": "Conv", "conv0_up": "Conv0_up", "conv1": "Conv1"}
     variables = {"lod": torch.tensor(0.0), "dlatent_avg": torch.linspace(-1, 1, 16), "synthesis/lod": torch.tensor(0.0)}
     variables["synthesis/ToRGB_lod3/weight"] = torch.zeros(1, 1, 8, 3)
@@ -200,7 +204,7 @@ def stylegan1_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def stylegan2_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """NVlabs' PyTorch names and layouts -> those of the TensorFlow graph: kernels turned, biases without their 1."""
+    """NVlabs' PyTorch names and layouts -> those of the TensorFlow graph: kernels flipped, biases minus 1."""
     variables = {"lod": torch.tensor(0.0)}
     for name, tensor in tensors.items():
         if name.endswith("resample_filter"):
@@ -236,7 +240,7 @@ def stylegan2_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in variables.items()}
 
 
-# Every animal of the zoo in every format that has it
+# The generators of zoo.py in the formats that each of them exists in
 
 
 def write_safetensors(path: Path, animal: Animal) -> None:
@@ -309,5 +313,5 @@ FORMATS = {writer.__name__.removeprefix("write_"): writer for writers in WRITERS
 
 
 def smallest(writer: Writer) -> Animal:
-    """The animal with the fewest tensors that is written so."""
+    """The generator of zoo.py with the fewest tensors among those in this format."""
     return min((ZOO[name]() for name in ZOO if writer in WRITERS[name]), key=lambda animal: len(animal.tensors))
