@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-PREVIEW, JPEG, NODE_TEXT = 1, 1, 3  # the host's numbers for a binary message with an image, its format, and a text
+PREVIEW, JPEG = 1, 1  # the host's numbers for a binary message with an image, and its format
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -79,11 +79,15 @@ class WebSocket:
         return bytes(data)
 
 
+class Refused(Exception):
+    """The server did not accept what was posted; its answer."""
+
+
 @dataclass
 class Run:
     """What the server told of one queued graph.
 
-    events: (type, data); previews: binary messages, as they came; texts: what nodes wrote on themselves, by node;
+    events: (type, data); previews: binary messages, as they came; texts: what nodes say of their results, by node;
     marks: how many events had come at each news of the server's queue, which no run is named in.
     """
 
@@ -106,6 +110,11 @@ class Run:
     def error(self) -> str:
         """The text that a user reads; empty where all went well."""
         return "".join(data["exception_message"] for data in self.of("execution_error"))
+
+    def keep_text(self, kind: str, data: dict[str, Any]) -> None:
+        """Keeps what an event says of a node's result; cached nodes may have none."""
+        if kind == "executed" and (data["output"] or {}).get("text"):
+            self.texts[data["node"]] = "\n".join(data["output"]["text"])
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [data for name, data in self.events if name == kind]
@@ -144,7 +153,7 @@ class Client:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            raise AssertionError(f"{path} answered {error.code}: {error.read().decode()}") from error
+            raise Refused(error.read().decode()) from error
 
     def queue(self, graph: dict[str, Any]) -> Run:
         """Queues a graph in the API format, with a stand-in for the workflow that the front end sends along."""
@@ -157,7 +166,7 @@ class Client:
         while True:
             message = self._socket.receive(deadline - time.monotonic())
             if isinstance(message, bytes):
-                self._keep(run, message)
+                run.previews.append(message)
                 continue
             event = json.loads(message)
             if event["type"] == "status":
@@ -165,16 +174,10 @@ class Client:
             if event["data"].get("prompt_id") != run.prompt_id:
                 continue
             run.events.append((event["type"], event["data"]))
+            run.keep_text(*run.events[-1])
             yield run.events[-1]
             if event["type"] in ENDS:
                 return
-
-    def _keep(self, run: Run, message: bytes) -> None:
-        if int.from_bytes(message[:4], "big") != NODE_TEXT:
-            run.previews.append(message)
-            return
-        end = 8 + int.from_bytes(message[4:8], "big")
-        run.texts[message[8:end].decode()] = message[end:].decode()
 
     def run(self, graph: dict[str, Any], timeout: float = 120) -> Run:
         """Queues a graph and waits for its end."""

@@ -1,4 +1,7 @@
-"""A real ComfyUI on the repository: COMFYUI_PATH names its folder, COMFYUI_PYTHON its interpreter."""
+"""A real ComfyUI on the repository: COMFYUI_PATH names its folder, COMFYUI_PYTHON its interpreter.
+
+COMFYUI_FRONT_END names another front end than the host's: the folder `static` of a comfyui-frontend-package.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +92,8 @@ def command(base: Path, *options: str) -> list[str]:
     for option in (["--disable-api-nodes"], ["--database-url", f"sqlite:///{base / 'comfyui.db'}"]):
         if option[0] in known:  # newer hosts than the oldest that the pack supports
             words += option
+    if os.environ.get("COMFYUI_FRONT_END"):
+        words += ["--front-end-root", os.environ["COMFYUI_FRONT_END"]]
     return words
 
 

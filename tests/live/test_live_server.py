@@ -7,9 +7,10 @@ import json
 import os
 import re
 
+import pytest
 from conftest import ROOT
 from graphs import TINY, complete, searched, to_api
-from live_client import JPEG, PREVIEW
+from live_client import JPEG, PREVIEW, Refused
 from PIL import Image
 from tiny import save_tiny
 from writers import save_nvlabs, save_tensorflow, stylegan2_for_tensorflow
@@ -68,7 +69,8 @@ def test_the_chain_runs_and_its_images_can_be_fetched(run, pictures):
 def test_progress_and_previews_arrive_while_it_searches(run):
     done = run(search(seed=1, steps=10, eps=1.0, preview_every=5))
     steps = [data["value"] for data in done.of("progress") if (data["node"], data["max"]) == ("search", 11)]
-    assert steps == list(range(1, 12))
+    assert steps == sorted(set(steps) & set(range(1, 12)))  # since 0.9.2 the host leaves some out
+    assert steps[-1] == 11
     assert len(done.previews) == 3  # of steps 0, 5 and 10
     for message in done.previews:
         assert [int.from_bytes(message[i : i + 4], "big") for i in (0, 4)] == [PREVIEW, JPEG]
@@ -99,7 +101,8 @@ def test_a_search_is_repeatable_across_runs(run, pictures):
 def test_an_interrupt_stops_a_search_within_a_step_and_the_next_run_works(client, run, known):
     """After its answer to /interrupt the server is made to send a mark: what it sent before is not counted."""
     at_once, total = 32, 32 * 100_001
-    long = client.queue(complete(search(steps=100_000, seed=6, solutions=at_once, batch_size=at_once), known))
+    settings = {"steps": 100_000, "solutions": at_once, "batch_size": at_once, "preview_every": 1}
+    long = client.queue(complete(search(seed=6, **settings), known))
     for kind, data in client.follow(long, timeout=120):
         if kind == "progress" and (data["node"], data["max"]) == ("search", total) and data["value"] >= 5 * at_once:
             break
@@ -111,7 +114,8 @@ def test_an_interrupt_stops_a_search_within_a_step_and_the_next_run_works(client
     assert long.of("execution_interrupted")[0]["node_id"] == "search"
     assert "execution_interrupted" in [kind for kind, _ in long.history["status"]["messages"]]
     steps = [data["value"] for data in long.of("progress") if (data["node"], data["max"]) == ("search", total)]
-    assert steps == [at_once * step for step in range(1, len(steps) + 1)]  # no step without a message
+    assert steps == sorted(set(steps))
+    assert {step % at_once for step in steps} == {0}
     after = [kind for kind, _ in long.events[long.marks[earlier] :]]
     assert after.count("progress") <= 1
     assert run(search(seed=6)).succeeded()
@@ -126,11 +130,13 @@ def test_an_unusable_target_is_told_to_the_user(run):
     assert run(search()).succeeded()
 
 
-def test_a_missing_checkpoint_is_told_to_the_user(run, server):
-    refused = run(face(file="gone.safetensors"))
-    assert refused.end == "execution_error"
-    assert "The checkpoint 'gone.safetensors' is not on this machine." in refused.error
-    assert f"put gone.safetensors into {server.stylegan}" in refused.error
+def test_a_missing_checkpoint_is_told_before_the_run(run, server):
+    with pytest.raises(Refused) as refused:
+        run(face(file="gone.safetensors"))
+    (error,) = json.loads(str(refused.value))["node_errors"]["load"]["errors"]
+    assert error["extra_info"]["input_name"] == "stylegan_file"
+    assert "The checkpoint 'gone.safetensors' is not on this machine." in error["details"]
+    assert f"put gone.safetensors into {server.stylegan}" in error["details"]
 
 
 def test_a_changed_checkpoint_is_loaded_again(run, pictures, server):
