@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from arguments import ASSUMED, BARE, DEDUCED, HONOURED, NONE, PICKLED, REFUSED, TENSORFLOW
@@ -171,6 +172,14 @@ def test_attributes_that_would_draw_something_else_are_refused_by_name(tmp_path,
     for value in ATTRIBUTES[name]:
         with pytest.raises(CheckpointError, match=rf"setting '{name}' is {value!r}"):
             load_generator(save_nvlabs(tmp_path / "x.pkl", ADA, {name: value}))
+
+
+def test_attributes_of_a_live_network_may_be_numpys():
+    metadata = {"synthesis.b8.conv0.act_gain": np.sqrt(2), "mapping.fc0.bias_gain": np.float64(0.02)}
+    generator = generator_from(ADA, metadata, name="x")
+    assert "mapping_lr" not in generator.assumed
+    with pytest.raises(CheckpointError, match="act_gain"):
+        generator_from(ADA, {"synthesis.b8.conv0.act_gain": np.sqrt(3)}, name="x")
 
 
 def test_layers_that_clamp_differently_are_refused(tmp_path):

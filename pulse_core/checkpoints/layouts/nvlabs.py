@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..stored import Stored
 from .places import marked
@@ -93,7 +93,7 @@ def _upsampling(metadata: Mapping[str, Any]) -> float | None:
             continue
         around = [metadata.get(f"{match[1]}.{side}_sampling_rate") for side in ("in", "out")]
         is_rgb = metadata.get(f"{match[1]}.is_torgb")
-        rates = [float(n) for n in (rate, *around) if type(n) in (int, float) and 0 < n < 1e9]
+        rates = [float(n) for n in (rate, *around) if _is_number(n) and 0 < n < 1e9]
         if len(rates) != 3:
             raise refused_setting(name, rate, "a positive number, as are the layer's other rates")
         if not is_rgb:
@@ -132,8 +132,12 @@ def _numbered_through(tensors: Stored, metadata: Mapping[str, Any]) -> dict[str,
     return {re.sub(r"^synthesis\.L(\d{1,3})_", shifted, name): tensor for name, tensor in tensors.items()}
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Numbers of numpy, which the attributes of a live network may be, are ints or floats, too."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _equal(value: Any, wanted: Any) -> bool:
-    numbers = [type(n) in (int, float) for n in (value, wanted)]
-    if all(numbers):
+    if _is_number(value) and _is_number(wanted):
         return math.isclose(value, wanted, rel_tol=_EQUAL) if abs(value) < 1e30 and abs(wanted) < 1e30 else False
     return type(value) is type(wanted) and value == wanted
