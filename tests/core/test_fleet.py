@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from processes import descendants, ended
 
 from pulse_core.cli import main
 from pulse_core.degradations.bicubic import downsample
@@ -65,24 +66,6 @@ def begun(arguments):
     )
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes that a process started, and theirs."""
-    found, parents = [], {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ProcessLookupError):
-                continue
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop()
-        children = [child for child, of in parents.items() if of == parent]
-        found += children
-        waiting += children
-    return found
-
-
 def named(pid: int, text: bytes) -> bool:
     try:
         return text in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -130,6 +113,25 @@ def test_a_worker_that_dies_is_reported_and_the_next_run_resumes(tiny_file, fold
     assert main(arguments) == 0
     complete(folder)
     assert all(path.stat().st_mtime_ns == when for path, when in done.items())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(tiny_file, folder, how):
+    process = begun([*words(tiny_file, folder, "--steps", 20000), "--devices", "cpu,cpu"])
+    try:
+        deadline = time.monotonic() + 120
+        while sum(named(pid, b"spawn_main") for pid in descendants(process.pid)) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        family = descendants(process.pid)
+        time.sleep(3)  # into their searches, which would take minutes
+        process.send_signal(how)
+        process.wait(30)
+        assert ended(family, 20) == []
+        assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    finally:
+        process.kill()
 
 
 def test_a_killed_ray_worker_loses_nothing(tiny_file, folder):
