@@ -119,7 +119,7 @@ def _labels(tensors: Stored) -> dict[str, Any]:
 
 def _numbered_through(tensors: Stored, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """StyleGAN-XL's superresolution skips one layer number, where it replaced the image layer."""
-    found = {int(m[1]) for name in tensors if (m := re.fullmatch(r"synthesis\.L(\d{1,3})_\w+\.weight", name))}
+    found = {int(m[1]) for name in tensors if (m := re.match(r"synthesis\.L(\d{1,3})_\w+\.", name))}
     missing = set(range(max(found, default=0))) - found
     latents = metadata.get("synthesis.num_ws", len(found) + 1)
     if len(missing) != 1 or latents != len(found) + 1:

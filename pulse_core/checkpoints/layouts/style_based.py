@@ -43,7 +43,7 @@ def translate(tensors: Stored, metadata: Mapping[str, Any]) -> tuple[Stored, dic
 def _last_trained(tensors: Stored) -> int:
     trained = []
     for name, tensor in tensors.items():
-        match = re.fullmatch(r"generator\.progression\.(\d{1,2})\.noise1\.weight_orig", name)
+        match = re.fullmatch(r"generator\.progression\.(\d{1,2})\.noise[12]\.weight_orig", name)
         if match and bool((tensor.read() != 0).any()):
             trained.append(int(match[1]))
     if not trained:
