@@ -20,7 +20,7 @@ def schema(**fields: Any) -> io.Schema:
 
 def advanced(widget: Any) -> Any:
     """The widget, marked as advanced: the front end hides it until the user asks for such widgets."""
-    if hasattr(widget, "advanced"):  # since 0.9
+    if hasattr(widget, "advanced"):  # newer hosts
         widget.advanced = True
     else:
         widget.extra_dict = {**(widget.extra_dict or {}), "advanced": True}

@@ -300,7 +300,7 @@ class SavedImages:
 
 
 class NewerSchema(Schema):
-    """As since 0.14: with aliases for the search, a tab of its own, and outputs that survive a reload."""
+    """As in 0.33: with aliases for the search, a tab of its own, and outputs that survive a reload."""
 
     def __init__(
         self,
