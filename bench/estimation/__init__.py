@@ -1,1 +1,1 @@
-"""How well `pulse_core.faces.estimation` tells what a picture holds, and the training of its weights."""
+"""The accuracy of `pulse_core.faces.estimation`, and the training of its weights."""

@@ -21,9 +21,9 @@ from pulse_core.faces.estimation import HALVINGS, floor_size
 from pulse_core.faces.features import luma_of, radii, spectrum, window
 from pulse_core.faces.warping import crop_square
 
-_RINGS = 4  # of an octave of the spectrum
-_FINE, _COUNT = 32, 32 * 12  # rings of an octave that sums are kept for, and of all
-_GAIN, _COHERENCE = 0.7, 0.5  # what must be left of the clean picture's amplitude; its least share of the power
+_RINGS = 4  # per octave of the spectrum
+_FINE, _COUNT = 32, 32 * 12  # rings per octave for which sums are stored, and their total
+_GAIN, _COHERENCE = 0.7, 0.5  # smallest gain and smallest squared coherence of a resolved octave
 _FINEST, _COARSEST = 0.25, 16.0  # sigma in pixels
 
 
@@ -31,10 +31,10 @@ _FINEST, _COARSEST = 0.25, 16.0  # sigma in pixels
 class Case:
     """A degraded picture and its truth.
 
-    picture: [3, S, S] in 0..1. kinds: what was done to it. effective_size: not rounded to SIZES.
-    blur: sigma of the Gaussian that comes nearest to all that softened it, pixels.
-    noise: root mean square of all that is not the softened picture: grain, and what clamping and JPEG's rounding
-    changed; after halving 0, 1, 2, ... times. jpeg: the quality, where a JPEG came last.
+    picture: [3, S, S] in 0..1. kinds: its degradations. effective_size: not rounded to SIZES.
+    blur: sigma in pixels of the Gaussian that is closest to all linear degradations together.
+    noise: root mean square of the difference from the blurred picture without noise, clamping and JPEG rounding; after
+    halving 0, 1, 2, ... times. jpeg: the quality, if JPEG was the last degradation.
     """
 
     picture: Tensor
@@ -54,13 +54,13 @@ class Case:
 
 @lru_cache(maxsize=4)
 def _bins(side: int) -> Tensor:
-    """For each bin of the transform its number among rings of 1/32 octave, from the finest frequency down."""
+    """The ring of each Fourier bin: rings of 1/32 octave, from the highest frequency down."""
     octaves = torch.log2(0.5 / radii(side).clamp(min=1e-6))
     return (octaves * _FINE).floor().add(1).clamp(0, _COUNT).long().flatten()  # 0: the corners
 
 
 class Comparison:
-    """Coherence of two pictures [S, S] by frequency, in the window of the face."""
+    """Gain and coherence between two pictures [S, S] by frequency, in the window of the face."""
 
     def __init__(self, clean: Tensor, other: Tensor):
         self.side = clean.shape[-1]
@@ -70,7 +70,7 @@ class Comparison:
         self.sums = torch.cat([torch.zeros(1, 3, dtype=torch.float64), sums[1:]]).cumsum(0)
 
     def ring(self, low: float, high: float) -> tuple[float, float] | None:
-        """The gain, and the coherence squared, between two frequencies in cycles per pixel; None where nothing lies."""
+        """Gain and squared coherence between two frequencies in cycles per pixel; None without power there."""
         first, last = (round(_FINE * math.log2(0.5 / border)) for border in (high, low))
         clean, other, cross = (self.sums[min(last, _COUNT)] - self.sums[min(first, _COUNT)]).tolist()
         if clean <= 0:
@@ -81,10 +81,9 @@ class Comparison:
 def effective_size(clean: Tensor, degraded: Tensor) -> float:
     """The ground truth of the effective size, in pixels a side; both pictures [S, S], luma.
 
-    A size n is resolved if, in the finest octave that n pixels can show (n/4 to n/2 cycles a side, in four rings that
-    weigh alike), 0.7 of the clean picture's amplitude is left in the mean (the gain: half of the power, -3 dB; blur
-    takes it), and at least half of the power is the clean picture's (the coherence squared: SNR 1; noise takes it).
-    The effective size is the largest size up to which all sizes are resolved, interpolated between sizes.
+    A size n is resolved if, in the mean over four rings of its finest octave (n/4 to n/2 cycles a side), the gain is at
+    least 0.7 (-3 dB; blur reduces it) and the squared coherence at least 0.5 (an SNR of 1; noise reduces it). The
+    effective size is the largest n such that all smaller sizes are resolved, interpolated.
     """
     side, pair = clean.shape[-1], Comparison(clean, degraded)
     before, size = (6.0, 1.5), 6.0
@@ -103,19 +102,19 @@ def effective_size(clean: Tensor, degraded: Tensor) -> float:
 
 
 def equivalent_blur(clean: Tensor, soft: Tensor) -> float:
-    """Sigma of the Gaussian whose gains come nearest to those from one [S, S] to the other; 0 where it is below 1/4."""
+    """Sigma of the Gaussian whose gains are closest to those between two pictures [S, S]; 0 if below 1/4."""
     side, pair = clean.shape[-1], Comparison(clean, soft)
     borders = [2 / side * 2 ** (number / 3) for number in range(40) if 2 / side * 2 ** (number / 3) <= 0.5]
     gains = [(low * 2 ** (1 / 6), ring[0]) for low in borders[:-1] if (ring := pair.ring(low, low * 2 ** (1 / 3)))]
-    middles, seen = torch.tensor(gains).T
+    middles, measured = torch.tensor(gains).T
     sigmas = torch.logspace(math.log2(_FINEST), math.log2(_COARSEST), 97, base=2)
-    shown = torch.exp(-2 * (math.pi * sigmas[:, None] * middles[None]).square())
-    best = int((shown - seen.clamp(0, 1.2)).square().sum(1).argmin())
+    gaussian = torch.exp(-2 * (math.pi * sigmas[:, None] * middles[None]).square())
+    best = int((gaussian - measured.clamp(0, 1.2)).square().sum(1).argmin())
     return float(sigmas[best]) if best else 0.0
 
 
 def noise_levels(error: Tensor) -> tuple[float, ...]:
-    """Root mean square of an error [3, S, S], after halving it 0, 1, 2, ... times, weighed by the face's window."""
+    """Root mean square of an error [3, S, S] after halving it 0, 1, 2, ... times, in the window of the face."""
     found: list[float] = []
     for halved in range(HALVINGS + 1):
         side = error.shape[-1] >> halved
@@ -129,8 +128,8 @@ def noise_levels(error: Tensor) -> tuple[float, ...]:
 
 
 @dataclass
-class _Path:
-    """A picture on its way: as it is, and as it would be with no noise and no rounding."""
+class _Pipeline:
+    """A picture between degradations; `soft`: the same without noise, clamping and rounding."""
 
     picture: Tensor
     soft: Tensor
@@ -153,7 +152,7 @@ def _resized(x: Tensor, side: int, mode: str) -> Tensor:
     return F.interpolate(x[None], (side, side), mode=mode, align_corners=False)[0]
 
 
-def _noise(path: _Path, rng: random.Random, numbers: torch.Generator, grey: bool) -> None:
+def _noise(path: _Pipeline, rng: random.Random, numbers: torch.Generator, grey: bool) -> None:
     std = rng.uniform(0, 0.1) if rng.random() < 0.5 else 10 ** rng.uniform(-2.5, -1)
     channels = 1 if grey or rng.random() < 0.4 else 3
     drawn = torch.randn(channels, *path.picture.shape[1:], generator=numbers)
@@ -163,8 +162,8 @@ def _noise(path: _Path, rng: random.Random, numbers: torch.Generator, grey: bool
     path.jpeg = None
 
 
-def _round(path: _Path, rng: random.Random, numbers: torch.Generator, side: int, grey: bool, chance: float) -> None:
-    """One order of degradations; each is there with a chance."""
+def _round(path: _Pipeline, rng: random.Random, numbers: torch.Generator, side: int, grey: bool, chance: float) -> None:
+    """One order of degradations, each with a probability."""
     if rng.random() < chance:
         sigma = 2 ** rng.uniform(-1, 2)
         blur = GaussianBlur(sigma)
@@ -188,9 +187,11 @@ def _round(path: _Path, rng: random.Random, numbers: torch.Generator, side: int,
 
 
 def _cut(side: int, rng: random.Random) -> tuple[Callable[[Tensor], Tensor], str]:
-    """Cut out as faces are: turned a little, at about the pixels that there are."""
+    """A random alignment, as of faces: a small rotation, at about the same resolution."""
     turn, share, out = math.radians(rng.uniform(-20, 20)), rng.uniform(0.85, 1), rng.uniform(0.93, 1.07)
-    half = share * (side / 2 - 5) / (math.cos(turn) + abs(math.sin(turn)))  # wholly inside, with what filters look at
+    half = (
+        share * (side / 2 - 5) / (math.cos(turn) + abs(math.sin(turn)))
+    )  # inside the picture, with the support of the filters
     right = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64) * half
     down = torch.stack([-right[1], right[0]])
     middle = torch.tensor([0.5, 0.5], dtype=torch.float64) * side
@@ -208,14 +209,14 @@ def degrade(
     warped: float = 0.3,
     light: Callable[[Tensor], Tensor] | None = None,
 ) -> Case:
-    """A case of a clean face, made by chance.
+    """A random case of a clean face.
 
     Args:
         clean: [3, H, H] in 0..1, sharp.
-        seed: of all that is drawn.
-        sides: pixels of the picture, from and to.
-        chance: of each degradation. warped: of being cut out of a photograph at the end.
-        light: what else is changed in the clean picture, at its size.
+        seed: of all random choices.
+        sides: smallest and largest size in pixels.
+        chance: the probability of each degradation. warped: the probability of an alignment at the end.
+        light: a change of the clean picture after it is resized.
     """
     rng, numbers = random.Random(seed), torch.Generator().manual_seed(seed)
     side = min(clean.shape[-1], round(2 ** rng.uniform(math.log2(sides[0]), math.log2(sides[1]))))
@@ -223,14 +224,14 @@ def degrade(
     clean = _resized(clean, side, "bicubic")
     clean = light(clean) if light is not None else clean
     clean = Grey().forward(clean[None])[0].contiguous() if grey else clean
-    path = _Path(clean.clamp(0, 1), clean, ["grey"] if grey else [])
+    path = _Pipeline(clean.clamp(0, 1), clean, ["grey"] if grey else [])
     orders = 0 if rng.random() < 0.1 else 2 if rng.random() < 0.15 else 1
     for _ in range(orders):
         _round(path, rng, numbers, side, grey, chance)
     if orders == 2:
         path.kinds.append("twice")
     if side >= 40 and rng.random() < warped:
-        path.picture = (path.picture * 255).round() / 255  # a photograph's file
+        path.picture = (path.picture * 255).round() / 255  # the file of the photograph
         change, note = _cut(side, rng)
         path.linear("aligned", note, change)
         clean = change(clean)
@@ -239,8 +240,8 @@ def degrade(
     return truth(path, clean, grey)
 
 
-def truth(path: _Path, clean: Tensor, grey: bool) -> Case:
-    """What is true of a picture that has come its way."""
+def truth(path: _Pipeline, clean: Tensor, grey: bool) -> Case:
+    """The ground truth of a degraded picture."""
     luma, soft = luma_of(clean), luma_of(path.soft)
     kinds = tuple(dict.fromkeys(path.kinds)) or ("clean",)
     if kinds in (("grey",), ("aligned",), ("grey", "aligned")):

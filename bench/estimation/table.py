@@ -14,12 +14,12 @@ from .training import portraits
 
 FIRST_SEED = 5_000_000  # the training's seeds are smaller
 KINDS = ("clean", "blur", "enlarged", "noise", "jpeg", "grey", "twice", "aligned")
-RELATIVE, ABSOLUTE = 0.25, 0.004  # how far off a noise may be
+RELATIVE, ABSOLUTE = 0.25, 0.004  # tolerances of the noise
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A case, of which portrait, and what was measured."""
+class Evaluated:
+    """The name of a portrait, its degraded case, and the estimate."""
 
     name: str
     case: Case
@@ -27,7 +27,7 @@ class Judged:
 
     @property
     def steps(self) -> int:
-        """Of SIZES, too large (positive) or too small."""
+        """The error of the size in steps of SIZES; positive if too large."""
         return SIZES.index(self.estimate.size) - SIZES.index(self.case.size)
 
     @property
@@ -36,28 +36,28 @@ class Judged:
         return abs(self.estimate.noise - true) <= max(RELATIVE * true, ABSOLUTE)
 
     def noise_at_size_is_right(self) -> bool:
-        """The noise at the estimated size."""
+        """Whether the noise at the estimated size is right."""
         size, side = self.estimate.size, self.estimate.side
         true = DegradationEstimate(size, 0, self.case.noise[0], None, False, 1, side, self.case.noise).noise_at(size)
         return abs(self.estimate.noise_at(size) - true) <= max(RELATIVE * true, ABSOLUTE)
 
 
-def judged(count: int, *, apart: bool | None = None, first: int = FIRST_SEED) -> Iterator[Judged]:
-    """Cases of the sixteen portraits in turn, or of those that are, or are not, kept apart."""
-    chosen = [(True, False)] if apart is None else [(apart,)]
-    clean = {name: face for which in chosen[0] for name, face in portraits(apart=which).items()}
+def evaluated(count: int, *, held_out: bool | None = None, first: int = FIRST_SEED) -> Iterator[Evaluated]:
+    """Cases of the sixteen portraits in turn; of only the held-out ones, or only the others, if held_out is given."""
+    chosen = [(True, False)] if held_out is None else [(held_out,)]
+    clean = {name: face for which in chosen[0] for name, face in portraits(held_out=which).items()}
     names = sorted(clean)
     for number in range(count):
         name = names[number % len(names)]
         case = degrade(clean[name], first + number)
-        yield Judged(name, case, estimate_degradation(case.picture))
+        yield Evaluated(name, case, estimate_degradation(case.picture))
 
 
 def _share(flags: list[bool]) -> str:
     return f"{100 * sum(flags) / len(flags):.0f} %" if flags else "-"
 
 
-def row(name: str, found: list[Judged]) -> str:
+def row(name: str, found: list[Evaluated]) -> str:
     relative = [abs(each.estimate.noise / each.case.noise[0] - 1) for each in found if each.case.noise[0] > 0.008]
     blurred = [abs(each.estimate.blur / each.case.blur - 1) for each in found if each.case.blur > 0.7]
     blocks = [each for each in found if each.case.jpeg is not None]
@@ -85,11 +85,11 @@ HEAD = (
 )
 
 
-def table(found: list[Judged]) -> str:
-    """Markdown: a row for each kind (a case may be of several), and for the portraits that nothing learned from."""
+def table(found: list[Evaluated]) -> str:
+    """Markdown: a row for each kind (a case may be of several), and for training and held-out portraits."""
     lines = [HEAD, "| --- |" + " ---: |" * 10]
     lines += [row(kind, chosen) for kind in KINDS if (chosen := [each for each in found if kind in each.case.kinds])]
-    for name, apart in (("p01 to p12", False), ("p13 to p16, kept apart", True)):
-        chosen = [each for each in found if (each.name >= "p13") == apart]
+    for name, held_out in (("p01 to p12", False), ("p13 to p16, held out", True)):
+        chosen = [each for each in found if (each.name >= "p13") == held_out]
         lines += [row(name, chosen)] if chosen else []
     return "\n".join([*lines, row("**all**", found)])

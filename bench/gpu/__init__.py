@@ -1,1 +1,1 @@
-"""What a card says of the search (`make gpu`), and what it could do at best (`python -m bench.speed --roofline`)."""
+"""Measurements of the search on a GPU (`make gpu`), and calculated bounds (`python -m bench.speed --roofline`)."""

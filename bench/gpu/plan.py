@@ -87,7 +87,7 @@ class Plan:
 
 
 def plan_for(device: torch.device, *, quick: bool, reference: Path | None, minutes: float) -> Plan:
-    """The plan for a device; on a CPU a rehearsal, which runs every line with meaningless results."""
+    """The plan for a device; on a CPU a dry run, whose results mean nothing."""
     cases = true_cases(quick=quick)
     if device.type == "cpu":
         few = {"steps": 1, "rounds": 1, "warm_up": 1, "searches": 1, "search_steps": 3, "matrix": 512, "copied": 2**20}

@@ -46,13 +46,13 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
                 for seed in SEEDS
                 for found in search(generator, given, gaussian, replace(config, batch_size=1), seed=seed)
             ]
-        return _facts(results[name], results.get("float32", results[name]))
+        return _scores(results[name], results.get("float32", results[name]))
 
     for name in ROWS:
         notes.measure("precision", {"row": name}, lambda: find(name))  # noqa: B023 - called at once
 
 
-def _facts(found: list[Solution], wanted: list[Solution]) -> Row:
+def _scores(found: list[Solution], wanted: list[Solution]) -> Row:
     pairs = list(zip(found, wanted, strict=True))
     return {
         "searches": len(found),

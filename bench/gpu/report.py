@@ -14,8 +14,8 @@ from .parity import KINDS
 HEAD = """## On a card
 
 Written by `make gpu` on {date}: {machine}. Everything in one process. Peaks that it showed: {peaks}.
-{rehearsal}"""
-REHEARSAL = "**A rehearsal on a CPU: its lines ran, its numbers say nothing.**\n"
+{dry_run}"""
+DRY_RUN = "**A dry run on a CPU: its numbers mean nothing.**\n"
 
 STEPS = """A step of the published settings, with its gradient (full), and a low-resolution one between two full ones
 (low), without the encoder; a search step is the mean of the recommended search, whose every 16th is full as well. Each
@@ -50,9 +50,9 @@ def _head(metadata: Row, rows: list[Row]) -> str:
     for found in _of(rows, "peaks"):
         peaks = ", ".join(f"{name} {found[name] / 1e12:.1f} TFLOP/s" for name in ("float32", "tf32", "float16"))
         peaks += f", copying {found['copy'] / 1e9:.0f} GB/s"
-    rehearsal = REHEARSAL if metadata["device"] == "cpu" else f"\n{metadata['note']}\n" if "note" in metadata else ""
-    told = ", ".join(part for part in machine if part)
-    return HEAD.format(date=metadata["date"], machine=told, peaks=peaks, rehearsal=rehearsal)
+    dry_run = DRY_RUN if metadata["device"] == "cpu" else f"\n{metadata['note']}\n" if "note" in metadata else ""
+    summary = ", ".join(part for part in machine if part)
+    return HEAD.format(date=metadata["date"], machine=summary, peaks=peaks, dry_run=dry_run)
 
 
 def _number(row: Row, name: str, form: str = ".2f") -> str:
@@ -122,11 +122,11 @@ def _precision(rows: list[Row]) -> str:
         numbers = [f"{row['found']} of {row['searches']}", f"{median(row['l2s']):.5f}", f"{max(row['l2s']):.5f}"]
         return [row["row"], *numbers, f"{row['worst']:.2f}", f"{row['distance']:.3f}", f"{median(row['apart']):.3f}"]
 
-    names = ["low-resolution steps in", "found", "median search L2", "largest", "worst pixel", "distance", "RMS apart"]
+    names = ["low-resolution steps in", "found", "median search L2", "largest", "worst pixel", "distance", "RMS"]
     text = (
         "Searches of the default generator for 32x32 targets of `make quality`, from two seeds, alike in everything "
         "else. RMS: of the pictures, colours in 0..1, from those of float32 with the same seed; other rounding: "
-        "without the fused kernels, which is how far any change of rounding leads a search apart."
+        "without the fused kernels, which shows the effect of any change of rounding."
     )
     return table("16-bit features", names, [line(row) for row in found], text, level=3)
 
@@ -137,11 +137,11 @@ def _waits(rows: list[Row]) -> str:
         return [row["what"], "on" if row["graphs"] else "off", str(row["waits"]), places or "-"]
 
     found = _of(rows, "waits")
-    told = next((f"{row['note']}.\n" for row in found if "note" in row), "")
+    summary = next((f"{row['note']}.\n" for row in found if "note" in row), "")
     names = ["what", "graphs", "waits", "where, and how often"]
     text = "Operations that make the CPU wait for the card, after warming up; the search is of the recommended length."
     lines = [line(row) for row in found if "waits" in row]
-    return table("Waits", names, lines, text, level=3) or (f"### Waits\n\n{told}" if told else "")
+    return table("Waits", names, lines, text, level=3) or (f"### Waits\n\n{summary}" if summary else "")
 
 
 def _parity(rows: list[Row]) -> str:

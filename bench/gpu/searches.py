@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.quality.cases import cases
-from bench.quality.targets import GENERATED, PHOTOGRAPH, faces, observe
+from bench.quality.targets import GENERATED, PHOTOGRAPH, degraded_and_clean, faces
 from bench.speed.floor import seconds
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import RECOMMENDED
@@ -49,7 +49,7 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
         given = torch.cat([targets[name].to(plan.device) for name in chosen])
         together = replace(config, batch_size=len(chosen))
         taken = seconds(lambda: found.extend(search(generator, given, gaussian, together)), plan.device)
-        images = [_facts(name, solution) for name, solution in zip(chosen, found, strict=True)]
+        images = [_scores(name, solution) for name, solution in zip(chosen, found, strict=True)]
         return {"seconds": taken, "steps": config.steps, "found": images}
 
     for number, name in enumerate(names):
@@ -59,7 +59,7 @@ def measure(plan: Plan, notes: Notebook, load: Callable[[torch.device], Any] | N
         notes.measure("searches", {"what": what, "batch": len(names)}, lambda: find(names))
 
 
-def _facts(name: str, solution: Solution) -> Row:
+def _scores(name: str, solution: Solution) -> Row:
     return {
         "target": name,
         "converged": solution.converged,
@@ -75,4 +75,4 @@ def _default(device: torch.device) -> tuple[Generator, LatentGaussian, Targets]:
     known = {target.name: target for target in faces(generator, 2)}
     first = list(dict.fromkeys(case.target for case in cases(list(known.values()), quick=False)))[:4]
     others = [name for name, target in known.items() if target.kind in (PHOTOGRAPH, GENERATED)]
-    return generator, gaussian, {name: observe(known[name], "clean", 32)[0] for name in (*first, *others)}
+    return generator, gaussian, {name: degraded_and_clean(known[name], "clean", 32)[0] for name in (*first, *others)}

@@ -22,14 +22,14 @@ PARTS: tuple[Part, ...] = (searches.measure, precision.measure, waits.measure, p
 
 
 def best_device() -> str:
-    """CUDA, else MPS, else a rehearsal."""
+    """CUDA, else MPS, else the CPU for a dry run."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def main(device: str | None, *, quick: bool, json: Path | None, reference: Path | None, minutes: float) -> None:
-    """Measures, prints, and writes RESULTS.gpu.json and the section of RESULTS.md; a rehearsal writes to out/gpu.
+    """Measures, prints, and writes RESULTS.gpu.json and the section of RESULTS.md; a dry run writes to out/gpu.
 
     Args:
         device: None chooses the best one.

@@ -1,1 +1,1 @@
-"""How good the faces are: targets, scores, a table and sheets of pictures; `make quality` runs all of it."""
+"""Quality of the faces: targets, scores, a table and sheets of pictures. `make quality` runs everything."""

@@ -1,11 +1,11 @@
-"""Old photographs: portraits that went through chains of degradations that are unknown to the search.
+"""Old photographs: portraits with chains of degradations that are unknown to the search.
 
     python -m bench.quality.old [--only ROW ...] [--first N]
 
 Each of 24 fixed chains is in the spirit of second-order degradation models (Wang et al. 2021, arXiv 2107.10833): blur,
 shrinking, noise and JPEG, once or twice, and then the size that the file has. Rows: the file enlarged; matched at the
 size of the file, as before; matched at the estimated size, with the estimated degradation; the published search. Writes
-bench/OLD.json, bench/OLD.md and bench/sheets/old_*.jpg. What is there already is not searched again.
+bench/OLD.json, bench/OLD.md and bench/sheets/old_*.jpg. Existing results are not computed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bench.scorers.identity import Identity
 from bench.scorers.niqe import niqe
-from bench.scorers.realism import judge
+from bench.scorers.realism import classifier
 from bench.speed.table import table
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.degradations.text import parse_degradation
@@ -51,7 +51,7 @@ SIDE, A_SHEET = 256, 6
 
 @dataclass(frozen=True)
 class Chain:
-    """Stages in their order: texts of degradations, or the size, in pixels a side, that it is brought to."""
+    """Stages in order: texts of degradations, or sizes in pixels to resize to."""
 
     stages: tuple[str | int, ...]
 
@@ -103,7 +103,7 @@ CHAINS = tuple(
 
 
 def given(number: int) -> tuple[str, Tensor, Tensor]:
-    """The portrait's name, its truth [3, S, S], and what its chain makes of it."""
+    """The name of the portrait, its truth [3, S, S], and the degraded picture."""
     name = f"p{number % 16 + 1:02d}"
     truth = read_image(PORTRAITS / f"{name}.jpg")
     return name, truth, CHAINS[number](truth, number)
@@ -112,7 +112,7 @@ def given(number: int) -> tuple[str, Tensor, Tensor]:
 def made(
     row: str, picture: Tensor, estimate: DegradationEstimate, generator: Generator, gaussian: LatentGaussian
 ) -> Tensor:
-    """A row's picture [3, H, W] of a spoiled one."""
+    """The picture [3, H, W] of a row for a degraded portrait."""
     if row == BICUBIC:
         return F.interpolate(picture[None], generator.size, mode="bicubic", align_corners=False).clamp(0, 1)[0]
     size, degradation, config = min(lr_size(picture.shape[-1], generator.size[1]), MAX_SIZE), None, RECOMMENDED
@@ -128,25 +128,25 @@ def made(
 
 
 def scored(image: Tensor, truth: Tensor, picture: Tensor, identity: Identity) -> dict[str, Any]:
-    """Against the truth, at the size that this has in its file; and against what was given, scaled down to 32."""
+    """Scores against the truth, at its size; and the error against the degraded picture, both at 32 pixels."""
     seen = resized(image, truth.shape[-1])
-    apart = resized(image, 32) - resized(picture, 32)
+    difference = resized(image, 32) - resized(picture, 32)
     metadata: dict[str, Any] = {"identity": Identity.distance(identity.descriptor(image), identity.descriptor(truth))}
-    metadata["off"] = float(apart.square().mean().sqrt())
+    metadata["off"] = float(difference.square().mean().sqrt())
     try:
-        metadata |= {"gap": abs(niqe(seen) - niqe(truth)), "natural": judge().look(seen)[0]}
-    except ImageError:  # too smooth to be judged
+        metadata |= {"gap": abs(niqe(seen) - niqe(truth)), "natural": classifier().evaluate(seen)[0]}
+    except ImageError:  # too smooth for NIQE
         metadata |= {"gap": None, "natural": None}
     return metadata
 
 
 def main() -> None:
-    """Measures what is missing, and writes the table and the sheets."""
+    """Runs the missing searches, and writes the table and the sheets."""
     parser = argparse.ArgumentParser(prog="python -m bench.quality.old", description=__doc__)
     parser.add_argument(
         "--only", nargs="+", choices=ROWS, default=list(ROWS[:-1]), help="rows (default all but the last)"
     )
-    parser.add_argument("--first", type=int, default=len(CHAINS), metavar="N", help="so many of the chains")
+    parser.add_argument("--first", type=int, default=len(CHAINS), metavar="N", help="only the first N chains")
     args = parser.parse_args()
     path = BENCH / "OLD.json"
     cells: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
@@ -192,17 +192,17 @@ def report(cells: dict[str, Any]) -> str:
         lines.append([row, str(len(found)), *cells_, f"{median(times):.1f}" if times else "-"])
     names = ["row", "n", "identity", "NIQE gap", "natural", "off of 255 at 32", "s"]
     text = (
-        "Portraits of bench/photographs through chains of blur, shrinking, noise, JPEG and greyness that the search is "
-        "not told of (`python -m bench.quality.old`). Identity: distance to the true face, 0 is the same. NIQE gap: "
-        "how far from the true photograph's. Natural: the judge's probability. Off: root mean square against what was "
-        "given, both scaled down to 32 pixels.\n\nAn invented face: this person does not exist. It shows one of many "
+        "Portraits of bench/photographs, degraded by chains of blur, downscaling, noise, JPEG and grey that the search "
+        "does not know (`python -m bench.quality.old`). Identity: distance to the true face. NIQE gap: difference from "
+        "the true photograph's. Natural: realism. Off: root mean square error against the degraded picture, both "
+        "downscaled to 32 pixels.\n\nAn invented face: this person does not exist. It shows one of many "
         "faces that fit, and identifies nobody."
     )
     return table("Old photographs", names, lines, text)
 
 
 def write_sheets() -> None:
-    """What was given, each row, the truth: six chains a sheet."""
+    """The rows and the truth, six chains per sheet."""
     shown = ROWS
     for first in range(0, len(CHAINS), A_SHEET):
         rows = []

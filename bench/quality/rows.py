@@ -1,4 +1,4 @@
-"""The strategies that are compared; to add one: one entry in ROWS."""
+"""The searches that are compared. To add one, add an entry to ROWS."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 
 BICUBIC, MAIN = "bicubic", ("published", "recommended")
 
-# The default of 2026-11-26 (commit f551718), as it returned its pictures and with the error taken off them. The search
-# has changed since, so these cells are kept in earlier.json and never made again.
+# The default search of 2026-11-26 (commit f551718), with and without the residual correction. The code has changed
+# since, so these cells are kept in earlier.json and never computed again.
 EARLIER, EARLIER_EXACT = "earlier default", "earlier default, exact"
 
-SPREAD = MAIN  # searched from a second seed, too
+SPREAD = MAIN  # also searched with a second seed
 
 ROWS: dict[str, SearchConfig | None] = {
     BICUBIC: None,
@@ -26,8 +26,8 @@ PUBLISHED_CELLS = "bcb2752fb8d9"
 
 
 def settings(row: str) -> str:
-    """What the cells of a row were made with, short: cells of other settings are stale.
+    """A hash of the settings of a row. Cells with another hash are stale.
 
-    The published search is held to its reference by tests, whatever settings are added beside it: its cells stay.
+    The published search has a constant: tests compare it with its reference, so new settings do not change its cells.
     """
     return PUBLISHED_CELLS if row == "published" else hashlib.sha256(repr(ROWS[row]).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Sheets of pictures: a row a target, a column a strategy."""
+"""Sheets of pictures: a row per target, a column per search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pulse_core.pictures.images import read_image, to_pil
 
 from .measure import Case
 from .rows import BICUBIC, EARLIER_EXACT, MAIN
-from .targets import KEPT_APART, PORTRAIT, SPOILED, Target, observe
+from .targets import HELD_OUT_PORTRAIT, INPUT_DEGRADATIONS, PORTRAIT, Target, degraded_and_clean
 
 SIDE, FULL, LINE = 256, 1024, 22
 A_SHEET = 8  # portraits
@@ -24,15 +24,15 @@ FACES = 4  # other targets in a sheet
 QUALITY = 80  # of the JPEG files that are committed
 OF_PORTRAITS = ("published", EARLIER_EXACT, "recommended")
 OF_FACES = (BICUBIC, *MAIN)
-NEEDED = ("recommended",)  # the others' places stay grey where there is no picture
+NEEDED = ("recommended",)  # missing pictures of other rows are shown grey
 
 
 def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes: Sequence[int]) -> None:
-    """Portraits at each size (portraits_32_1.jpg, ...), the other targets (faces_1.jpg, ...) and spoiled.jpg.
+    """Portraits at each size (portraits_32_1.jpg, ...), the other targets (faces_1.jpg, ...) and degraded.jpg.
 
-    A sheet of which a target was not searched for is left as it is.
+    A sheet with a target that has no result is not written.
     """
-    portraits = [target for target in targets if target.kind in (PORTRAIT, KEPT_APART)]
+    portraits = [target for target in targets if target.kind in (PORTRAIT, HELD_OUT_PORTRAIT)]
     others = [target for target in targets if target not in portraits]
     for lr in sizes:
         for number, some in enumerate(_parts(portraits, A_SHEET), 1):
@@ -41,13 +41,13 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes:
     for number, some in enumerate(_parts(others, FACES), 1):
         rows = [_row(target, "clean", sizes[0], pictures, OF_FACES, SIDE) for target in some]
         _write(folder / f"faces_{number}.jpg", rows, OF_FACES, SIDE)
-    for target in portraits:  # the first one that was searched for through all of them
-        rows = [_row(target, spoiling, sizes[0], pictures, OF_FACES, SIDE) for spoiling in SPOILED]
-        _write(folder / "spoiled.jpg", rows, OF_FACES, SIDE)
+    for target in portraits:  # the first one with results for all degradations
+        rows = [_row(target, spoiling, sizes[0], pictures, OF_FACES, SIDE) for spoiling in INPUT_DEGRADATIONS]
+        _write(folder / "degraded.jpg", rows, OF_FACES, SIDE)
 
 
 def write_full(folder: Path, pictures: Path, targets: Sequence[Target], sizes: Sequence[int]) -> None:
-    """Every target that was searched for, at each size, as one row of pictures of 1024 pixels: p01_32.jpg, ..."""
+    """For each target and size a row of pictures of 1024 pixels: p01_32.jpg, ..."""
     for target in targets:
         for lr in sizes:
             rows = [_row(target, "clean", lr, pictures, OF_PORTRAITS, FULL)]
@@ -55,14 +55,14 @@ def write_full(folder: Path, pictures: Path, targets: Sequence[Target], sizes: S
 
 
 def resized(image: Tensor, side: int) -> Tensor:
-    """A square picture [3, S, S] in 0..1 with another side."""
+    """Resizes a square picture [3, S, S] in 0..1."""
     if image.shape[-1] >= side:
         return downsample(image, size=(side, side)).clamp(0, 1)
     return F.interpolate(image[None], (side, side), mode="bicubic").clamp(0, 1)[0]
 
 
 def titled(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
-    """Pictures [3, H, W] side by side, a line with their titles above them."""
+    """Pictures [3, H, W] side by side, with their titles above."""
     body = torch.cat(list(columns), 2)
     sheet = to_pil(torch.cat([torch.ones(3, LINE, body.shape[2]), body], 1))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
@@ -74,7 +74,7 @@ def titled(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
 
 
 def save_jpeg(sheet: Image.Image, path: Path, quality: int) -> None:
-    """Whole or not at all; makes the folder."""
+    """Writes the file completely or not at all; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         sheet.save(file, format="JPEG", quality=quality)
@@ -87,20 +87,20 @@ def _parts(targets: Sequence[Target], count: int) -> list[Sequence[Target]]:
 def _row(
     target: Target, spoiling: str, lr: int, pictures: Path, columns: Sequence[str], side: int
 ) -> list[Tensor] | None:
-    """Input, columns and truth; None where one that is needed was not made."""
+    """Input, columns and truth; None if a picture of NEEDED is missing."""
     files = {row: pictures / f"{Case(target.name, lr, spoiling, row, 0).key}.png" for row in columns}
     if not all(files[row].is_file() for row in NEEDED):
         return None
-    given = F.interpolate(observe(target, spoiling, lr)[0], (side, side), mode="nearest-exact")[0]
+    degraded = F.interpolate(degraded_and_clean(target, spoiling, lr)[0], (side, side), mode="nearest-exact")[0]
     none = torch.full((3, side, side), 0.5)
     made = [resized(read_image(file), side) if file.is_file() else none for file in files.values()]
-    return [given, *made, resized(target.truth, side)]
+    return [degraded, *made, resized(target.truth, side)]
 
 
 def _write(
     path: Path, rows: list[list[Tensor] | None], columns: Sequence[str], side: int, quality: int = QUALITY
 ) -> None:
-    """Nothing where a row is missing."""
+    """Writes the sheet, unless a row is missing."""
     there = [row for row in rows if row is not None]
     if not there or len(there) < len(rows):
         return

@@ -1,4 +1,4 @@
-"""What is searched for: faces whose truth is known, made small and spoiled."""
+"""The targets of the table: faces with known ground truth, downscaled and degraded."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from pulse_core.pictures.images import read_image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PORTRAITS = Path(__file__).resolve().parents[1] / "photographs"
-FIRST_SEED = 900_000  # of the generated faces; nobody's fit or start has seen these
+FIRST_SEED = 900_000  # of the generated faces; no fit or encoder was trained with these seeds
 TRUNCATION = 0.8
 PHOTOGRAPHS = {"Collins": "eileen_collins.jpg", "Hopper": "grace_hopper.jpg"}
 
-# Settings may be chosen by the first twelve portraits, never by those that are kept apart.
-APART = ("p13", "p14", "p15", "p16")
-PORTRAIT, KEPT_APART, PHOTOGRAPH, GENERATED = KINDS = ("portrait", "portrait kept apart", "photograph", "generated")
+# Settings may be tuned on the first twelve portraits, never on the held-out ones.
+HELD_OUT = ("p13", "p14", "p15", "p16")
+PORTRAIT, HELD_OUT_PORTRAIT, PHOTOGRAPH, GENERATED = KINDS = (
+    "portrait",
+    "portrait kept apart",
+    "photograph",
+    "generated",
+)
 
-# In pixels of the small image, but for the motion blur, which PULSE tried with 100 of 1024.
-SPOILED = {
+# In pixels of the low-resolution picture. PULSE's motion blur of 100 in 1024 pixels is 3.1 here.
+INPUT_DEGRADATIONS = {
     "noise 25": "noise(0.098)",
     "noise 50": "noise(0.196)",
     "motion blur": "motion(3.1, 30)",
@@ -41,7 +46,7 @@ SPOILED = {
 
 @dataclass(frozen=True)
 class Target:
-    """truth: [3, H, W] in 0..1. kind: one of KINDS. side: pixels that it has in its file."""
+    """truth: [3, H, W] in 0..1. kind: one of KINDS. side: the size in its file, in pixels."""
 
     name: str
     kind: str
@@ -50,10 +55,10 @@ class Target:
 
 
 def faces(generator: Generator, generated: int) -> Iterator[Target]:
-    """The portraits as their files have them, the photographs, aligned, and so many faces from seeds of their own."""
+    """The portraits, the aligned photographs, and `generated` faces from FIRST_SEED on."""
     for path in sorted(PORTRAITS.glob("p*.jpg")):
         picture = read_image(path)
-        kind = KEPT_APART if path.stem in APART else PORTRAIT
+        kind = HELD_OUT_PORTRAIT if path.stem in HELD_OUT else PORTRAIT
         yield Target(path.stem, kind, picture, picture.shape[-1])
     for name, file in PHOTOGRAPHS.items():
         picture = read_image(SAMPLES / file)
@@ -67,23 +72,23 @@ def faces(generator: Generator, generated: int) -> Iterator[Target]:
 
 
 def degradation(name: str, lr: int) -> Degradation | None:
-    """By its name in SPOILED; "clean" is None."""
+    """The degradation of this name in INPUT_DEGRADATIONS; None for "clean"."""
     if name == "clean":
         return None
     if name == "mask":
         visible = torch.ones(lr, lr)
-        visible[lr // 2 :, lr // 2 :] = 0  # a quarter: an eye's cheek, half of the mouth
+        visible[lr // 2 :, lr // 2 :] = 0  # a quarter, with a cheek and half of the mouth
         return Mask(visible)
-    return parse_degradation(SPOILED[name])
+    return parse_degradation(INPUT_DEGRADATIONS[name])
 
 
-def observe(target: Target, spoiling: str, lr: int) -> tuple[Tensor, Tensor]:
-    """(what the search is given, the clean small image), [1, 3, lr, lr] each, as 8-bit pictures hold them."""
+def degraded_and_clean(target: Target, spoiling: str, lr: int) -> tuple[Tensor, Tensor]:
+    """The input of the search and the clean low-resolution picture, [1, 3, lr, lr] each, rounded to 8 bits."""
     clean = _rounded(downsample(target.truth[None], size=(lr, lr)))
-    through = degradation(spoiling, lr)
-    if through is None:
+    operator = degradation(spoiling, lr)
+    if operator is None:
         return clean, clean
-    return _rounded(through.apply(clean, torch.Generator().manual_seed(lr))), clean
+    return _rounded(operator.apply(clean, torch.Generator().manual_seed(lr))), clean
 
 
 def _rounded(image: Tensor) -> Tensor:

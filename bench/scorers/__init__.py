@@ -1,1 +1,1 @@
-"""What a picture is worth: `niqe` and `realism` judge it alone, `identity` compares it with another."""
+"""Image quality: `niqe` and `realism` need no reference, `identity` compares two faces."""

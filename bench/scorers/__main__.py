@@ -1,4 +1,4 @@
-"""`python -m bench.scorers` fetches what the scorers need and this repository does not hold."""
+"""`python -m bench.scorers` downloads the weights of the identity scorer, which are not in this repository."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Whose face it is: the descriptor of dlib's ResNet, 128 numbers that lie close together for one person.
+"""Identity: the face descriptor of dlib's ResNet, 128 numbers that are close for pictures of one person.
 
 The network is `dlib_face_recognition_resnet_model_v1` (D. King 2017), a ResNet-29 after K. He, X. Zhang, S. Ren,
 J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; the weights are those of the npm package
-@vladmandic/face-api, quantised to 8 bits. dlib takes faces closer than 0.6 for one person.
+@vladmandic/face-api, quantised to 8 bits. A distance below 0.6 means the same person.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHA256 = {
     MANIFEST: "cbaffa501b0b9275a12b63357a6843e7e30c054e1c9151e1a5f879b26e32986b",
 }
 
-# The residual blocks in their order; those called "down" halve the picture.
+# The residual blocks in order; those with "down" in their names halve the resolution.
 BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3"),
     *("conv64_down", "conv64_1", "conv64_2", "conv64_3"),
@@ -44,17 +44,17 @@ BLOCKS = (
     *("conv256_down", "conv256_1", "conv256_2", "conv256_down_out"),
 )
 
-SIDE = 150  # pixels a side of what the network sees
-_CHIP = (147 / 1024, 255 / 1024, 878 / 1024, 986 / 1024)  # dlib's chip (padding 0.25) in a picture aligned as FFHQ
+SIDE = 150  # pixels a side of the network's input
+_CHIP = (147 / 1024, 255 / 1024, 878 / 1024, 986 / 1024)  # dlib's crop (padding 0.25) of a picture aligned as FFHQ
 _MEAN = (122.782, 117.001, 104.298)
-_SCALE = 256.0  # as dlib, which trained it; the package divides by 255, which moves a descriptor by some 0.001
+_SCALE = 256.0  # as in dlib; the package divides by 255, which changes a descriptor by about 0.001
 
 
 class Identity:
     """The network, on the CPU.
 
     Args:
-        weights: by the package's names, filters as [height, width, in, out].
+        weights: by the package's names; filters are [height, width, in, out].
     """
 
     def __init__(self, weights: Mapping[str, Tensor]):
@@ -64,10 +64,10 @@ class Identity:
 
     @classmethod
     def load(cls, folder: Path | str = ASSETS) -> Identity:
-        """Reads what `fetch` wrote.
+        """Reads the files that `fetch` wrote.
 
         Raises:
-            CheckpointError: a file is missing, or is not the one that `fetch` writes.
+            CheckpointError: a file is missing, or has another checksum.
         """
         folder = Path(folder)
         files = {}
@@ -97,7 +97,7 @@ class Identity:
             down = "down" in block
             inner = F.relu(self._conv(x, f"{block}/conv1", stride=2 if down else 1))
             inner = self._conv(inner, f"{block}/conv2")
-            x = F.relu(_add(inner, F.avg_pool2d(x, 2)) if down else inner + x)
+            x = F.relu(_padded_sum(inner, F.avg_pool2d(x, 2)) if down else inner + x)
         return x.mean((2, 3)) @ self._fc
 
     def _conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
@@ -106,12 +106,12 @@ class Identity:
 
     @staticmethod
     def distance(a: Tensor, b: Tensor) -> float:
-        """The Euclidean distance of two descriptors [128]; below 0.6 it is one person's face."""
+        """The Euclidean distance of two descriptors [128]; below 0.6 means the same person."""
         return float(torch.linalg.vector_norm(a - b))
 
 
 def chip(image: Tensor) -> Tensor:
-    """The part of a picture [3, S, S] in 0..1, aligned as FFHQ, that the network sees: [3, 150, 150] in 0..255.
+    """The network's input [3, 150, 150] in 0..255, cropped from a picture [3, S, S] in 0..1 that is aligned as FFHQ.
 
     Raises:
         ImageError: another shape, or no colours.
@@ -131,25 +131,25 @@ def chip(image: Tensor) -> Tensor:
 
 
 def _folded(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """A convolution and the scale layer after it as one: [out, in, height, width] and [out]."""
+    """A convolution with the scale layer after it folded in: filters [out, in, height, width] and bias [out]."""
     scale = weights[f"{name}/scale/weights"]
     filters = (weights[f"{name}/conv/filters"] * scale).permute(3, 2, 0, 1).contiguous()
     return filters, weights[f"{name}/conv/bias"] * scale + weights[f"{name}/scale/biases"]
 
 
-def _add(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of two [B, C, H, W], each continued by zeros to the larger size, in channels too."""
+def _padded_sum(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of two [B, C, H, W], each padded with zeros to the larger size, in channels too."""
     sizes = [max(pair) for pair in zip(a.shape[1:], b.shape[1:], strict=True)]
-    return _continued(a, sizes) + _continued(b, sizes)
+    return _zero_padded(a, sizes) + _zero_padded(b, sizes)
 
 
-def _continued(x: Tensor, sizes: list[int]) -> Tensor:
+def _zero_padded(x: Tensor, sizes: list[int]) -> Tensor:
     missing = [size - found for size, found in zip(sizes, x.shape[1:], strict=True)]
     return F.pad(x, [pad for count in reversed(missing) for pad in (0, count)])
 
 
 def _dequantised(manifest: bytes, numbers: bytes) -> dict[str, Tensor]:
-    """The tensors of a TensorFlow.js weights file: number * scale + min where the manifest says so."""
+    """The tensors of a TensorFlow.js weights file; quantised ones are number * scale + min."""
     weights, start = {}, 0
     for row in json.loads(manifest)[0]["weights"]:
         levels = row.get("quantization")
@@ -164,11 +164,13 @@ def _dequantised(manifest: bytes, numbers: bytes) -> dict[str, Tensor]:
 
 
 def fetch(folder: Path | str = ASSETS, *, say: Callable[[str], None] = print) -> Path:
-    """Has npm download (never install) the package, and writes the two files, both or none; a no-op if they are there.
+    """Downloads the package with npm, without installing it, and writes its two files, both or neither.
+
+    Does nothing if they exist.
 
     Args:
-        folder: where to; `Identity.load` reads there.
-        say: receives what a user should read: the licence first.
+        folder: the destination; `Identity.load` reads there.
+        say: receives the messages for the user: the licence first.
 
     Raises:
         CheckpointError: no npm, a failed download, or a checksum that does not match.
@@ -183,8 +185,8 @@ def fetch(folder: Path | str = ASSETS, *, say: Callable[[str], None] = print) ->
     with tempfile.TemporaryDirectory(prefix="pulse-bench-") as temporary:
         files = _unpacked(_download(Path(temporary)))
     for name, data in files.items():
-        _verify(Path(name), data, "download again; if it stays different, it is not the file that this knows.")
-    with ExitStack() as both:  # they are renamed once both are written
+        _verify(Path(name), data, "download again; if it still differs, the package has changed.")
+    with ExitStack() as both:  # both are renamed when both are written
         written = {both.enter_context(whole_file(folder / name)): data for name, data in files.items()}
         for path, data in written.items():
             path.write_bytes(data)
@@ -193,15 +195,15 @@ def fetch(folder: Path | str = ASSETS, *, say: Callable[[str], None] = print) ->
 
 
 def _download(folder: Path) -> Path:
-    """The package's archive, from whatever registry npm is set up for."""
+    """The package's archive, from the registry that npm is configured for."""
     npm = shutil.which("npm")
     if npm is None:
-        raise CheckpointError("There is no npm.", "npm, which comes with Node.js.", "install Node.js and try again.")
+        raise CheckpointError("npm was not found.", "npm, which comes with Node.js.", "install Node.js and try again.")
     command = [npm, "pack", PACKAGE, "--ignore-scripts", "--silent"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     archive = next(folder.glob("*.tgz"), None)
     if result.returncode != 0 or archive is None:
-        reason = (result.stderr.strip().splitlines() or ["npm said nothing"])[-1]
+        reason = (result.stderr.strip().splitlines() or ["npm printed no error"])[-1]
         raise CheckpointError(
             f"npm could not download {PACKAGE}: {reason}",
             "a working npm and a connection to a package registry.",
@@ -211,7 +213,7 @@ def _download(folder: Path) -> Path:
 
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
-    """The two files, read straight out of the archive: nothing of it is written."""
+    """The two files, read from the archive without extracting it."""
     try:
         with tarfile.open(archive) as package:
             members = {name: package.extractfile(f"package/model/{name}") for name in SHA256}

@@ -1,9 +1,9 @@
-"""NIQE: how far a picture's statistics lie from those of pristine photographs. Lower is better.
+"""NIQE: the distance of a picture's statistics from those of pristine photographs. Lower is better.
 
 A. Mittal, R. Soundararajan, A. C. Bovik, "Making a 'Completely Blind' Image Quality Analyzer", IEEE Signal
-Processing Letters 20(3), 2013; the numbers in parentheses below are its equations. The model of the pristine
-photographs is the authors'; where the paper leaves a choice (blocks without sharpness selection, rounding,
-borders), this follows their MATLAB release, as BasicSR's port of it does.
+Processing Letters 20(3), 2013; numbers in parentheses below are its equations. The model of pristine
+photographs is the authors'. Where the paper is not specific (no selection of sharp blocks, rounding, borders), this
+follows their MATLAB release, as BasicSR's port does.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from torch import Tensor
 from pulse_core.errors import ImageError
 from pulse_core.pictures.images import check_colours
 
-BLOCK = 96  # pixels a side: what the pristine model was fitted on
+BLOCK = 96  # pixels a side, as for the pristine model
 
 _PARAMETERS = Path(__file__).with_name("niqe_parameters.safetensors")
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # horizontal, vertical, and both diagonals
-_GAUSSIAN = np.exp(-((np.arange(7) - 3) ** 2) / (2 * (7 / 6) ** 2))  # of 7 pixels, 3 standard deviations each way
+_GAUSSIAN = np.exp(-((np.arange(7) - 3) ** 2) / (2 * (7 / 6) ** 2))  # 7 pixels, 3 standard deviations to each side
 _GAUSSIAN /= _GAUSSIAN.sum()
 _HALVE = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256  # MATLAB's imresize(0.5): Keys' cubic stretched by 2
 
 
 def niqe(image: Tensor, crop_border: int = 0) -> float:
-    """The NIQE of a picture, 2 to 4 for a sharp photograph and more for a worse one; no unit.
+    """The NIQE of a picture: 2 to 4 for a sharp photograph, more for a worse one.
 
     Args:
-        image: [3, H, W] RGB in 0..1; it is judged as the 8-bit picture that would be saved.
-        crop_border: pixels to leave out at each side.
+        image: [3, H, W] RGB in 0..1; rounded to 8 bits first.
+        crop_border: pixels to ignore at each side.
 
     Raises:
-        ImageError: another shape, no colours, or fewer than two blocks of 96 x 96 pixels that hold any texture.
+        ImageError: another shape, no colours, or fewer than two blocks of 96x96 pixels with texture.
     """
     if image.ndim != 3 or image.shape[0] != 3 or crop_border < 0:
         raise ImageError(
@@ -57,7 +57,7 @@ def niqe(image: Tensor, crop_border: int = 0) -> float:
 
 
 def _luma(image: Tensor) -> np.ndarray:
-    """[3, H, W] in 0..1 -> [H, W], whole numbers in 16..235: ITU-R BT.601 of the 8-bit picture."""
+    """[3, H, W] in 0..1 -> [H, W], integers in 16..235: BT.601 luma of the 8-bit picture."""
     pixels = image.detach().float().cpu().clamp(0, 1).mul(255).round().double().numpy()
     return np.round(16 + np.tensordot([65.481, 128.553, 24.966], pixels, 1) / 255)
 
@@ -65,10 +65,10 @@ def _luma(image: Tensor) -> np.ndarray:
 def _filtered(picture: np.ndarray, taps: np.ndarray, border: Literal["edge", "symmetric"], step: int = 1) -> np.ndarray:
     """[H, W] -> [H / step, W / step], filtered along both axes.
 
-    What comes out is rounded to float32: a flat part stays flat, where rounding errors would look like texture.
+    The result is rounded to float32, so that flat parts stay flat: rounding errors would count as texture.
     """
     before = (len(taps) - 1) // 2
-    for _ in range(2):  # the transpose makes each axis the first once
+    for _ in range(2):  # along each axis, by transposing twice
         padded = np.pad(picture, ((before, before), (0, 0)), border)
         count = len(picture) // step
         picture = sum(tap * padded[first::step][:count] for first, tap in enumerate(taps)).T
@@ -76,7 +76,7 @@ def _filtered(picture: np.ndarray, taps: np.ndarray, border: Literal["edge", "sy
 
 
 def _features(luma: np.ndarray, block: int) -> np.ndarray:
-    """[H, W] in 0..255 -> [blocks, 18]: the shapes of the distributions of its coefficients and of their products."""
+    """[H, W] in 0..255 -> [blocks, 18]: shapes of the distributions of coefficients and of their products."""
     mean = _filtered(luma, _GAUSSIAN, "edge")
     deviation = np.sqrt(np.abs(_filtered(luma**2, _GAUSSIAN, "edge") - mean**2))
     coefficients = (luma - mean) / (deviation + 1)  # (1)-(3)
@@ -92,7 +92,7 @@ def _features(luma: np.ndarray, block: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _shapes() -> tuple[np.ndarray, ...]:
-    """The shapes alpha that are tried, and for each the moment ratio, sqrt(G(1/a) / G(3/a)) and G(2/a) / G(1/a)."""
+    """A grid of shapes alpha, and for each the moment ratio, sqrt(G(1/a) / G(3/a)) and G(2/a) / G(1/a)."""
     alpha = 0.2 + 0.001 * np.arange(9801)
     one, two, three = (torch.lgamma(torch.from_numpy(k / alpha)).numpy() for k in (1, 2, 3))
     return alpha, np.exp(2 * two - one - three), np.exp((one - three) / 2), np.exp(two - one)
@@ -120,22 +120,22 @@ def _aggd(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     alpha, moments, spread, ratio = _shapes()
     above = np.searchsorted(moments, moment).clip(1, len(moments) - 1)  # the ratio grows with alpha
     nearest = above - (moment - moments[above - 1] < moments[above] - moment)
-    nearest[np.isnan(moment)] = 0  # as a minimum over NaN in MATLAB, which the pristine model never met
+    nearest[np.isnan(moment)] = 0  # as MATLAB's minimum over NaN; the pristine model has none
     return alpha[nearest], left * spread[nearest], right * spread[nearest], ratio[nearest]
 
 
 def _distance(features: np.ndarray) -> float:
     """[blocks, 36] -> their distance from the pristine model (10)."""
-    whole = features[~np.isnan(features).any(axis=1)]
-    if len(whole) < 2:
-        raise _too_little(f"{len(whole)} of the picture's {len(features)} blocks hold texture")
+    complete = features[~np.isnan(features).any(axis=1)]
+    if len(complete) < 2:
+        raise _too_little(f"{len(complete)} of the picture's {len(features)} blocks have texture")
     pristine = load_file(_PARAMETERS)
-    apart = pristine["mean"] - np.nanmean(features, axis=0)
-    covariance = (pristine["covariance"] + np.cov(whole, rowvar=False)) / 2
-    return float(np.sqrt(apart @ np.linalg.pinv(covariance) @ apart))
+    difference = pristine["mean"] - np.nanmean(features, axis=0)
+    covariance = (pristine["covariance"] + np.cov(complete, rowvar=False)) / 2
+    return float(np.sqrt(difference @ np.linalg.pinv(covariance) @ difference))
 
 
 def _too_little(found: str) -> ImageError:
     return ImageError(
-        f"{found}.", f"at least two blocks of {BLOCK}x{BLOCK} pixels with texture.", "judge a larger picture."
+        f"{found}.", f"at least two blocks of {BLOCK}x{BLOCK} pixels with texture.", "score a larger picture."
     )

@@ -1,14 +1,14 @@
-"""Realism: how much of a picture looks like what the generator draws, and not like what a bad search leaves.
+"""Realism: the probability that a picture is a natural sample of the generator, without the artefacts of a bad search.
 
-A small convolutional network that no search sees looks at patches of 128 pixels, at the picture's size, half and a
-quarter of it. It has learned to tell natural draws of the default generator from pictures that were spoiled on
-purpose (`spoiling.py`); `python -m bench.scorers.realism` trains it again and tells what it reaches.
+A small convolutional network classifies patches of 128 pixels at full, half and quarter size. Searches do not use it.
+It was trained to separate natural samples of the default generator from corrupted ones (`corruptions.py`).
+`python -m bench.scorers.realism` trains it again and prints its accuracy.
 
-Measured with the shipped weights, of which no photograph has been seen: held-out draws score 0.63 in the mean, the
-sixteen portraits of `bench/photographs` 0.58. Held-out draws are told from spoiled pictures with an AUC of 0.83 (many
-of those only a little); the portraits from themselves with a fault laid over them with 1.00 (waves), 1.00
-(mottle), 1.00 (blocks), 0.96 (too smooth), 0.92 (rings), 0.86 (blotches), and each of them scores below itself without.
-So compare pictures of the same targets: a row's mean with its truths' mean; a score alone says little.
+Scores of the shipped weights, which were trained without photographs: held-out samples have a mean of 0.63, the sixteen
+portraits of `bench/photographs` of 0.58. The AUC of held-out samples against corrupted ones is 0.83 (many are only
+slightly corrupted). Of portraits against the same portraits, corrupted, it is 1.00 for waves, coarse grain and JPEG
+blocks, 0.96 for blur, 0.92 for rings and 0.86 for blotches; each corruption lowers the score of each portrait.
+Compare scores of the same targets only: the mean of a row with the mean of its truths.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pulse_core.pictures.images import check_colours
 
 WEIGHTS = Path(__file__).with_name("realism.safetensors")
 PATCH = 128  # pixels a side
-SCALES = (1, 2, 4)  # by which the picture is made smaller before it is cut up
-FEATURES = 32  # numbers of a patch that the last layer decides from
+SCALES = (1, 2, 4)  # factors by which the picture is downscaled before patches are taken
+FEATURES = 32  # of a patch, the input of the last layer
 
-# name: (channels in, channels out, kernel, stride). The first sees what `_input` makes of a patch.
+# name: (channels in, channels out, kernel, stride). The first has the channels of `_input`.
 CONVS = {
     "conv0": (4 + len(SCALES), 16, 5, 2),
     "conv1": (16, 32, 3, 2),
@@ -40,10 +40,10 @@ CONVS = {
     "conv4": (48, 96, 3, 2),
     "conv5": (96, 96, 3, 1),
 }
-_FINE, _LEAST = 12.0, 1e-3  # what the finest details are enlarged by; variance that is as good as none
+_FINE, _LEAST = 12.0, 1e-3  # gain of the finest details; added to variances before the logarithm
 
 
-class Judge:
+class Classifier:
     """The network, on the CPU.
 
     Args:
@@ -54,16 +54,16 @@ class Judge:
         self.weights = {name: tensor.float() for name, tensor in weights.items()}
 
     @classmethod
-    def load(cls, path: Path | str = WEIGHTS) -> Judge:
-        """The shipped one, or another that the training wrote."""
+    def load(cls, path: Path | str = WEIGHTS) -> Classifier:
+        """Reads the shipped weights, or others that the training wrote."""
         return cls(load_file(path))
 
     @torch.no_grad()
-    def look(self, image: Tensor) -> tuple[float, Tensor]:
-        """What a picture [3, S, S] in 0..1, aligned as FFHQ, is worth.
+    def evaluate(self, image: Tensor) -> tuple[float, Tensor]:
+        """The score and the features of a picture [3, S, S] in 0..1 that is aligned as FFHQ.
 
-        Returns: the probability that it is natural, in 0..1: the mean over the patches of each scale, and over the
-        scales; and its features [FEATURES], averaged in the same way, to compare groups of pictures by.
+        Returns: the probability that it is natural, in 0..1, averaged over patches, then over scales; and its features
+        [FEATURES], averaged in the same way, for `separability`.
 
         Raises:
             ImageError: another shape, no colours, or fewer than 512 pixels a side.
@@ -72,19 +72,19 @@ class Judge:
             raise ImageError(
                 f"The picture has the shape {list(image.shape)}.",
                 f"[3, H, W] with sides of at least {PATCH * SCALES[-1]}.",
-                "judge a larger picture.",
+                "score a larger picture.",
             )
         check_colours(image)
-        seen = []
+        results = []
         for number in range(len(SCALES)):
             found = features(self.weights, tiles(scaled(image, number)), number)
-            seen.append((logits(self.weights, found).sigmoid().mean(), found.mean(0)))
-        scores, means = zip(*seen, strict=True)
+            results.append((logits(self.weights, found).sigmoid().mean(), found.mean(0)))
+        scores, means = zip(*results, strict=True)
         return float(torch.stack(scores).mean()), torch.stack(means).mean(0)
 
     def score(self, image: Tensor) -> float:
-        """The first of what `look` gives."""
-        return self.look(image)[0]
+        """The probability that a picture is natural, see `evaluate`."""
+        return self.evaluate(image)[0]
 
 
 def scaled(image: Tensor, number: int) -> Tensor:
@@ -107,7 +107,7 @@ def _starts(side: int) -> list[int]:
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Of all weights, by name."""
+    """The shapes of all weights, by name."""
     named: dict[str, tuple[int, ...]] = {}
     for name, (into, out, kernel, _) in CONVS.items():
         named |= {f"{name}.weight": (out, into, kernel, kernel), f"{name}.bias": (out,)}
@@ -122,13 +122,13 @@ def features(weights: Mapping[str, Tensor], patches: Tensor, number: int) -> Ten
     for name, (_, _, kernel, stride) in CONVS.items():
         inner = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, kernel // 2)
         x = F.silu(inner + x if inner.shape == x.shape else inner)
-        # how strong details are and how they vary, at each depth: no normalisation may hide it
+        # mean and variance of the features at each depth: normalisation would remove the strength of details
         pooled += [x.mean((2, 3)), (x.flatten(2).var(2) + _LEAST).log() / 4]
     return F.silu(F.linear(torch.cat(pooled, 1), weights["features.weight"], weights["features.bias"]))
 
 
 def _input(patches: Tensor, number: int) -> Tensor:
-    """[N, 4 + scales, PATCH, PATCH]: light and shade, the finest details of each colour, enlarged, and the scale."""
+    """[N, 4 + scales, PATCH, PATCH]: brightness, amplified finest details of each channel, and the scale, one-hot."""
     smooth = F.avg_pool2d(F.pad(patches, (2, 2, 2, 2), "replicate"), 5, 1)
     light = patches.mean(1, keepdim=True)
     which = patches.new_zeros(1, len(SCALES), 1, 1)
@@ -143,27 +143,26 @@ def logits(weights: Mapping[str, Tensor], found: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def judge() -> Judge:
-    """The shipped one, read once."""
-    return Judge.load()
+def classifier() -> Classifier:
+    """The classifier with the shipped weights, read once."""
+    return Classifier.load()
 
 
 def auc(better: Tensor, worse: Tensor) -> float:
     """The share of pairs in which a score [n] of `better` is above one [m] of `worse`; ties count half."""
-    apart = better[:, None] - worse[None]
-    return float(((apart > 0).float() + (apart == 0).float() / 2).mean())
+    difference = better[:, None] - worse[None]
+    return float(((difference > 0).float() + (difference == 0).float() / 2).mean())
 
 
-def told_apart(natural: Tensor, results: Tensor, ridge: float = 1.0) -> float:
-    """How well a linear classifier on the features tells two groups apart; 0.5: not at all, 1: always.
+def separability(natural: Tensor, results: Tensor, ridge: float = 1.0) -> float:
+    """The AUC of a linear classifier between two groups of features; 0.5: inseparable, 1: separable.
 
-    Cross-validated by leaving pairs out (Airola et al. 2009): to compare picture i of one group with picture j of the
-    other, it is fitted without i and j of either group, so nobody is seen in both. The mean over all i and j is an
-    estimate of the AUC for pictures that the classifier has not seen. The classifier is Fisher's, with the ridge
-    added to the standardised covariance: the groups are small.
+    Leave-pair-out cross-validation (Airola et al. 2009): to compare picture i of one group with picture j of the other,
+    the classifier is fitted without targets i and j. The mean over all i and j estimates the AUC for new pictures. The
+    classifier is Fisher's linear discriminant, with a ridge on the standardised covariance, as the groups are small.
 
     Args:
-        natural, results: [n, features] each, n of 4 or more; row i of both belongs to the same target.
+        natural, results: [n, features] each, n of 4 or more; row i of both is of the same target.
     """
     count = len(natural)
     both = torch.cat([natural, results]).double()
@@ -172,12 +171,12 @@ def told_apart(natural: Tensor, results: Tensor, ridge: float = 1.0) -> float:
     right = 0.0
     for i in range(count):
         for j in range(count):
-            kept = [row for row in range(count) if row not in (i, j)]
-            inside = torch.cat([a[kept] - a[kept].mean(0), b[kept] - b[kept].mean(0)])
+            others = [row for row in range(count) if row not in (i, j)]
+            inside = torch.cat([a[others] - a[others].mean(0), b[others] - b[others].mean(0)])
             covariance = inside.mT @ inside / len(inside) + ridge * torch.eye(both.shape[1]).to(both)
-            direction = torch.linalg.solve(covariance, a[kept].mean(0) - b[kept].mean(0))
-            apart = float((a[i] - b[j]) @ direction)
-            right += 0.5 if apart == 0 else float(apart > 0)
+            direction = torch.linalg.solve(covariance, a[others].mean(0) - b[others].mean(0))
+            difference = float((a[i] - b[j]) @ direction)
+            right += 0.5 if difference == 0 else float(difference > 0)
     return right / count**2
 
 

@@ -1,7 +1,7 @@
 """`make bench`: times the search against a plain loop and the published code, and writes bench/RESULTS.md.
 
-With --gpu, `make gpu`: all that one device has to say, in one process. With --roofline: what cards could do at best,
-calculated.
+With --gpu, `make gpu`: all measurements of one device, in one process. With --roofline: calculated lower bounds for
+GPUs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def orders(*, quick: bool, reference: str) -> list[Order]:
     return listed
 
 
-def measured(order: Order) -> Any:
+def result_of(order: Order) -> Any:
     """The result of a measurement in a process of its own; None if it fails, with a message."""
     asked = {name: value for name, value in order.items() if name != "without"}
     environment = {**os.environ, "PULSE_WITHOUT": order.get("without", "")}
@@ -82,14 +82,14 @@ def main() -> None:
     """Measures and prints the tables, and unless quick writes them with a plot."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under two minutes: no files but the JSON")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all that was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measurements")
     parser.add_argument(
         "--reference", default="", metavar="DIR", help="a checkout of the published code, to time as well"
     )
-    parser.add_argument("--gpu", action="store_true", help="all that a card has to say; some minutes")
-    parser.add_argument("--device", choices=("cuda", "mps", "cpu"), help="for --gpu; cpu only rehearses")
-    parser.add_argument("--minutes", type=float, default=20.0, help="for --gpu: then nothing more is begun")
-    parser.add_argument("--roofline", action="store_true", help="what cards could do at best, calculated; a minute")
+    parser.add_argument("--gpu", action="store_true", help="all measurements on a GPU; some minutes")
+    parser.add_argument("--device", choices=("cuda", "mps", "cpu"), help="for --gpu; cpu only tests that it runs")
+    parser.add_argument("--minutes", type=float, default=20.0, help="for --gpu: no measurement starts after these")
+    parser.add_argument("--roofline", action="store_true", help="calculated lower bounds for GPUs; a minute")
     args = parser.parse_args()
     if args.roofline:
         _calculate()
@@ -102,7 +102,7 @@ def main() -> None:
         return
     reference = str(Path(args.reference).resolve()) if args.reference else ""
     found = [
-        {"order": order, "found": measured(order)} for order in tqdm(orders(quick=args.quick, reference=reference))
+        {"order": order, "found": result_of(order)} for order in tqdm(orders(quick=args.quick, reference=reference))
     ]
     for each in found:
         each["order"].pop("reference", None)  # a local path

@@ -19,7 +19,7 @@ import torch  # noqa: E402 - importing it is part of what is measured
 from torch import Tensor  # noqa: E402
 
 from bench.memory import peak_mb, reset_peak  # noqa: E402
-from bench.quality.targets import faces, observe  # noqa: E402
+from bench.quality.targets import degraded_and_clean, faces  # noqa: E402
 from pulse_core.cli.memory import keep_freed_memory  # noqa: E402
 from pulse_core.degradations import forward_operator  # noqa: E402
 from pulse_core.generators import Generator  # noqa: E402
@@ -131,7 +131,7 @@ def solve(row: str, device: str, targets: int) -> list[dict[str, Any]]:
     config = PUBLISHED if row == "published" else replace(RECOMMENDED, **CHANGES[row])
     results = []
     for target in list(faces(generator, 2))[:targets]:
-        given, _ = observe(target, "clean", LR)
+        given, _ = degraded_and_clean(target, "clean", LR)
         way: list[tuple[float, float]] = []
         begun = time.perf_counter()
 

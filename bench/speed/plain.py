@@ -238,9 +238,9 @@ class PlainSearch:
 
     def _geocross(self, ws: Tensor) -> Tensor:
         left, right = ws[:, None], ws[:, :, None]
-        apart = ((left - right).square().sum(-1) + 1e-9).sqrt()
+        distance = ((left - right).square().sum(-1) + 1e-9).sqrt()
         along = ((left + right).square().sum(-1) + 1e-9).sqrt()
-        angle = 2 * torch.atan2(apart, along)
+        angle = 2 * torch.atan2(distance, along)
         return (angle.square() * 512).mean((1, 2)).div(8).sum()
 
 

@@ -1,4 +1,4 @@
-"""Blind preferences: pairs, the sealed key, and what the answers come to."""
+"""Blind preferences: pairs, the key, and the evaluation of answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from bench.quality.blind import ANSWERS, KEY, make, opened, preferences, score, sealed, share, store
+from bench.quality.blind import ANSWERS, KEY, make, preferences, score, seal, share, store, unseal
 from pulse_core.errors import SettingError
 from pulse_core.pictures.images import read_image, save_image
 
@@ -26,11 +26,11 @@ def pictures(tmp_path):
     return folder
 
 
-def test_a_pair_hides_which_is_which_and_the_key_knows(pictures, tmp_path):
+def test_only_the_key_names_the_rows_of_a_pair(pictures, tmp_path):
     assert make(ROWS, tmp_path / "blind", pictures, seed=3) == 4
     data = (tmp_path / "blind" / KEY).read_bytes()
     assert b"earlier" not in data
-    key = opened(data)
+    key = unseal(data)
     assert {pair["target"] for pair in key["pairs"].values()} == {"p0", "p1", "p2", "p3"}
     assert len({pair["A"] for pair in key["pairs"].values()}) == 2  # this seed shows both on either side
     for number, pair in key["pairs"].items():
@@ -39,31 +39,31 @@ def test_a_pair_hides_which_is_which_and_the_key_knows(pictures, tmp_path):
         assert (left < right) == (pair["A"] == "earlier")
 
 
-def test_the_same_seed_makes_the_same_pairs_and_the_truth_stands_beside_them(pictures, tmp_path):
+def test_pairs_depend_on_the_seed_and_may_show_the_truth(pictures, tmp_path):
     keys = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         make(ROWS, tmp_path / name, pictures, seed=seed, truth=name == "b")
-        keys.append(opened((tmp_path / name / KEY).read_bytes())["pairs"])
+        keys.append(unseal((tmp_path / name / KEY).read_bytes())["pairs"])
     assert keys[0] == keys[1] != keys[2]
     sizes = [(tmp_path / name / "001.jpg").stat().st_size for name in ("a", "b")]
     assert sizes[0] < sizes[1]
 
 
-def test_the_key_round_trips_and_a_broken_one_is_told():
+def test_keys_are_read_back_and_damaged_ones_refused():
     key = {"lr": 32, "seed": 0, "truth": False, "pairs": {"1": {"target": "a", "A": "x", "B": "y"}}}
-    assert opened(sealed(key)) == key
-    with pytest.raises(SettingError, match="cannot be opened"):
-        opened(sealed(key)[5:])
+    assert unseal(seal(key)) == key
+    with pytest.raises(SettingError, match="cannot be read"):
+        unseal(seal(key)[5:])
 
 
-def test_answers_become_shares(pictures, tmp_path):
+def test_answers_are_counted_as_shares(pictures, tmp_path):
     make(ROWS, tmp_path / "blind", pictures)
-    key = opened((tmp_path / "blind" / KEY).read_bytes())
+    key = unseal((tmp_path / "blind" / KEY).read_bytes())
     answers = json.loads((tmp_path / "blind" / ANSWERS).read_text())
     for number, pair in key["pairs"].items():
         answers[number] = "A" if pair["A"] == "recommended" else "B"
     answers["2"] = "="
-    answers["3"] = ""  # not looked at
+    answers["3"] = ""  # not answered
     (found,) = score(answers, key)
     assert found["votes"] == {"earlier": 0, "recommended": 2, "=": 1}
     assert share(found, "recommended") == pytest.approx(2.5 / 3)
@@ -71,14 +71,14 @@ def test_answers_become_shares(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("answers", [{"9": "A"}, {"1": "C"}, {"1": ""}, {}])
-def test_answers_that_cannot_be_are_told(answers, pictures, tmp_path):
+def test_invalid_answers_are_refused(answers, pictures, tmp_path):
     make(ROWS, tmp_path / "blind", pictures)
-    key = opened((tmp_path / "blind" / KEY).read_bytes())
+    key = unseal((tmp_path / "blind" / KEY).read_bytes())
     with pytest.raises(SettingError, match="A, B or ="):
         score(answers, key)
 
 
-def test_what_is_stored_is_read_and_replaced(tmp_path):
+def test_stored_preferences_are_read_and_replaced(tmp_path):
     path = tmp_path / "PREFERENCES.json"
     assert preferences(path) == []
     key = {"lr": 32, "seed": 0, "truth": True, "pairs": {"1": {"target": "a", "A": "x", "B": "y"}}}
@@ -89,6 +89,6 @@ def test_what_is_stored_is_read_and_replaced(tmp_path):
     assert [(each["who"], each["votes"]["x"]) for each in found] == [("first", 0), ("second", 1)]
 
 
-def test_rows_without_pictures_are_told(pictures, tmp_path):
+def test_rows_without_pictures_are_refused(pictures, tmp_path):
     with pytest.raises(SettingError, match="no pair of pictures"):
         make(("earlier", "unheard of"), tmp_path / "blind", pictures)

@@ -1,4 +1,4 @@
-"""What a card says of the search, rehearsed on the CPU with tiny generators; and what cards could do, calculated."""
+"""The GPU benchmark, as a dry run on the CPU with tiny generators, and the calculated lower bounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parts(tiny, tiny_fit):
     return (searched, compared, waits.measure, parity.measure, steps.measure)
 
 
-def test_the_rehearsal_runs_every_line_and_writes_what_it_found(tmp_path, parts, capsys):
+def test_the_dry_run_runs_and_writes_every_section(tmp_path, parts, capsys):
     plan = small_plan(TINY, Case("stylegan1-32", tiny_stylegan1_tensors))
     results = tmp_path / "RESULTS.md"
     results.write_text("# Main\n\nof make bench\n")
@@ -56,12 +56,12 @@ def test_the_rehearsal_runs_every_line_and_writes_what_it_found(tmp_path, parts,
     assert text.startswith("# Main\n\nof make bench\n\n<!-- begin: on a card -->\n\n## On a card\n")
     for title in ("Steps on a card", "Whole searches", "16-bit features", "Waits", "Parity with float64"):
         assert f"### {title}\n" in text
-    assert "A rehearsal on a CPU" in text
+    assert "A dry run on a CPU" in text
     assert "| stylegan1-32 | 2 | plain loop, TF32 |" in text
     assert "Not measured" not in text
 
 
-def test_what_fails_is_a_row_and_the_rest_goes_on(tmp_path, parts):
+def test_a_failed_measurement_is_a_row_and_the_others_continue(tmp_path, parts):
     def broken():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate | much")
 
@@ -73,7 +73,7 @@ def test_what_fails_is_a_row_and_the_rest_goes_on(tmp_path, parts):
     )
 
 
-def test_an_interrupt_is_no_failure_of_a_measurement():
+def test_an_interrupt_is_not_a_failed_measurement():
     def stop():
         raise KeyboardInterrupt
 
@@ -81,17 +81,17 @@ def test_an_interrupt_is_no_failure_of_a_measurement():
         Notebook(CPU, None, 1).measure("part", {}, stop)
 
 
-def test_nothing_is_begun_when_the_time_is_over():
+def test_no_measurement_starts_after_the_time_limit():
     row = Notebook(CPU, None, 0).measure("part", {"what": 1}, lambda: pytest.fail("begun"))
     assert row == {"part": "part", "what": 1, "failed": "out of time"}
 
 
-def test_a_row_says_what_was_found_to_be_wrong_on_the_device(monkeypatch):
+def test_rows_name_optimizations_that_failed_their_check(monkeypatch):
     monkeypatch.setattr(optimizations, "_disabled", {"cpu": {"graphs"}})
     assert Notebook(CPU, None, 1).measure("part", {}, dict)["not used"] == ["graphs"]
 
 
-def test_waits_are_told_by_the_line_of_this_project():
+def test_waits_are_reported_by_line_of_this_project():
     with waits.recorded_waits() as places:
         warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
@@ -100,12 +100,12 @@ def test_waits_are_told_by_the_line_of_this_project():
     assert times == 1
 
 
-def test_every_row_of_the_steps_leaves_out_what_there_is():
+def test_rows_of_steps_disable_existing_optimizations():
     assert {each for left_out in LAYOUTS.values() for each in left_out} <= set(OPTIMIZATIONS)
     assert [len(plan_for(CPU, quick=quick, reference=None, minutes=1).cases) for quick in (True, False)] == [1, 3]
 
 
-def test_each_section_keeps_the_others(tmp_path):
+def test_writing_a_section_keeps_the_others(tmp_path):
     path = tmp_path / "RESULTS.md"
     sections.write(path, sections={sections.CALCULATED: "sums"})
     sections.write(path, main="# Main\n")
@@ -118,7 +118,7 @@ def test_each_section_keeps_the_others(tmp_path):
     assert path.read_text() == text
 
 
-def test_the_work_of_a_known_layer_and_what_a_card_would_take_for_it():
+def test_work_and_lower_bound_of_a_known_layer():
     weight, x = torch.randn(6, 4, 3, 3), torch.randn(1, 4, 8, 8)
     with CountWork() as work:
         y = torch.nn.functional.conv2d(x, weight, padding=1)
@@ -144,7 +144,7 @@ def test_the_work_of_a_known_layer_and_what_a_card_would_take_for_it():
     )
 
 
-def test_the_input_is_not_moved_for_its_own_gradient():
+def test_no_gradient_work_is_counted_for_a_constant_input():
     weight, x = torch.randn(6, 4, 3, 3), torch.randn(1, 4, 8, 8, requires_grad=True)
     y = torch.nn.functional.conv2d(x, weight, padding=1)
     with CountWork() as work:

@@ -1,4 +1,4 @@
-"""Chains of degradations that the search is not told of, and their table."""
+"""Chains of unknown degradations, and their table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from bench.quality import old
 
 
-def test_chains_are_the_same_each_time_and_in_8_bits():
+def test_chains_are_deterministic_and_give_8_bits():
     truth = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
     for number, chain in enumerate(old.CHAINS):
         one, other = chain(truth, number), chain(truth, number)
@@ -18,7 +18,7 @@ def test_chains_are_the_same_each_time_and_in_8_bits():
     assert len({chain.stages for chain in old.CHAINS}) == 24
 
 
-def test_the_table_says_what_could_not_be_judged():
+def test_means_ignore_missing_scores():
     metadata = {"identity": 0.5, "gap": None, "natural": None, "off": 0.01, "seconds": 2.0}
     text = old.report({"0|measured": metadata, "1|measured": {**metadata, "gap": 1.0, "natural": 0.5}})
     assert "| measured | 2 | 0.500 | 1.000 | 0.500 | 2.550 | 2.0 |" in text

@@ -1,4 +1,4 @@
-"""The runner of the quality table, on a tiny generator and on cells made by hand."""
+"""The quality table, with a tiny generator and with invented cells."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bench.quality.rows import BICUBIC, EARLIER, MAIN, ROWS, settings
 from bench.quality.sheets import write_full, write_sheets
 from bench.quality.table import write_table
 from bench.quality.targets import (
-    APART,
     GENERATED,
-    KEPT_APART,
+    HELD_OUT,
+    HELD_OUT_PORTRAIT,
+    INPUT_DEGRADATIONS,
     PHOTOGRAPH,
     PORTRAIT,
-    SPOILED,
     Target,
     degradation,
+    degraded_and_clean,
     faces,
-    observe,
 )
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.latents.sampling import sample
@@ -45,24 +45,26 @@ def cell(row, l2, **others):
     return {**metadata, **scores, "seconds": 40.0, "peak_mb": 900.0, **others}
 
 
-def test_the_targets_are_faces_of_their_own(tiny):
+def test_targets_have_their_kinds_sizes_and_seeds(tiny):
     targets = list(faces(tiny, 2))
-    by_kind = {kind: [target.name for target in targets if target.kind == kind] for kind in (PORTRAIT, KEPT_APART)}
+    by_kind = {
+        kind: [target.name for target in targets if target.kind == kind] for kind in (PORTRAIT, HELD_OUT_PORTRAIT)
+    }
     assert by_kind[PORTRAIT] == [f"p{number:02d}" for number in range(1, 13)]
-    assert by_kind[KEPT_APART] == list(APART)
+    assert by_kind[HELD_OUT_PORTRAIT] == list(HELD_OUT)
     assert {target.side for target in targets[:16]} == {768}
     assert [target.kind for target in targets[16:]] == [PHOTOGRAPH] * 2 + [GENERATED] * 2
     assert not torch.equal(targets[-1].truth, targets[-2].truth)
     assert all(target.truth.shape == (3, 32, 32) for target in targets[16:])
 
 
-@pytest.mark.parametrize("spoiling", ["clean", *SPOILED])
-def test_what_the_search_is_given_is_an_8_bit_picture(target, spoiling):
-    given, clean = observe(target, spoiling, 16)
+@pytest.mark.parametrize("spoiling", ["clean", *INPUT_DEGRADATIONS])
+def test_inputs_are_8_bit_pictures(target, spoiling):
+    degraded, clean = degraded_and_clean(target, spoiling, 16)
     assert torch.equal(clean, (downsample(target.truth[None], size=(16, 16)).clamp(0, 1) * 255).round() / 255)
-    assert (given * 255 - (given * 255).round()).abs().max() < 1e-3
-    assert torch.equal(given, clean) == (spoiling == "clean")
-    assert torch.equal(given, observe(target, spoiling, 16)[0])
+    assert (degraded * 255 - (degraded * 255).round()).abs().max() < 1e-3
+    assert torch.equal(degraded, clean) == (spoiling == "clean")
+    assert torch.equal(degraded, degraded_and_clean(target, spoiling, 16)[0])
     assert (degradation(spoiling, 16) is None) == (spoiling == "clean")
 
 
@@ -71,7 +73,7 @@ def test_a_case_is_searched_and_scored(tiny, tiny_fit, target):
     searched, picture = measure(Case("face 1", 8, "clean", "recommended", 0), target, config, tiny, tiny_fit, None)
     assert searched["row"] == "recommended"
     assert searched["settings"] == settings("recommended")
-    assert searched["niqe"] is None  # 32 pixels are too few, for the judge as well
+    assert searched["niqe"] is None  # 32 pixels are too few for NIQE and the classifier
     assert "natural" not in searched
     assert {"l2", "distance", "steps", "clean_l2", "worst", "seconds"} <= set(searched)
     assert picture.shape == (3, 32, 32)
@@ -79,27 +81,27 @@ def test_a_case_is_searched_and_scored(tiny, tiny_fit, target):
     assert "l2" not in enlarged
 
 
-def test_what_a_solution_tells_of_its_residual_is_kept(tiny, tiny_fit, target, monkeypatch):
-    class Told:
+def test_residuals_of_a_solution_are_stored(tiny, tiny_fit, target, monkeypatch):
+    class Found:
         image, search_l2, distance, steps = target.truth, 0.0, 1.0, 3
         residual_face, residual_all = 0.02, 0.04
 
-    monkeypatch.setattr("bench.quality.measure.search", lambda *args, **kwargs: (Told(),))
+    monkeypatch.setattr("bench.quality.measure.search", lambda *args, **kwargs: (Found(),))
     scores, _ = measure(Case("a", 8, "clean", "recommended", 0), target, ROWS["recommended"], tiny, tiny_fit, None)
     assert (scores["residual_face"], scores["residual_all"]) == (0.02, 0.04)
 
 
-def test_the_worst_pixel_is_of_the_picture_as_it_is_written():
+def test_the_worst_error_is_of_the_8_bit_picture():
     image = torch.full((3, 16, 16), 100.4 / 255)  # written as 100
-    given = torch.full((1, 3, 4, 4), 100 / 255)
-    given[0, 1, 2, 3] = 93 / 255
-    assert worst(Case("a", 4, "clean", "", 0), image, given) == pytest.approx(7, abs=1e-3)
-    assert worst(Case("a", 4, "mask", "", 0), image, given) == pytest.approx(0, abs=1e-3)  # hidden there
-    assert worst(Case("a", 4, "noise 25", "", 0), image, given) is None
+    degraded = torch.full((1, 3, 4, 4), 100 / 255)
+    degraded[0, 1, 2, 3] = 93 / 255
+    assert worst(Case("a", 4, "clean", "", 0), image, degraded) == pytest.approx(7, abs=1e-3)
+    assert worst(Case("a", 4, "mask", "", 0), image, degraded) == pytest.approx(0, abs=1e-3)  # hidden there
+    assert worst(Case("a", 4, "noise 25", "", 0), image, degraded) is None
 
 
-def test_the_telling_cases_come_first_and_none_twice(target):
-    kinds = [PORTRAIT] * 12 + [KEPT_APART] * 4 + [PHOTOGRAPH] + [GENERATED] * 3
+def test_quick_cases_come_first_without_duplicates(target):
+    kinds = [PORTRAIT] * 12 + [HELD_OUT_PORTRAIT] * 4 + [PHOTOGRAPH] + [GENERATED] * 3
     targets = [Target(f"p{number:02d}", kind, target.truth, 32) for number, kind in enumerate(kinds, 1)]
     every = list(cases(targets, quick=False))
     assert len({case.key for case in every}) == len(every)
@@ -107,12 +109,12 @@ def test_the_telling_cases_come_first_and_none_twice(target):
     assert every[: len(quick)] == quick
     assert {case.target for case in quick} == set(QUICK)
     assert {case.row for case in every} == set(ROWS)
-    assert {case.spoiling for case in every} == {"clean", *SPOILED}
+    assert {case.spoiling for case in every} == {"clean", *INPUT_DEGRADATIONS}
     portraits = {(case.target, case.lr) for case in every if case.spoiling == "clean" and case.row == "recommended"}
     assert {(name, lr) for name in (f"p{number:02d}" for number in range(1, 17)) for lr in (16, 32, 64)} <= portraits
 
 
-def test_the_cells_of_the_published_search_stay_whatever_settings_are_added(monkeypatch):
+def test_cells_of_the_published_search_do_not_become_stale(monkeypatch):
     before = settings("published"), settings("recommended")
     monkeypatch.setitem(ROWS, "published", replace(ROWS["published"], steps=7))
     monkeypatch.setitem(ROWS, "recommended", replace(ROWS["recommended"], steps=7))
@@ -120,7 +122,7 @@ def test_the_cells_of_the_published_search_stay_whatever_settings_are_added(monk
     assert settings("recommended") != before[1]
 
 
-def test_the_table_tells_means_intervals_and_shares(tmp_path):
+def test_the_table_has_means_intervals_and_shares(tmp_path):
     cells = [cell("published", l2, target=str(l2)) for l2 in (0.0005, 0.0015, 0.004)]
     cells += [cell("recommended", 0.0001), cell(BICUBIC, 0.0, identity=None)]
     del cells[-1]["l2"]
@@ -136,21 +138,21 @@ def test_the_table_tells_means_intervals_and_shares(tmp_path):
     assert "Blind" not in text
 
 
-def test_the_table_has_the_portraits_in_two_groups_and_tells_the_new_scores(tmp_path):
+def test_the_table_has_held_out_portraits_and_all_scores(tmp_path):
     random = torch.Generator().manual_seed(0)
 
     def features():
         return " ".join(f"{x:.3f}" for x in torch.randn(4, generator=random).tolist())
 
-    told = {"residual_face": 2 / 255, "residual_all": 0.05, "natural": 0.4, "true_natural": 0.9}
+    scores = {"residual_face": 2 / 255, "residual_all": 0.05, "natural": 0.4, "true_natural": 0.9}
     cells = [
-        cell("recommended", 1e-4, target=f"p{i}", kind=PORTRAIT, worst=worst, **told)
+        cell("recommended", 1e-4, target=f"p{i}", kind=PORTRAIT, worst=worst, **scores)
         | {"features": features(), "true_features": features()}
         for i, worst in enumerate((0.5, 1.0, 1.5, 3.0))
     ]
-    cells += [cell("recommended", 1e-4, kind=KEPT_APART), cell(EARLIER, 1e-4, target="p0", kind=PORTRAIT)]
-    liked = {"rows": [EARLIER, "recommended"], "lr": 32, "truth": True, "who": "a reader", "key": "0"}
-    write_table(tmp_path / "QUALITY.md", cells, [liked | {"votes": {EARLIER: 1, "recommended": 2, "=": 1}}])
+    cells += [cell("recommended", 1e-4, kind=HELD_OUT_PORTRAIT), cell(EARLIER, 1e-4, target="p0", kind=PORTRAIT)]
+    preference = {"rows": [EARLIER, "recommended"], "lr": 32, "truth": True, "who": "a reader", "key": "0"}
+    write_table(tmp_path / "QUALITY.md", cells, [preference | {"votes": {EARLIER: 1, "recommended": 2, "=": 1}}])
     text = (tmp_path / "QUALITY.md").read_text()
     assert "## Portrait, 32x32\n" in text
     assert "## Portrait kept apart, 32x32\n" in text
@@ -163,23 +165,23 @@ def test_the_table_has_the_portraits_in_two_groups_and_tells_the_new_scores(tmp_
     assert "| 32 | recommended | earlier default | 4 | 62% | 1 | yes | a reader |" in text
 
 
-def test_the_table_tells_how_far_seeds_are_apart(tmp_path):
+def test_the_table_has_the_difference_between_seeds(tmp_path):
     cells = [cell("published", 0.0005), *(cell("published", 0.0005, seed=1, apart=apart) for apart in (10.0, 14.0))]
     write_table(tmp_path / "QUALITY.md", cells)
     assert "| published | 2 | 12.0 ± 3.9 |" in (tmp_path / "QUALITY.md").read_text()
 
 
-def test_only_what_is_asked_for_is_searched(monkeypatch):
+def test_options_select_cases(monkeypatch):
     monkeypatch.setattr("sys.argv", ["quality", "--targets", "p01", "--sizes", "16", "--clean", "--only", "published"])
     args = quality.arguments()
     case = Case("p01", 16, "clean", "published", 0)
-    assert quality._asked_for(case, args)
+    assert quality._is_selected(case, args)
     others = ({"target": "p02"}, {"lr": 32}, {"spoiling": "mask"}, {"row": "recommended"})
-    assert not any(quality._asked_for(replace(case, **other), args) for other in others)
+    assert not any(quality._is_selected(replace(case, **other), args) for other in others)
     assert args.json.name == "QUALITY.json"
 
 
-def test_sheets_show_what_is_there(tmp_path):
+def test_sheets_without_results_are_not_written(tmp_path):
     for row in MAIN:
         save_image(torch.rand(3, 64, 64), tmp_path / f"face 1|8|clean|{row}|0.png")
     big = Target("face 1", GENERATED, torch.rand(3, 64, 64), 64)
@@ -193,7 +195,7 @@ def test_sheets_show_what_is_there(tmp_path):
     assert len(list((tmp_path / "full").iterdir())) == 1
 
 
-def test_the_command_searches_once_and_writes_everything(tiny, tiny_fit, tmp_path, monkeypatch, capsys):
+def test_the_command_runs_each_search_once_and_writes_everything(tiny, tiny_fit, tmp_path, monkeypatch, capsys):
     made = []
 
     def searched(case, *args):
@@ -206,7 +208,7 @@ def test_the_command_searches_once_and_writes_everything(tiny, tiny_fit, tmp_pat
     (tmp_path / "earlier.json").write_text("{}")
     monkeypatch.setattr(quality, "HERE", tmp_path)
     monkeypatch.setattr(quality, "CACHE", tmp_path / "out" / "quality")
-    monkeypatch.setattr(quality, "KEPT", tmp_path / "earlier.json")
+    monkeypatch.setattr(quality, "EARLIER_CELLS", tmp_path / "earlier.json")
     monkeypatch.setattr(quality, "PREFERENCES", tmp_path / "none.json")
     monkeypatch.setattr(quality, "ASSETS", tmp_path)
     monkeypatch.setattr(quality.Identity, "load", staticmethod(lambda: None))

