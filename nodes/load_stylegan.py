@@ -25,7 +25,7 @@ class LoadStyleGANNode(io.ComfyNode):
                     "stylegan_file",
                     options=folders.checkpoint_names(),
                     tooltip="The generator's checkpoint. Files go into models/stylegan; ffhq-mobile (faces, 1024x1024) "
-                    "is fetched with `python -m pulse_core fetch ffhq-mobile`.",
+                    "comes with the installation, or with `python -m pulse_core fetch ffhq-mobile`.",
                 ),
             ],
             outputs=[sockets.StyleGAN.Output("stylegan", display_name="stylegan", tooltip="The frozen generator.")],

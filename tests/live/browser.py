@@ -27,6 +27,7 @@ FLAGS = (
 SIZE = {"width": 1600, "height": 1000}
 PACK = "ComfyUI-PULSE"
 READY_WITHIN = RUNS_WITHIN = 120_000  # milliseconds
+NOTICES = "[role=dialog], .p-toast-message, [data-testid=error-overlay]"
 READY = "() => window.app?.vueAppReady && window.app.graph"
 # left, top, right, bottom of a node on the page, in pixels, with its title
 BOX = """type => {
@@ -67,7 +68,10 @@ class FrontEnd:
         page.on("console", self._console)
         page.on("pageerror", self._uncaught)
         page.goto(url)
-        page.wait_for_function(READY, timeout=READY_WITHIN)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        self.page.wait_for_function(READY, timeout=READY_WITHIN)
 
     def _console(self, message: ConsoleMessage) -> None:
         where = message.location.get("url", "")
@@ -80,10 +84,10 @@ class FrontEnd:
 
     def open_template(self, name: str) -> None:
         """Through the menu and the template browser."""
-        self.page.get_by_alt_text("ComfyUI Logo").click()
+        self.page.get_by_alt_text("ComfyUI Logo").first.click()
         self.page.get_by_role("menuitem", name="Browse Templates").click()
         browser = self.page.get_by_role("dialog")
-        browser.get_by_role("option", name=PACK).click()
+        browser.get_by_text(PACK, exact=True).first.click()
         browser.get_by_role("heading", name=name).click()
         browser.wait_for(state="hidden")
 
@@ -129,8 +133,16 @@ class FrontEnd:
 
     def told(self) -> str:
         """What dialogs and notices say; empty where there are none."""
-        found = self.page.locator("[role=dialog], .p-toast-message").all_inner_texts()
-        return "\n".join(found)
+        return "\n".join(self.page.locator(NOTICES).all_inner_texts())
+
+    def wait_until_told(self, text: str) -> None:
+        """Waits for a dialog or notice with this text."""
+        self.page.locator(NOTICES).filter(has_text=text).first.wait_for()
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of the front end."""
+        return tuple(map(int, self.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")))
 
     def clashes(self) -> list[str]:
         """What lies on what in the graph, by type and title."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("schemas.json")
 NAMED = {"LoadStyleGAN", "FitLatentGaussian", "PULSESearch", "BicubicDownsample"}
+HELP = ROOT / "web" / "docs"
 
 
 def has_control(socket: Any) -> bool:
@@ -193,18 +195,36 @@ print(*(set(sys.modules) - before), module.WEB_DIRECTORY)
     assert not [name for name in names if any(part in heavy for part in name.split("."))]
 
 
-def test_every_node_has_a_help_page_with_its_inputs_its_outputs_an_example_and_a_picture(pack):
-    for node_id in pack.nodes:
-        page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+def labels(pack, node_id, language):
+    """The names of a node's inputs and outputs as the front end shows them."""
+    if language == "en":
         schema = pack.schema(node_id)
-        names = [socket.id for socket in schema.inputs] + [output.metadata["display_name"] for output in schema.outputs]
-        missing = [name for name in names if f"**{name}**" not in page]
+        return [socket.id for socket in schema.inputs] + [output.metadata["display_name"] for output in schema.outputs]
+    texts = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))[node_id]
+    return [each["name"] for each in (*texts["inputs"].values(), *texts["outputs"].values())]
+
+
+@pytest.mark.parametrize(("language", "example"), [("en", "## Example"), ("zh", "## 示例")])
+def test_every_node_has_a_help_page_with_its_inputs_its_outputs_an_example_and_a_picture(pack, language, example):
+    """Pictures are named from web/docs, as front ends resolve them."""
+    for node_id in pack.nodes:
+        page = (HELP / node_id / f"{language}.md").read_text(encoding="utf-8")
+        missing = [name for name in labels(pack, node_id, language) if f"**{name}**" not in page]
         assert not missing, f"{node_id}: {missing}"
-        assert "## Example" in page, node_id
+        assert example in page, node_id
         (picture,) = re.findall(r"!\[[^]]+\]\((.+)\)", page)
-        assert (ROOT / "web" / "docs" / picture).is_file(), picture
+        assert (HELP / picture).is_file(), picture
 
 
 def test_there_is_no_help_for_nodes_that_are_not_there(pack):
-    assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(pack.nodes)
-    assert {path.stem for path in (ROOT / "web" / "docs" / "pictures").glob("*")} == set(pack.nodes)
+    assert {path.name for path in HELP.iterdir() if path.name != "pictures"} == set(pack.nodes)
+    assert {path.stem for path in (HELP / "pictures").glob("*")} == set(pack.nodes)
+
+
+def test_the_nodes_that_say_something_are_those_whose_text_is_shown(pack):
+    telling = {node_id for node_id, node in pack.nodes.items() if "host.summary(" in inspect.getsource(node)}
+    asked = {
+        node_id for node_id, node in pack.nodes.items() if "has_intermediate_output=True" in inspect.getsource(node)
+    }
+    listed = (ROOT / "web" / "summary.js").read_text(encoding="utf-8").partition("new Set([")[2].partition("])")[0]
+    assert set(re.findall(r'"(\w+)"', listed)) == telling <= asked
