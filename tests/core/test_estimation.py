@@ -46,7 +46,7 @@ def test_grey_is_always_detected(found):
     assert all(each.estimate.is_grey == each.case.grey for each in found)
 
 
-def test_jpeg_blocks_are_told_and_none_invented(found):
+def test_jpeg_is_detected_without_false_positives(found):
     plain = [each for each in found if each.case.jpeg is not None and "aligned" not in each.case.kinds]
     assert (
         share(each.estimate.jpeg is not None and abs(each.estimate.jpeg - each.case.jpeg) <= 6 for each in plain)
@@ -55,19 +55,19 @@ def test_jpeg_blocks_are_told_and_none_invented(found):
     assert share(each.estimate.jpeg is None for each in found if each.case.jpeg is None) >= 0.95
 
 
-def test_confidence_is_lower_where_it_is_wrong(found):
+def test_confidence_is_lower_for_wrong_estimates(found):
     right = [each.estimate.confidence for each in found if abs(each.steps) <= 1]
     wrong = [each.estimate.confidence for each in found if abs(each.steps) > 1]
     assert not wrong or sum(wrong) / len(wrong) < sum(right) / len(right)
 
 
 @pytest.mark.parametrize("small", [24, 32, 64])
-def test_a_picture_that_was_enlarged_holds_what_it_had(portrait, small):
+def test_enlarged_pictures_keep_their_effective_size(portrait, small):
     enlarged = enlarge(downsample(portrait, size=(small, small)), (256, 256)).clamp(0, 1)
     assert abs(SIZES.index(estimate_degradation(enlarged).size) - SIZES.index(small)) <= 1
 
 
-def test_the_truth_of_what_is_held(portrait):
+def test_ground_truth_of_the_effective_size(portrait):
     clean = luma_of(downsample(portrait, size=(256, 256)))
     assert effective_size(clean, clean) == 256
     random = torch.Generator().manual_seed(0)
@@ -80,13 +80,13 @@ def test_the_truth_of_what_is_held(portrait):
         assert size == pytest.approx(0.37 * 256 / sigma, rel=0.15)
 
 
-def test_cases_are_made_again_alike(portrait):
+def test_cases_depend_only_on_the_seed(portrait):
     one, two = degrade(portrait, 7), degrade(portrait, 7)
     assert torch.equal(one.picture, two.picture)
     assert (one.effective_size, one.noise) == (two.effective_size, two.noise)
 
 
-def test_measuring_is_the_same_twice_and_leaves_the_picture(portrait):
+def test_estimates_are_deterministic_and_do_not_modify_the_picture(portrait):
     picture = downsample(portrait, size=(128, 128)).clamp(0, 1)
     before, first = picture.clone(), estimate_degradation(picture)
     assert estimate_degradation(picture) == first
@@ -95,7 +95,7 @@ def test_measuring_is_the_same_twice_and_leaves_the_picture(portrait):
 
 @pytest.mark.parametrize("side", [16, 64, 256])
 @pytest.mark.parametrize("shade", [0.0, 0.4, 1.0])
-def test_of_a_flat_picture_nothing_can_be_said(side, shade):
+def test_flat_pictures_have_no_confidence(side, shade):
     found = estimate_degradation(torch.full((3, side, side), shade))
     assert (found.size, found.blur, found.jpeg, found.is_grey) == (16, 0.0, None, True)
     assert found.confidence < 0.1
@@ -103,24 +103,24 @@ def test_of_a_flat_picture_nothing_can_be_said(side, shade):
 
 
 @pytest.mark.parametrize("std", [0.02, 0.2])
-def test_of_noise_nothing_can_be_said(std):
+def test_noise_has_little_confidence(std):
     random = torch.Generator().manual_seed(3)
     noise = (0.5 + std * torch.randn(3, 16, 16, generator=random)).clamp(0, 1)
     assert estimate_degradation(noise).confidence < 0.3
 
 
-def test_of_a_huge_picture_so_much_can_be_said(portrait):
+def test_huge_pictures_are_estimated(portrait):
     huge = enlarge(downsample(portrait, size=(64, 64)), (2048, 2048)).clamp(0, 1)
     found = estimate_degradation(huge)
     assert found.side == 2048
     assert found.size <= 128
 
 
-def test_tiny_pictures_are_measured(portrait):
+def test_tiny_pictures_are_estimated(portrait):
     assert estimate_degradation(downsample(portrait, size=(16, 16)).clamp(0, 1)).size == 16
 
 
-def test_of_a_picture_that_is_not_square_the_middle_counts(portrait):
+def test_the_central_square_of_a_picture_is_used(portrait):
     picture = downsample(portrait, size=(128, 128)).clamp(0, 1)
     wide = torch.cat([torch.zeros(3, 128, 20), picture, torch.ones(3, 128, 20)], dim=2)
     assert estimate_degradation(wide) == estimate_degradation(picture)
@@ -164,7 +164,7 @@ def test_the_degradation_of_an_estimate():
     assert DegradationEstimate(128, 0.0, 0.0, None, False, 0.9, 128, (0.0, 0.0, 0.0, 0.0)).degradation(64) is None
 
 
-def test_it_is_told_in_a_line():
+def test_summaries_are_one_line():
     assert (
         DegradationEstimate(32, 1.31, 0.021, 60, True, 0.9, 80).summary
         == "holds 32 of 80 pixels, blur 1.3 px, noise 0.021, JPEG 60, grey"

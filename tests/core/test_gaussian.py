@@ -107,7 +107,7 @@ def test_the_cache_keeps_the_last_fits(tmp_path, monkeypatch):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     for seed in range(5):
         gaussian_for(generator, samples=300, seed=seed)
-        for path in cached_fits():  # a clock with whole seconds would not tell them apart
+        for path in cached_fits():  # the clock of the file system may have a resolution of seconds
             number = int(path.name.split("-")[2].split(".")[0])
             os.utime(path, (1e9 + number, 1e9 + number))
     assert {path.name.split("-")[2].split(".")[0] for path in cached_fits()} == {"2", "3", "4"}
@@ -135,17 +135,17 @@ def test_a_fit_with_an_encoder_outlives_those_without(tmp_path, monkeypatch, tin
 @pytest.mark.parametrize("where", ["cache", "beside"])
 def test_a_damaged_fit_is_made_again(tmp_path, caplog, damage, where):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
-    whole = gaussian_for(generator, samples=300)
+    original = gaussian_for(generator, samples=300)
     (path,) = cached_fits()
     if where == "beside":
         path = shutil.move(path, fits.cache_path(generator, 300, 0))
     if damage in ("nan", "other"):
-        std = whole.std if damage == "nan" else whole.std[:3]
-        save_file({"mean": whole.mean * math.nan, "std": std}, path)
+        std = original.std if damage == "nan" else original.std[:3]
+        save_file({"mean": original.mean * math.nan, "std": std}, path)
     else:
         Path(path).write_bytes(Path(path).read_bytes()[: 0 if damage == "empty" else -20])
     again = gaussian_for(generator, samples=300)
-    assert torch.equal(again.mean, whole.mean)
+    assert torch.equal(again.mean, original.mean)
     assert "is not used, and made again" in caplog.text
     assert LatentGaussian.load(cached_fits()[0]).covariance is not None
 
