@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from ..pictures.colour import LUMA
 from .base import Degradation, check_rgb
 from .separable import like
 
-LUMA = (0.299, 0.587, 0.114)  # of R, G, B: Rec. 601, as in JPEG
 _WEIGHTS = np.array(LUMA)[:, None, None]
 
 

@@ -13,8 +13,7 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
-from ..degradations.grey import LUMA
-
+LUMA = (0.299, 0.587, 0.114)  # of R, G, B: Rec. 601, as in JPEG
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # littleCMS's names -> Pillow's modes
 
 
