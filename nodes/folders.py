@@ -12,10 +12,10 @@ import folder_paths
 from ..pulse_core.checkpoints import SUFFIXES
 from ..pulse_core.errors import CheckpointError, SettingError
 from ..pulse_core.faces.detection import WEIGHTS
-from ..pulse_core.fetching import catalogue
 from ..pulse_core.latents.fits import FIT_SUFFIX, PULSE_FIT
 from ..pulse_core.latents.latent import LATENT_SUFFIX
 from ..pulse_core.limits import check_length, shortened
+from ..pulse_core.loading import catalogue
 
 MODEL_FOLDER = "stylegan"
 _PACK_FOLDER = Path(__file__).resolve().parent.parent

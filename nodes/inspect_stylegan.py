@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..pulse_core.checkpoints.inspection import as_summary, describe_generator
+from ..pulse_core.loading.inspection import as_summary, describe_generator
 from . import host, offers, sockets
 
 if TYPE_CHECKING:

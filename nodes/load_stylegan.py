@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..pulse_core.checkpoints.loading import load_generator
+from ..pulse_core.loading.load import load_generator
 from . import folders, host, offers, sockets
 
 

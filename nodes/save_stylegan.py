@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..pulse_core.checkpoints.conversion import save_generator
+from ..pulse_core.loading.conversion import save_generator
 from . import folders, host, offers, sockets
 
 if TYPE_CHECKING:

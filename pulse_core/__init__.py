@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .checkpoints.conversion import save_generator as save_generator
-    from .checkpoints.loading import load_generator as load_generator
     from .degradations.base import Degradation as Degradation
     from .degradations.bicubic import downsample as downsample
     from .degradations.text import parse_degradation as parse_degradation
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from .latents.latent import Latent as Latent
     from .latents.sampling import sample as sample
     from .latents.sampling import synthesize as synthesize
+    from .loading.conversion import save_generator as save_generator
+    from .loading.load import load_generator as load_generator
     from .photographs import FaceStore as FaceStore
     from .photographs import Restored as Restored
     from .photographs import restore as restore
@@ -64,8 +64,8 @@ _PUBLIC = {
     "latent_search.config": ("SearchConfig", "PRESETS"),
     "latent_search.solution": ("Solution", "StepState", "latent_from_solutions"),
     "latent_search.loop": ("search", "iter_search"),
-    "checkpoints.loading": ("load_generator",),
-    "checkpoints.conversion": ("save_generator",),
+    "loading.load": ("load_generator",),
+    "loading.conversion": ("save_generator",),
     "generators.base": ("Generator",),
     "latents.fits": ("gaussian_for",),
     "latents.gaussian": ("LatentGaussian", "fit_gaussian"),

@@ -15,21 +15,25 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .defaults import own_defaults
 from .degradations import Degradation
+from .errors import ImageError
 from .faces.alignment import align
 from .faces.face import Face, Faces, Source
 from .faces.finding import FindSettings, find_faces, no_face_error
-from .faces.pasting import PasteSettings, Patch, paste
+from .faces.pasting import Pasted, PasteSettings, Patch, paste
 from .faces.sizes import AUTO, MIN_FACE_SIDE, face_degradation, face_target_size, resize_to_target
-from .fetching import catalogue
 from .generators import Generator
 from .latent_search.config import SearchConfig
 from .latent_search.solution import OnStep, Solution
 from .latents.gaussian import LatentGaussian
-from .pictures.images import read_image
+from .loading import catalogue
+from .pictures.arrays import ArrayLike, as_tensor
+from .pictures.images import read_image, to_rgb
 from .pictures.picture import Picture
 from .pipeline import Target, load_with_fit, search_targets
 
@@ -38,11 +42,12 @@ OnFaces = Callable[[Faces, "tuple[Face, ...]"], None]
 
 @dataclass(frozen=True)
 class Restored:
-    """A photograph with invented faces in it.
+    """A photograph with invented faces in it, or a batch of them.
 
-    picture: [3, H, W] in 0..1; of a `Picture` given, its `native`, with the faces in it.
-    invented: [H, W] in 0..1, the share of the restored faces in each pixel.
-    faces: those that were restored, the largest first.
+    picture: [3, H, W] in 0..1, [4, H, W] with alpha; of a `Picture` given, its `native`, with the faces in it. Of a
+        batch [B, ...].
+    invented: [H, W] in 0..1, the share of the restored faces in each pixel; [B, H, W] of a batch.
+    faces: those that were restored, of each photograph in turn, the largest first.
     solutions: the one that was pasted for each face. A `FaceStore` that keeps them elsewhere leaves this empty.
     """
 
@@ -74,8 +79,9 @@ class FaceStore:
         return self.solutions[number].image
 
 
+@own_defaults
 def restore(
-    photo: Tensor | Picture | Path | str,
+    photo: ArrayLike | Picture | Path | str,
     generator: Generator | Path | str = catalogue.DEFAULT_GENERATOR,
     gaussian: LatentGaussian | None = None,
     config: SearchConfig | None = None,
@@ -94,7 +100,9 @@ def restore(
     """Searches for a face for each one in a photograph, so that it downscales to what the photograph shows.
 
     Args:
-        photo: a file, or [3, H, W] in 0..1; or a `Picture`, whose colour space and alpha the result keeps.
+        photo: a file; a tensor [C, H, W] or [B, C, H, W] in 0..1; a PIL image; a numpy array [H, W, C] or
+            [B, H, W, C], uint8 or in 0..1; or a `Picture`, whose colour space the result keeps. C is 1 (grey), 2 (grey
+            and alpha), 3 or 4. Alpha is kept.
         generator, gaussian, config, device, on_step: see `pipeline.upscale`.
         finding, pasting: which faces count, and how they are pasted. None: the defaults.
         lr_size: width in pixels at which each face is matched. 0: its effective size; faces below 12 pixels are then
@@ -109,29 +117,54 @@ def restore(
         ImageError: no face, or the photograph is not readable.
     """
     own = photo if isinstance(photo, Picture) else None
-    if isinstance(photo, Picture):
-        picture = photo.srgb
-    else:
-        picture = photo if isinstance(photo, Tensor) else read_image(photo)
+    canvas = _canvas(photo)
+    pictures = [to_rgb(each) for each in canvas] if own is None else [own.srgb]
     finding = finding or FindSettings()
-    faces, too_small = _large_enough(find_faces([picture], finding), lr_size)
+    faces, too_small = _large_enough(find_faces(pictures, finding), lr_size)
     if not faces and require_face:
-        raise no_face_error(finding, picture.shape[-2:])
+        raise no_face_error(finding, canvas.shape[-2:])
     generator, gaussian = load_with_fit(generator, gaussian, device=device)
     if on_faces is not None:
         on_faces(faces, too_small)
     store = FaceStore() if store is None else store
-    aligned = align([picture], faces, generator.size[1])
+    aligned = align(pictures, faces, generator.size[1])
     targets = dict(enumerate(face_targets(aligned, faces, generator, lr_size, degradation)))
     missing = {number: target for number, target in targets.items() if not store.has(number, target)}
     for number, solution in _restored(missing, generator, gaussian, config, seed, on_step):
         store.put(number, missing[number], solution)
-    images = ((number, store.image(number)) for number in reversed(targets))  # the smallest first
-    patches = (Patch(faces[number], image if own is None else own.from_srgb(image)) for number, image in images)
-    canvas = picture if own is None else own.native
-    pasted = paste(canvas, Source.of(canvas[:3]), patches, pasting, faces)  # in other colours than the faces' source
+    pasted = [_pasted(each, number, faces, store, pasting, own) for number, each in enumerate(canvas)]
     solutions = tuple(store.solutions[number] for number in sorted(store.solutions))
-    return Restored(pasted.picture, pasted.invented, faces, solutions)
+    picture, invented = torch.stack([each.picture for each in pasted]), torch.stack([each.invented for each in pasted])
+    if isinstance(photo, (Tensor, np.ndarray)) and photo.ndim == 4:
+        return Restored(picture, invented, faces, solutions)
+    return Restored(picture[0], invented[0], faces, solutions)
+
+
+def _canvas(photo: ArrayLike | Picture | Path | str) -> Tensor:
+    """[B, 3 or 4, H, W]: the photographs into which faces are pasted, with their alpha."""
+    if isinstance(photo, Picture):
+        return photo.native[None]
+    tensor = read_image(photo) if isinstance(photo, (Path, str)) else as_tensor(photo)
+    batch = tensor if tensor.ndim == 4 else tensor[None]
+    if batch.ndim != 4 or batch.numel() == 0 or batch.shape[1] not in (1, 2, 3, 4):
+        raise ImageError(
+            f"The photograph has the shape {list(tensor.shape)}.",
+            "[C, H, W] or [B, C, H, W] with C of 1 (grey), 2 (grey and alpha), 3 or 4.",
+            "give a picture, or a batch of them.",
+        )
+    colours = batch.shape[1] - (batch.shape[1] in (2, 4))
+    return torch.cat([batch[:, :colours].expand(-1, 3, -1, -1), batch[:, colours:]], 1)
+
+
+def _pasted(
+    canvas: Tensor, number: int, faces: Faces, store: FaceStore, pasting: PasteSettings | None, own: Picture | None
+) -> Pasted:
+    """The restored faces of one photograph, pasted into it, the smallest first."""
+    here = dict(faces.of_picture(number))
+    images = ((face, store.image(index)) for index, face in reversed(here.items()))
+    patches = (Patch(face, image if own is None else own.from_srgb(image)) for face, image in images)
+    source = Source.of(canvas[:3])  # in other colours than the faces' source
+    return paste(canvas, source, patches, pasting, here.values())
 
 
 def face_targets(

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .checkpoints.loading import load_generator
+from .defaults import own_defaults
 from .degradations import Degradation
 from .devices.device import best_device, empty_cache, named_device
 from .faces.sizes import AUTO, match_colour_mode
 from .faces.targets import plain_target, size_summary
-from .fetching import catalogue
 from .generators import Generator
 from .latent_search.config import SearchConfig
 from .latent_search.loop import iter_search
@@ -31,6 +30,9 @@ from .latent_search.solution import OnStep, Solution, ranking
 from .latents.fits import gaussian_for
 from .latents.gaussian import LatentGaussian
 from .latents.latent import Latent
+from .loading import catalogue
+from .loading.load import load_generator
+from .pictures.arrays import ArrayLike, as_tensor
 from .pictures.images import prepare_target, read_image, to_rgb
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ class Target:
     estimate: DegradationEstimate | None = None
     face: Face | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "picture", as_tensor(self.picture))  # it may be an array
+
     @property
     def lr_size(self) -> int:
         """Its width in pixels."""
@@ -77,8 +82,9 @@ class Target:
         }
 
 
+@own_defaults
 def upscale(
-    picture: Target | Tensor | Path | str,
+    picture: Target | ArrayLike | Path | str,
     generator: Generator | Path | str = catalogue.DEFAULT_GENERATOR,
     gaussian: LatentGaussian | None = None,
     config: SearchConfig | None = None,
@@ -93,7 +99,8 @@ def upscale(
     """Searches for faces whose downscaling is the picture. They are of people who do not exist.
 
     Args:
-        picture: a file; a tensor [C, h, w] or [B, C, h, w] in 0..1 with the generator's aspect ratio; or a target.
+        picture: a file; a tensor [C, h, w] or [B, C, h, w] in 0..1, a PIL image or a numpy array [h, w, C] or
+            [B, h, w, C], uint8 or in 0..1, with the generator's aspect ratio; or a target.
         generator: a loaded one, a name from the catalogue, or a checkpoint file.
         gaussian: the latent fit with its encoder. None: the one that is shipped or cached, or a new fit.
         config: the search settings. None: the recommended ones.
@@ -112,29 +119,31 @@ def upscale(
     if isinstance(picture, Target):
         targets = [picture]
     else:
-        image = picture if isinstance(picture, Tensor) else read_image(picture)
+        image = read_image(picture) if isinstance(picture, (Path, str)) else as_tensor(picture)
         targets = choose_targets(image if image.ndim == 4 else [image], generator, lr_size, degradation)
     options: dict[str, Any] = {"seed": seed, "init_latent": init_latent, "on_step": on_step}
     found = list(search_targets(targets, generator, gaussian, config, **options))
     return [found[row] for row in ranking(found)]
 
 
+@own_defaults
 def choose_targets(
-    pictures: Iterable[Tensor], generator: Generator, lr_size: int = AUTO, degradation: Degradation | None = None
+    pictures: Iterable[ArrayLike], generator: Generator, lr_size: int = AUTO, degradation: Degradation | None = None
 ) -> list[Target]:
-    """The low-resolution target of each picture [C, H, W]; for `lr_size` and `degradation` see `upscale`.
+    """The low-resolution target of each picture; for pictures, `lr_size` and `degradation` see `upscale`.
 
     Raises:
         ImageError: no colours, or a shape or size that the generator cannot be downscaled to.
     """
     targets = []
     for picture in pictures:
-        chosen = plain_target(to_rgb(picture), lr_size, generator.size, degradation)
+        chosen = plain_target(to_rgb(as_tensor(picture)), lr_size, generator.size, degradation)
         prepare_target(chosen.picture, generator, any_size=degradation is not None)
         targets.append(Target(chosen.picture, chosen.input_size, degradation, chosen.estimate))
     return targets
 
 
+@own_defaults
 def search_targets(
     targets: Sequence[Target],
     generator: Generator,
@@ -167,6 +176,7 @@ def search_targets(
         yield solution if face is None else replace(solution, image=match_colour_mode(solution.image, face))
 
 
+@own_defaults
 def load_with_fit(
     source: Generator | Path | str,
     gaussian: LatentGaussian | None = None,

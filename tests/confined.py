@@ -59,8 +59,8 @@ def main() -> None:
     sys.path[:0] = sys.argv[1:]
     import torch
 
-    from pulse_core.checkpoints.loading import load_generator
     from pulse_core.errors import CheckpointError
+    from pulse_core.loading.load import load_generator
 
     torch.set_num_threads(1)
     for line in sys.stdin.read().splitlines():

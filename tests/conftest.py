@@ -19,10 +19,10 @@ from tiers import pytest_runtest_call as pytest_runtest_call
 from tiers import pytest_terminal_summary as pytest_terminal_summary
 from tiny import save_tiny, tiny_mobile_tensors
 
-from pulse_core.checkpoints.loading import load_generator
-from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices.optimizations import disabled
 from pulse_core.generators import Generator
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED, SearchConfig
 from pulse_core.latent_search.run import Run
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
+from pulse_core.loading.load import generator_from
 
 from .loops import new_run
 from .notebook import Notebook, Row

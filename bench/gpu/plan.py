@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bench.speed.shapes import CASES, tensors_of
 from pulse_core.devices.device import exact_float32
-from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
 from pulse_core.generators.device_check import apply_memory_format
 from pulse_core.latents.gaussian import LatentGaussian
+from pulse_core.loading import catalogue
 
 TARGET = 32  # pixels per side
 

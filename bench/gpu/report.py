@@ -1,4 +1,4 @@
-"""The section "On a card" of bench/RESULTS.md."""
+"""The section "On a GPU" of bench/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from bench.speed.table import table
 from .notebook import Row
 from .parity import KINDS
 
-HEAD = """## On a card
+HEAD = """## On a GPU
 
-Written by `make gpu` on {date}: {machine}. Everything in one process. Peaks that it showed: {peaks}.
+Written by `make gpu` on {date}: {machine}. All in one process. Measured peaks: {peaks}.
 {dry_run}"""
 DRY_RUN = "**A dry run on a CPU: its numbers mean nothing.**\n"
 
-STEPS = """A step of the published settings, with its gradient (full), and a low-resolution one between two full ones
-(low), without the encoder; a search step is the mean of the recommended search, whose every 16th is full as well. Each
-is a loop with one wait at its end, divided by its steps. "Without" leaves one optimization out; off: `channels_last`,
-`graphs`, `kernels`, `half` and `layers`. A search leaves TF32 off; the plain loop and the published code are compared
-with as torch starts, with it. MB is the peak of torch's memory. Floor: what the convolutions and matrix products would
-take at the peaks above, each bound by its arithmetic or its memory, as a share of the step; in 16 bits: of these."""
+STEPS = """Milliseconds of a step with its gradient, without the encoder. Full: published settings. Low: low-resolution
+evaluations of the recommended settings. Search step: the mean of the recommended search, with a full evaluation every
+16 steps. Each is the time of a loop with one synchronisation at its end, divided by its steps. "Without": with one
+optimization off; off: without `channels_last`, `graphs`, `kernels`, `half` and `layers`. A search disables TF32; the
+plain loop and the published code are compared with torch's default, which enables it. MB is the peak of torch's
+memory. Floor: the time of convolutions and matrix products at the peaks above, each bound by arithmetic or memory, as
+a share of the step; in 16 bits: the share of these products that has 16-bit features."""
 
 
 def report(metadata: Row, rows: list[Row]) -> str:
-    """All tables, of what has been measured so far."""
+    """All tables, from the rows so far."""
     tables = (_steps, _searches, _precision, _waits, _parity, _failed)
     parts = [_head(metadata, rows), *(each(rows) for each in tables)]
     return "\n".join(part for part in parts if part)
@@ -73,17 +74,17 @@ def _steps(rows: list[Row]) -> str:
         for other in ("plain loop", "published code"):
             slow = next((each["full_ms"] for each in _of(known, "steps", row=other, **alike)), None)
             times.append("-" if slow is None else f"{slow / row['full_ms']:.1f}")
-        search = _number(row, "search_ms") + ("" if row.get("stayed_low", True) else " (all full in the end)")
+        search = _number(row, "search_ms") + ("" if row.get("stayed_low", True) else " (gave up low resolution)")
         numbers = [_number(row, "full_ms"), _number(row, "low_ms"), search, *times]
         memory = [_number(row, name, ".0f") for name in ("full_mb", "low_mb")]
         name = f"{row['row']}, TF32" if row["tf32"] else row["row"]
-        name += "".join(f" ({each} failed, and is not used)" for each in row.get("not used", ()))
+        name += "".join(f" ({each} failed its check)" for each in row.get("not used", ()))
         memory += [_share(row, "full"), _share(row, "low"), _number(row, "low_in_16_bits", ".0%")]
         return [row["case"], str(row["batch"]), name, *numbers, *memory]
 
     names = ["generator", "B", "what", "full ms", "low ms", "search step ms", "full: faster than plain"]
     names += ["than published", "full MB", "low MB", "full: floor", "low: floor", "low: in 16 bits"]
-    return table("Steps on a card", names, [line(row) for row in known], STEPS, level=3)
+    return table("Steps on a GPU", names, [line(row) for row in known], STEPS, level=3)
 
 
 def _searches(rows: list[Row]) -> str:
@@ -95,7 +96,7 @@ def _searches(rows: list[Row]) -> str:
         each = row["seconds"] / len(images)
         l2 = median(image["search_l2"] for image in images)
         name = row.get("target", f"{len(images)} together")
-        kind = {"first": " (the first: it warms up)", "batch, first": " (the first)"}.get(row["what"], "")
+        kind = {"first": " (first, with warm-up)", "batch, first": " (first)"}.get(row["what"], "")
         return [
             name + kind,
             f"{sum(image['converged'] for image in images)} of {len(images)}",
@@ -108,11 +109,11 @@ def _searches(rows: list[Row]) -> str:
 
     names = ["target", "found", "search L2", "worst pixel", "s", "s an image", "times less than the plain loop"]
     text = (
-        "The recommended search of the default generator, for 32x32 targets of `make quality`. L2 is of the face, "
-        "before the residual (of a batch its median); the worst pixel is of the written picture, in steps of 8 bits. "
-        "The plain loop's time is 100 times its step with TF32, for one image."
+        "The recommended search with the default generator and 32x32 targets of `make quality`. L2: before the "
+        "residual correction; the median of a batch. Worst pixel: of the 8-bit picture, of 255. The time of the plain "
+        "loop is 100 of its steps with TF32, for one image."
     )
-    return table("Whole searches", names, [line(row) for row in found], text, level=3)
+    return table("Searches", names, [line(row) for row in found], text, level=3)
 
 
 def _precision(rows: list[Row]) -> str:
@@ -124,9 +125,9 @@ def _precision(rows: list[Row]) -> str:
 
     names = ["low-resolution steps in", "found", "median search L2", "largest", "worst pixel", "distance", "RMS"]
     text = (
-        "Searches of the default generator for 32x32 targets of `make quality`, from two seeds, alike in everything "
-        "else. RMS: of the pictures, colours in 0..1, from those of float32 with the same seed; other rounding: "
-        "without the fused kernels, which shows the effect of any change of rounding."
+        "Searches with the default generator and 32x32 targets of `make quality`, from two seeds. RMS: the difference "
+        "from the pictures of float32 with the same seed, colours in 0..1. Other rounding: without the fused kernels, "
+        "which shows the effect of any change of rounding."
     )
     return table("16-bit features", names, [line(row) for row in found], text, level=3)
 
@@ -138,8 +139,8 @@ def _waits(rows: list[Row]) -> str:
 
     found = _of(rows, "waits")
     summary = next((f"{row['note']}.\n" for row in found if "note" in row), "")
-    names = ["what", "graphs", "waits", "where, and how often"]
-    text = "Operations that make the CPU wait for the card, after warming up; the search is of the recommended length."
+    names = ["what", "graphs", "waits", "where, times"]
+    text = "Operations that make the CPU wait for the GPU, after a warm-up; the search has the recommended length."
     lines = [line(row) for row in found if "waits" in row]
     return table("Waits", names, lines, text, level=3) or (f"### Waits\n\n{summary}" if summary else "")
 
@@ -154,9 +155,9 @@ def _parity(rows: list[Row]) -> str:
 
     lines = [[family, *(cell(family, kind) for kind in KINDS)] for family in families]
     text = (
-        "Small generators of every family, four steps from where float64 stood on the CPU: the worst relative error of "
-        "L2 / of a gradient. Full and low-resolution steps; CPU is float32 there: what rounding alone does, also to "
-        "the side on which a rectifier is. What is not there has no low-resolution picture."
+        "Small generators of every family, against float64 on the CPU at four steps: the largest relative error of L2 "
+        "/ of a gradient, for full and low-resolution steps. CPU: float32 on the CPU, which shows the effect of "
+        "rounding alone, also on the signs of rectifiers. Missing: no low-resolution rendering."
     )
     return table("Parity with float64", ["family", *KINDS], lines, text, level=3)
 

@@ -50,7 +50,7 @@ def run(plan: Plan, json: Path | None, results: Path | None, parts: Sequence[Par
         for part in parts:
             part(plan, notes)
             if results is not None:
-                sections.write(results, sections={sections.CARD: report(notes.metadata, notes.rows)})
+                sections.write(results, sections={sections.GPU: report(notes.metadata, notes.rows)})
     finally:
         gc.unfreeze()
     return notes

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from pulse_core.devices.optimizations import disabled
-from pulse_core.fetching import catalogue
 from pulse_core.latent_search.config import RECOMMENDED
 from pulse_core.latent_search.loop import search
 from pulse_core.latents.fits import gaussian_for
+from pulse_core.loading import catalogue
 
 from .loops import Ours
 from .notebook import Notebook, Row
@@ -31,9 +31,9 @@ NOT_HERE = "not measurable: torch reports synchronisations on CUDA only"
 
 
 def measure(plan: Plan, notes: Notebook) -> None:
-    """A row for each kind of step, and one for a whole search; with graphs and without."""
+    """A row for each kind of step, and one for a search; with graphs and without."""
     for graphs in (True, False):
-        for what, work in (("full step", _full), ("low-resolution step", _low), ("whole search", _whole)):
+        for what, work in (("full step", _full), ("low-resolution step", _low), ("whole search", _search)):
             notes.measure("waits", {"what": what, "graphs": graphs}, partial(_count, work, plan, graphs))
 
 
@@ -61,7 +61,7 @@ def _low(plan: Plan) -> Row:
     return waits_of(step)
 
 
-def _whole(plan: Plan) -> Row:
+def _search(plan: Plan) -> Row:
     """A search with the recommended number of steps, after a warm-up."""
     ours = _ours(plan)
     gaussian = standard(ours.generator, plan.device)

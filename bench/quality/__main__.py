@@ -13,8 +13,8 @@ from tqdm import tqdm
 from bench.scorers.identity import ASSETS, Identity, fetch
 from pulse_core.cli.memory import keep_freed_memory
 from pulse_core.degradations.bicubic import downsample
-from pulse_core.fetching.catalogue import DEFAULT_GENERATOR
 from pulse_core.files import whole_file
+from pulse_core.loading.catalogue import DEFAULT_GENERATOR
 from pulse_core.pictures.images import read_image, save_image
 from pulse_core.pipeline import load_with_fit
 

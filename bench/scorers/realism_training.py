@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pulse_core.cli.memory import keep_freed_memory
-from pulse_core.fetching.catalogue import DEFAULT_GENERATOR
 from pulse_core.files import whole_file
+from pulse_core.loading.catalogue import DEFAULT_GENERATOR
 from pulse_core.pipeline import load_with_fit
 
 from .corruptions import PIXEL_CORRUPTIONS, Random, chance, pick, pictures_of_seed

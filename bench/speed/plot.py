@@ -22,7 +22,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     batches.set(xlabel="images at a time", ylabel="seconds an image")
     points = []
     for size in (128, 256, 512, 1024):
-        time = step_time(_whole(found, case=f"stylegan2-{size}", batch=1, row="ours", device="cpu"))
+        time = step_time(_matching(found, case=f"stylegan2-{size}", batch=1, row="ours", device="cpu"))
         points += [(size, time)] if time else []
     sizes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["ours"])
     sizes.set(title="a step of StyleGAN2", xlabel="pixels a side", ylabel="seconds", xscale="log", ylim=(0, None))
@@ -41,7 +41,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _whole(found: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+def _matching(found: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [each for each in chosen(found, "step", **wanted) if "without" not in each["order"]]
 
 
@@ -49,7 +49,7 @@ def _lines(axes: Any, found: list[dict[str, Any]], case: str, title: str) -> Non
     for row in ("ours", "plain"):
         points = []
         for batch in (1, 2, 4, 8):
-            time = step_time(_whole(found, case=case, batch=batch, row=row, device="cpu"))
+            time = step_time(_matching(found, case=case, batch=batch, row=row, device="cpu"))
             points += [(batch, time / batch)] if time else []
         axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS[row], label=row)
     axes.set(title=title, ylim=(0, None))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pulse_core.files import whole_file
 
-CARD, CALCULATED = "on a card", "calculated"
-ORDER = (CARD, CALCULATED)
+GPU, CALCULATED = "on a gpu", "calculated"
+ORDER = (GPU, CALCULATED)
 
 
 def _marks(name: str) -> tuple[str, str]:

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from pulse_core.checkpoints.loading import load_generator, read_generator
-from pulse_core.fetching import catalogue
 from pulse_core.generators import Generator, build_generator
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator, read_generator
 
 SIZE, W_DIM = 1024, 512
 _BLUR = torch.tensor([1.0, 2.0, 1.0])

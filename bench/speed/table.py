@@ -24,12 +24,12 @@ HEAD = """# How fast the search is
 
 {notice}
 
-Written by `make bench` on {date} with torch {torch} on {machine}, {threads} threads{cards}. Medians; all rows of a
-table were measured in the same run, the steps in turns, each measurement in a process of its own. "ours" is this pack's
-search in parity mode (preset published) where steps are compared, so that all take the same steps; "plain" is
-[bench/speed/plain.py](speed/plain.py), the paper's loop in plain eager torch; "published" is the published code itself.
-The floor is what the convolutions and matrix products of a step would take at the peaks that the machine showed in the
-same process ({peaks}), each bound by its arithmetic or its memory; the share is floor / step.
+Written by `make bench` on {date} with torch {torch} on {machine}, {threads} threads{cards}. Medians. All rows of a
+table are from the same run, with alternating steps, and each measurement from its own process. "ours" is this pack's
+search; steps are compared with the preset published, so that all do the same work. "plain" is
+[bench/speed/plain.py](speed/plain.py), the loop of the paper in eager torch; "published" is the published code itself.
+The floor is the time of the convolutions and matrix products of a step at the peaks measured in the same process
+({peaks}), each bound by arithmetic or memory; the share is floor / step.
 """
 
 PLOT = """## What it costs
@@ -113,7 +113,7 @@ def _steps(steps: Measured) -> str:
         ratios = [_text(_ratio(other, times[0]), ".1f") for other in times[1:]]
         memory = [_text(_peak(each), ".0f") for each in (mine, plain, published)]
         rows.append([key[0], str(key[1]), key[2], *(_text(time, ".2f") for time in times), *ratios, share, *memory])
-    text = "One step of the published algorithm. MB is the peak of the whole process (on a GPU, of torch's memory)."
+    text = "One step of the published algorithm. MB is the peak of the process (on a GPU, of torch's memory)."
     return table("A step", names, rows, text)
 
 
@@ -142,7 +142,7 @@ def _solved(found: Measured) -> str:
         "targets",
         "found 2e-3",
         "found 1e-3",
-        "whole search s",
+        "search s",
         "first within 1e-3 s",
         "steps",
     ]
@@ -156,10 +156,10 @@ def _solved(found: Measured) -> str:
             slow = [result | {"seconds": result["steps"] * plain, "way": []} for result in results]
             rows.insert(0, _solution("plain loop, published settings", device, slow, plain))
     text = (
-        "The default generator and 32x32 targets of `make quality`: two photographs, two generated faces (where there "
-        "are four). Found is what a full evaluation shows within eps. The plain loop's time is its "
-        "steps times the time of its step above; what it finds is what parity mode finds, with which it agrees step by "
-        "step. The last column compares with its 100 steps on the same targets."
+        "The default generator and 32x32 targets of `make quality`: two photographs, and two generated faces if there "
+        "are four targets. Found: a full evaluation is within eps. The time of the plain loop is its number of steps "
+        "times the time of its step above; its results are those of the preset published, as both agree step by step. "
+        "The last column compares with 100 steps of the plain loop on the same targets."
     )
     return table("Time to a face", names, rows, text)
 
@@ -197,12 +197,12 @@ def _optimizations(found: Measured) -> str:
     names = ["without", "generator", "s", "MB", "times slower", "times the memory"]
     names += ["faster than published (plain)", "share of its memory"]
     text = (
-        "A step without one of the optimizations (`PULSE_WITHOUT`, see pulse_core/optimizations.py), against a step "
-        "with all, and against the published code, or the plain loop where that was not measured. In ComfyUI, whose "
-        "process is not ours, `memory` is always left out. The ones that are settings "
+        "A step without one of the optimizations (`PULSE_WITHOUT`, see pulse_core/devices/optimizations.py), against a "
+        "step with all of them, and against the published code, or the plain loop if that was not measured. `memory` "
+        "is always off in ComfyUI, as it changes the process. Optimizations that are settings "
         f"({', '.join(list(CHANGES)[1:])}) are in the table above."
     )
-    return table("What each optimization gives", names, rows, text)
+    return table("The effect of each optimization", names, rows, text)
 
 
 def _left_out(found: Measured, optimization: str | None, case: str) -> Iterator[list[str]]:
@@ -244,9 +244,7 @@ def _capped(found: Measured) -> str:
         ]
 
     names = ["one image", "GB allowed", "layers recomputed", "peak MB"]
-    text = (
-        "A search of one step where the process may take no more (its data, RLIMIT_DATA; a CPU stands in for the card)."
-    )
+    text = "A search of one step under a limit of the process's memory (RLIMIT_DATA), on a CPU in place of a GPU."
     return table("Little memory", names, [line(each) for each in chosen(found, "capped")], text)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..fetching.openvino import Graph
+from .openvino import Graph
 
 _LAYERS = 7
 

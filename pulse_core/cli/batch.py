@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from ..files import remove_partial_files
 from ..pictures.images import NOTICE
-from .fleet import Begin, Handle, Item, Outcome, is_fleet, outcome_of, outcomes
+from .fleet import NOTHING, Begin, Handle, Item, Outcome, is_fleet, outcome_of, outcomes
 from .inputs import find_pictures
 from .results import Files, results_of, unwritable, write_report
 
@@ -27,7 +27,7 @@ def plan(args: argparse.Namespace, files: Files) -> tuple[list[Item], list[Outco
     items = results_of(pictures, args.output, files, args.report)
     for line in left_out:
         print(line, file=sys.stderr)
-    refused = [Outcome(item, [], (), reason) for item in items if (reason := unwritable(item, files))]
+    refused = [Outcome(item, NOTHING, reason) for item in items if (reason := unwritable(item, files))]
     names = {outcome.item for outcome in refused}
     return [item for item in items if item not in names], refused
 
@@ -40,7 +40,6 @@ def run_batch(
     *,
     key: str,
     say: Say,
-    lines: Callable[[Outcome], list[str]],
 ) -> int:
     """Works through the inputs, here or in workers; writes the report. Ctrl-C keeps what is finished.
 
@@ -48,7 +47,6 @@ def run_batch(
         begin: makes the function that handles an input.
         key: of the report's rows.
         say: prints a line.
-        lines: what to print about an outcome.
 
     Returns: the exit status: 2 if an input was not usable.
     """
@@ -59,14 +57,14 @@ def run_batch(
     try:
         for outcome in _all(args, begin, items, refused):
             source = outcome.item.source
-            for note in outcome.notes:
+            for note in outcome.done.notes:
                 say(f"{source}: {note}", sys.stderr)
             if outcome.error:
                 failed.add(source)
                 say(f"{source}: {outcome.error}", sys.stderr)
             else:
-                found[source] = outcome.rows
-                for line in lines(outcome):
+                found[source] = outcome.done.rows
+                for line in outcome.done.lines:
                     say(line, sys.stdout)
     finally:
         remove_partial_files(folders)  # of workers that were stopped

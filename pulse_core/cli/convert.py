@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..checkpoints.conversion import convert
+from ..loading.conversion import convert
 from .options import add_mapping
 
 NAME = "convert"

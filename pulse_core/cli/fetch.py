@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..fetching.catalogue import downloadable, weights_dir
 from ..fetching.fetch import fetch
+from ..loading.catalogue import downloadable, weights_dir
 
 NAME = "fetch"
 HELP = "download a checkpoint of the catalogue and verify it"

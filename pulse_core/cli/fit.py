@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..checkpoints.loading import load_generator
 from ..latents.encoder.network import encoder_path
 from ..latents.encoder.training import DEFAULT_PAIRS, fit_encoder
 from ..latents.fits import cache_path, fit_metadata, training_path
 from ..latents.gaussian import DEFAULT_SAMPLES, fit_gaussian
+from ..loading.load import load_generator
 from .options import add_class, add_loading, add_seed, chosen_device
 
 NAME = "fit"

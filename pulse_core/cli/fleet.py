@@ -37,19 +37,25 @@ class Item(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of an input: rows of the report, and what to tell about the file."""
+    """What came of an input.
+
+    rows: of the report. lines: to print about the results. notes: what to tell about the file.
+    """
 
     rows: list[dict[str, Any]]
+    lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
+NOTHING = Done([], ())
+
+
 class Outcome(NamedTuple):
-    """The result of an item: rows of the report and notes, or the error in one line."""
+    """What came of an item, or the error in one line."""
 
     item: Item
-    rows: list[dict[str, Any]]
-    notes: tuple[str, ...]
-    error: str
+    done: Done
+    error: str = ""
 
 
 Handle = Callable[[Item], Done]
@@ -59,14 +65,13 @@ Begin = Callable[[argparse.Namespace], Handle]
 def outcome_of(handle: Handle, item: Item) -> Outcome:
     """Handles an item. An unusable input is returned as an error, so that the others continue."""
     try:
-        done = handle(item)
+        return Outcome(item, handle(item))
     except PulseError as error:
-        return Outcome(item, [], (), " ".join(str(error).split()))
+        return Outcome(item, NOTHING, " ".join(str(error).split()))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return Outcome(item, [], (), "The memory does not suffice for it. What to do: downscale it, or free memory.")
-    return Outcome(item, done.rows, done.notes, "")
+        return Outcome(item, NOTHING, "The memory does not suffice for it. What to do: downscale it, or free memory.")
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:

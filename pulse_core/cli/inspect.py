@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..checkpoints.inspection import as_table, describe
+from ..loading.inspection import as_table, describe
 from .options import add_mapping
 
 NAME = "inspect"

@@ -13,9 +13,9 @@ import torch
 from ..degradations import Degradation, forms, parse_degradation
 from ..devices.device import best_device, named_device
 from ..faces.sizes import AUTO
-from ..fetching.catalogue import DEFAULT_GENERATOR
 from ..latent_search.config import PRESETS, SearchConfig
 from ..latents.spaces import SEEDS
+from ..loading.catalogue import DEFAULT_GENERATOR
 from ..settings import Settings, options
 
 S = TypeVar("S", bound=Settings)

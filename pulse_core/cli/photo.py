@@ -24,7 +24,7 @@ from ..pictures.reading import PictureFile
 from ..pictures.sheets import side_by_side
 from ..pipeline import Target, load_with_fit
 from .batch import plan, run_batch
-from .fleet import Done, Handle, Item, Outcome, add_fleet, is_fleet
+from .fleet import Done, Handle, Item, add_fleet, is_fleet
 from .options import (
     add_class,
     add_gaussian,
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             return lambda item: work.photograph(item, bar)
 
         start = begin if is_fleet(args) else begin_here
-        return run_batch(args, start, items, refused, key="faces", say=bar.say, lines=_lines)
+        return run_batch(args, start, items, refused, key="faces", say=bar.say)
 
 
 def begin(args: argparse.Namespace) -> Handle:
@@ -104,10 +104,6 @@ def begin(args: argparse.Namespace) -> Handle:
             return work.photograph(item, bar)
 
     return handle
-
-
-def _lines(outcome: Outcome) -> list[str]:
-    return [f"{outcome.item.result}: {_faces(len(outcome.rows))}"]
 
 
 def _face_file(result: Path, number: int) -> Path:
@@ -157,8 +153,7 @@ class _Work:
         recipe = digest(searched, asdict(self.finding), asdict(self.pasting), args.lr_size)
         known = self._known(result, recipe)
         if known is not None:
-            bar.say(f"{result}: up to date")
-            return Done(self._rows(path, result, known))
+            return Done(self._rows(path, result, known), (f"{result}: up to date",))
         picture = source.decode()
         files = _FaceFiles(self, picture, result, searched, bar)
 
@@ -188,7 +183,7 @@ class _Work:
         metadata = [files.metadata[number] for number in range(len(restored.faces))]
         # last: a result with this recipe is complete
         picture.save(restored.picture, result, {"recipe": recipe, "faces": metadata}, is_whole=True)
-        return Done(self._rows(path, result, metadata), picture.notes)
+        return Done(self._rows(path, result, metadata), (f"{result}: {_faces(len(metadata))}",), picture.notes)
 
     def _known(self, result: Path, recipe: str) -> list[dict[str, Any]] | None:
         """The metadata of all faces of a result, if it is up to date, whole, and has what belongs beside it."""

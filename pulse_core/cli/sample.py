@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..checkpoints.loading import load_generator
 from ..errors import SettingError
 from ..latents.sampling import sample
 from ..latents.spaces import seed_range
+from ..loading.load import load_generator
 from ..pictures.images import NOTICE, save_image
 from .options import add_class, add_generator, add_seed, chosen_device
 

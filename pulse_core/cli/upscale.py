@@ -25,7 +25,7 @@ from ..pictures.reading import PictureFile
 from ..pictures.sheets import side_by_side
 from ..pipeline import Target, choose_targets, load_with_fit, upscale
 from .batch import plan, run_batch
-from .fleet import Done, Handle, Item, Outcome, add_fleet, is_fleet
+from .fleet import Done, Handle, Item, add_fleet, is_fleet
 from .options import (
     add_class,
     add_gaussian,
@@ -87,15 +87,11 @@ def run(args: argparse.Namespace) -> int:
         return [file for path in _results(result, config) for file in (path, *_companions(path, args))]
 
     items, refused = plan(args, files)
-    return run_batch(args, begin, items, refused, key="images", say=_say, lines=_lines)
+    return run_batch(args, begin, items, refused, key="images", say=_say)
 
 
 def _say(text: str, file: Any) -> None:
     tqdm.write(text, file=file)
-
-
-def _lines(outcome: Outcome) -> list[str]:
-    return [f"{row['output']}: {_matched(row)}{verdict(row)}" for row in outcome.rows]
 
 
 def _results(result: Path, config: SearchConfig) -> list[Path]:
@@ -161,12 +157,12 @@ class _Work:
         source = PictureFile.read(item.source)
         paths, recipe = _results(item.result, self.config), digest(source.digest, self.recipe)
         if known := self._known(paths, recipe):
-            return Done([self._row(item, path, metadata) for path, metadata in zip(paths, known, strict=True)])
+            return _done(item, paths, known)
         picture = source.decode()
         target = choose_targets([picture.srgb], self.generator, self.args.lr_size, self.degradation)[0]
         solutions, seconds = self._search(item, target)
         own = _in_colour(picture) if self._adds_colour else picture
-        rows = []
+        made = []
         for path, solution in zip(paths, solutions, strict=True):
             metadata = result_metadata(target, solution, self.config, self.generator, seconds / len(solutions))
             metadata["recipe"] = recipe
@@ -175,8 +171,8 @@ class _Work:
             if self.args.side_by_side:
                 _compare(path, solution, own, recipe)
             own.save(own.from_srgb(solution.image), path, metadata)  # last: a result with this recipe is complete
-            rows.append(self._row(item, path, metadata))
-        return Done(rows, picture.notes)
+            made.append(metadata)
+        return _done(item, paths, made, picture.notes)
 
     @property
     def _adds_colour(self) -> bool:
@@ -209,9 +205,13 @@ class _Work:
         )
         return known if complete else []
 
-    @staticmethod
-    def _row(item: Item, path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-        return {"input": str(item.source), "output": str(path), **metadata}
+
+def _done(item: Item, paths: list[Path], metadata: list[dict[str, Any]], notes: tuple[str, ...] = ()) -> Done:
+    """The rows of the report, and a line on each result."""
+    rows = [
+        {"input": str(item.source), "output": str(path), **each} for path, each in zip(paths, metadata, strict=True)
+    ]
+    return Done(rows, tuple(f"{row['output']}: {_matched(row)}{verdict(row)}" for row in rows), notes)
 
 
 def _latent_is_current(path: Path, recipe: str) -> bool:

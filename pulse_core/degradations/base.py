@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..defaults import own_numbers
 from ..errors import ImageError
 from ..settings import Option, check_options, options
+
+_OPERATORS = {"forward", "apply", "project", "weight_map", "noise_variance"}
 
 
 class Degradation(ABC):
@@ -25,6 +28,12 @@ class Degradation(ABC):
 
     name: ClassVar[str] = "degradation"
     help: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Its operators compute the same under any defaults of torch, and in autocast."""
+        super().__init_subclass__()
+        for name in _OPERATORS & vars(cls).keys():
+            setattr(cls, name, own_numbers(vars(cls)[name]))
 
     def __post_init__(self) -> None:
         check_options(self, self.name)

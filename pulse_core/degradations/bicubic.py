@@ -13,6 +13,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from ..defaults import own_numbers
+from ..pictures.arrays import ArrayLike, as_tensor
 from .caching import cached_matrix
 from .separable import Downsample, both_axes, centred_matrix, kernel_matrix
 from .separable import reflect_index as reflect_index
@@ -65,8 +67,13 @@ class BicubicDownsample(Downsample):
         return size_matrix(length, out) if self.factor is None else factor_matrix(length, self.factor)
 
 
-def downsample(x: Tensor, *, factor: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
-    """`BicubicDownsample(factor=..., size=...)` applied once: [B, C, H, W] or [C, H, W], any range, same dtype."""
+@own_numbers
+def downsample(x: ArrayLike, *, factor: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
+    """`BicubicDownsample(factor=..., size=...)` applied once: [B, C, H, W] or [C, H, W], any range, same dtype.
+
+    PIL images and numpy arrays, as in `upscale`, become tensors first.
+    """
+    x = as_tensor(x)
     operator = BicubicDownsample(factor=factor, size=size)
     return operator.forward(x) if x.ndim == 4 else operator.forward(x[None])[0]
 

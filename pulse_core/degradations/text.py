@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..defaults import own_defaults
 from ..errors import SettingError
 from ..limits import check_length, shortened
 from ..settings import Option
@@ -15,6 +16,7 @@ MAX_TEXT, MAX_PARTS = 8192, 64  # characters, with room for the path of a mask; 
 _PART = re.compile(r"([a-z_]+)\s*(?:\((.*)\))?", re.DOTALL)
 
 
+@own_defaults
 def parse_degradation(text: str) -> Degradation:
     """Parses "name(number, ...) + name(...) ...", in the order in which the degradations happened.
 

@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..defaults import own_defaults
 from ..degradations import Chain, Degradation
 from ..degradations.blur import GaussianBlur
 from ..degradations.grey import Grey
 from ..degradations.noise import Noise
 from ..errors import ImageError
+from ..pictures.arrays import ArrayLike, as_tensor
 from ..pictures.images import check_colours
 from .features import chroma, features, jpeg_blocks, luma_of
 
@@ -128,18 +130,19 @@ class DegradationEstimate:
         return ", ".join(parts)
 
 
+@own_defaults
 @torch.no_grad()
-def estimate_degradation(picture: Tensor) -> DegradationEstimate:
+def estimate_degradation(picture: ArrayLike) -> DegradationEstimate:
     """Estimates the degradation of a picture; of its central square, if it is not square.
 
     Args:
         picture: [3, H, W] in 0..1, at least 16 pixels a side, not resampled: an aligned face at about its size in the
-            photograph, or a picture of a face, possibly enlarged earlier.
+            photograph, or a picture of a face, possibly enlarged earlier. Also a PIL image or a numpy array [H, W, 3].
 
     Raises:
         ImageError: another shape, fewer than 16 pixels, or values that are not colours.
     """
-    square = _checked(picture)
+    square = _checked(as_tensor(picture))
     side, halvings = square.shape[-1], max(0, math.ceil(math.log2(square.shape[-1] / _LARGEST)))
     if halvings:  # the networks were trained on smaller faces
         square = F.avg_pool2d(square, 2**halvings)

@@ -86,7 +86,9 @@ def _inside(height: int, width: int) -> Tensor:
     return across[None].square() + down[:, None].square() <= 1
 
 
-_SECOND, _SMOOTH = torch.tensor([1.0, -2.0, 1.0]), torch.tensor([1.0, 2.0, 1.0])
+_SECOND, _SMOOTH = (
+    torch.tensor(taps, dtype=torch.float32, device="cpu") for taps in ([1.0, -2.0, 1.0], [1.0, 2.0, 1.0])
+)
 
 
 def _fine(planes: Tensor) -> tuple[Tensor, int]:

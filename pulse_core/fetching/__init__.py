@@ -1,1 +1,1 @@
-"""Fetching public generators: the catalogue of known ones, downloads, conversion of what was downloaded."""
+"""Fetching public generators: downloads, checked and written whole or not at all."""

@@ -15,13 +15,13 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoints import safetensors_format
-from ..checkpoints.conversion import convert, own_metadata
 from ..checkpoints.random_face import read_random_face
 from ..checkpoints.stored import stored
 from ..errors import CheckpointError
 from ..files import whole_file
 from ..generators.tensors import content_hash
-from . import catalogue
+from ..loading import catalogue
+from ..loading.conversion import convert, own_metadata
 from .download import Wanted, download, size_at
 
 RECORD = "fetched.json"  # checksums of first downloads, next to the files

@@ -1,7 +1,7 @@
 """The generator families, detected by the names and shapes of their tensors.
 
 To add a family, write a file with a subclass of `Generator` that defines `recognises` and `build`, and list it in
-FAMILIES. Other programs' names for the same tensors belong to checkpoints/layouts/.
+FAMILIES. Other programs' names for the same tensors belong to loading/layouts/.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def build_generator(
     """Builds the generator that a checkpoint holds; all sizes follow from the shapes of its tensors.
 
     Args:
-        tensors: by this pack's names (see checkpoints/layouts/).
+        tensors: by this pack's names (see loading/layouts/).
         settings: of the network, where they do not follow from the tensors; see the family.
 
     Raises:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints.stored import Stored
+from ..defaults import own_numbers
 from ..devices.optimizations import is_enabled, memory_format
 from ..errors import SettingError
 from .mapping import MappingNetwork, MissingMapping
@@ -85,6 +86,7 @@ class SynthesisNetwork(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} cannot render at low resolution")
 
+    @own_numbers
     def forward(
         self,
         ws: Tensor,

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..defaults import own_numbers
 from ..errors import CheckpointError, SettingError
 from .tensors import MAX_CLASSES, MAX_WIDTH, TensorBag
 
@@ -49,6 +50,7 @@ class MappingNetwork(nn.Module):
         raise TypeError(f"{type(self).__name__} must define map_to_w")
 
     @property
+    @own_numbers
     def w_avg(self) -> Tensor:
         """[w_dim], the mean of W."""
         if self._w_avg is None:
@@ -65,6 +67,7 @@ class MappingNetwork(nn.Module):
             self._w_avg = (total / W_AVG_SAMPLES).to(reference.dtype).to(reference.device)
         return self._w_avg
 
+    @own_numbers
     def forward(
         self,
         z: Tensor,

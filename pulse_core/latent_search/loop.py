@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from ..defaults import own_defaults
 from ..degradations import Degradation
 from ..devices.device import empty_cache, exact_float32
 from ..generators import Generator
 from ..latents.gaussian import LatentGaussian
+from ..pictures.arrays import ArrayLike, as_tensors
 from .batches import batch_size_on, batches, found_in_parts
 from .config import SearchConfig
 from .problem import Problem
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from ..latents.latent import Latent
 
 
+@own_defaults
 def search(
     generator: Generator,
-    target: Tensor | Sequence[Tensor],
+    target: ArrayLike | Sequence[ArrayLike],
     gaussian: LatentGaussian,
     config: SearchConfig | None = None,
     *,
@@ -42,7 +43,7 @@ def search(
 
     Args:
         target: [B, C, h, w] or [C, h, w] in 0..1, or several [C, h, w] of different sizes; grey is repeated,
-            alpha is laid on white.
+            alpha is laid on white. Also PIL images and numpy arrays, as in `upscale`.
         seed: 0..2^64-1, the same for every image, or one for each. The result of an image depends on its
             target, its seed and the settings alone.
         degradation: how the image becomes the target, the same for all or one for each; None is bicubic downscaling
@@ -74,9 +75,10 @@ def search(
     return [found[row] for row in ranking(found)]
 
 
+@own_defaults
 def iter_search(
     generator: Generator,
-    target: Tensor | Sequence[Tensor],
+    target: ArrayLike | Sequence[ArrayLike],
     gaussian: LatentGaussian,
     config: SearchConfig | None = None,
     *,
@@ -94,7 +96,9 @@ def iter_search(
     Args:
         make_room: called when memory runs out, before the batch is tried in halves; frees what others hold.
     """
-    problem = Problem.of(generator, target, gaussian, config or SearchConfig(), seed, degradation, init_latent)
+    problem = Problem.of(
+        generator, as_tensors(target), gaussian, config or SearchConfig(), seed, degradation, init_latent
+    )
     searches = _Searches(problem, on_step)
     at_a_time = batch_size_on(generator, problem.config, len(problem.jobs))
     for batch in batches(problem.jobs, problem.kinds, at_a_time):

@@ -10,11 +10,13 @@ from einops import repeat
 from torch import Tensor
 
 from .. import interrupts
+from ..defaults import own_numbers
 from ..errors import SettingError
 from ..limits import FLOAT, check_bytes
 from .latent import Latent
 
 
+@own_numbers
 def blend(a: Latent, b: Latent, weight: float, first_layer: int = 0, last_layer: int = -1, frames: int = 1) -> Latent:
     """Interpolates from `a` to `b` in a range of layers; the other layers stay those of `a`.
 

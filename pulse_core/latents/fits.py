@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ..defaults import own_defaults
 from ..errors import CheckpointError
-from ..fetching import catalogue
 from ..files import remove_partial_files
 from ..generators import Generator
+from ..loading import catalogue
 from .encoder.network import encoder_path
 from .encoder.training import fit_encoder
 from .gaussian import DEFAULT_SAMPLES, LatentGaussian, fit_gaussian
@@ -26,6 +27,7 @@ KEPT, KEPT_BYTES = 16, 512 << 20  # fits in the cache: how many, and their bytes
 log = logging.getLogger(__name__)
 
 
+@own_defaults
 def gaussian_for(
     generator: Generator,
     *,

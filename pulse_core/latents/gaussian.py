@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checkpoints import read_checkpoint, safetensors_format
+from ..defaults import own_defaults, own_numbers
 from ..errors import CheckpointError, SettingError
 from ..generators import Generator
 from ..generators.mapping import SLOPE, draw_labels
@@ -65,13 +66,14 @@ class LatentGaussian:
         return digest.hexdigest()
 
     @cached_property
+    @own_defaults
     def axes(self) -> tuple[Tensor, Tensor]:
         """The principal axes [w_dim, w_dim], one per column, and the descending standard deviations along them [w_dim].
 
         The variances have a lower bound, so that no latent is infinitely far from the mean.
         """
         if self.covariance is None:
-            return torch.eye(len(self.std)).to(self.std), self.std
+            return torch.eye(len(self.std), dtype=self.std.dtype, device=self.std.device), self.std
         values, vectors = torch.linalg.eigh(self.covariance.cpu().double())
         spread = values.clamp(min=_MIN_VARIANCE * float(values.max())).sqrt().flip(0)
         return vectors.flip(1).to(self.mean), spread.to(self.mean)
@@ -82,11 +84,13 @@ class LatentGaussian:
         axes = self.axes[0].cpu()
         return axes.gather(0, axes.abs().argmax(0, keepdim=True))[0].sign().to(torch.int8)
 
+    @own_numbers
     def whiten(self, ws: Tensor) -> Tensor:
         """Style vectors [..., w_dim] -> white latents, which are standard normal for samples of the generator."""
         axes, spread = (each.to(ws) for each in self.axes)
         return (F.leaky_relu(ws, 1 / SLOPE) - self.mean.to(ws)) @ axes / spread
 
+    @own_numbers
     def colour(self, white: Tensor) -> Tensor:
         """The inverse of `whiten`."""
         axes, spread = (each.to(white) for each in self.axes)
@@ -122,6 +126,7 @@ class LatentGaussian:
         safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
+    @own_defaults
     def load(path: Path | str) -> LatentGaussian:
         """Reads a file written by `save`, with the encoder beside it if there is one, or PULSE's gaussian_fit.pt.
 
@@ -173,6 +178,7 @@ def _load_encoder(path: Path, fit: LatentGaussian, metadata: Mapping[str, Any]) 
     return encoder.with_signs(fit.signs)
 
 
+@own_defaults
 def fit_gaussian(
     generator: Generator,
     samples: int = DEFAULT_SAMPLES,

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import safetensors_format
+from ..defaults import own_defaults
 from ..errors import CheckpointError, SettingError
 from ..generators import Generator
 from ..limits import FLOAT, check_bytes
 from ..pictures.images import NOTICE
 
 LATENT_SUFFIX = ".latent.safetensors"
-# Maps of zeros are left out of a file, so a small one may ask for much memory. The maps of a 1024x1024 StyleGAN have 300
-# times the bytes of its styles.
+# Maps of zeros are left out of a file, so a small one may ask for much memory. The maps of a 1024x1024 StyleGAN have
+# 300 times the bytes of its styles.
 _ZEROS, _ALWAYS = 1024, 256 << 20  # bytes of zeros for each byte of the file; and as many for any file
 
 
@@ -93,6 +94,7 @@ class Latent:
         safetensors_format.write(path, tensors, metadata)
 
     @staticmethod
+    @own_defaults
     def load(path: Path | str) -> Latent:
         """Reads a file written by `save`.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..defaults import own_defaults
 from ..generators import Generator
 from ..generators.device_check import check_device
 from ..generators.mapping import draw_labels
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LATENT_NOISE_MODES = ("kept", "const", "none")
 
 
+@own_defaults
 def sample(
     generator: Generator, seeds: Iterable[int], truncation_psi: float = 1.0, class_index: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -47,6 +49,7 @@ def sample(
         yield image[0].clamp(0, 1), ws[0]
 
 
+@own_defaults
 def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Iterator[Tensor]:
     """Renders latents one at a time, each an image [3, H, W] in 0..1.
 
@@ -65,4 +68,5 @@ def synthesize(generator: Generator, latent: Latent, noise: str = "kept") -> Ite
         maps = one.noise if noise == "kept" and one.noise else None
         with torch.no_grad():
             image = generator.synthesis(one.ws, noise_mode="none" if noise == "none" else "const", noise=maps)
-            yield to_picture(image[0]).clamp(0, 1)
+            shown = to_picture(image[0]).clamp(0, 1)
+        yield shown

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..defaults import own_defaults
 from ..errors import ImageError
 from ..files import read_regular_file, whole_file
 from . import png
@@ -24,6 +25,7 @@ NOTICE = "An invented face: this person does not exist. It shows one of many fac
 _MAX_BYTES = 2**31
 
 
+@own_defaults
 def read_image(path: Path | str) -> Tensor:
     """A picture file -> [3, H, W] float32 in 0..1, sRGB.
 
@@ -138,8 +140,9 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.cpu().numpy(), "RGB")
 
 
+@own_defaults
 def save_image(
-    image: Tensor | Image.Image,
+    image: Tensor | np.ndarray | Image.Image,
     path: Path | str,
     metadata: Mapping[str, Any] | None = None,
     *,
@@ -149,11 +152,14 @@ def save_image(
     """Writes a PNG atomically, with the notice and the metadata in its text chunks.
 
     Args:
+        image: [3, H, W] in 0..1, or a numpy array [H, W, C] of uint8 or in 0..1; a PIL image is written as it is.
         metadata: written as JSON, for `read_metadata`.
         texts: further text chunks, by name.
         profile: the ICC profile of its colours; None is sRGB.
     """
-    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    from .arrays import as_tensor  # which imports this file
+
+    picture = image if isinstance(image, Image.Image) else to_pil(to_rgb(as_tensor(image)))
     kept = [png.text_chunk(name, value) for name, value in (texts or {}).items()]
     save_pixels(np.atleast_3d(np.asarray(picture)), path, metadata, profile=profile, kept=kept)
 

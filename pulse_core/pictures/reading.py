@@ -178,7 +178,7 @@ class _Decoder:
         """A PNG file without what Pillow refuses good pictures for, and takes from there what is to be kept."""
         total = 0
         for chunk in png.chunks(self.source.data):
-            total += len(chunk.data)
+            total += len(chunk.data) if chunk.kind in _COPIED else 0
             if chunk.kind == b"iCCP":
                 self.profile = png.profile_of(chunk, _MAX_PROFILE)
                 if self.profile is None:
@@ -289,9 +289,11 @@ class _Decoder:
 
         Pillow takes the high bytes of such files. Told that the bytes are in the other order, it takes the low ones.
         """
-        if file.format not in ("PNG", "TIFF"):
+        if file.format not in ("PNG", "TIFF", "PPM"):
             return None
         with closing(self._opened()) as again:
+            if file.format == "PPM":
+                return self._wide_ppm(again)
             modes = {_raw_mode(tile) for tile in again.tile}
             mode = modes.pop() if len(modes) == 1 else ""
             if mode == "LA;16B":
@@ -309,6 +311,16 @@ class _Decoder:
         pixels = high << 8 | low
         key = file.info.get("transparency")
         return _keyed(pixels, key) if isinstance(key, tuple) and pixels.shape[-1] == 3 else pixels
+
+    def _wide_ppm(self, file: Any) -> np.ndarray | None:
+        """[H, W, 3] uint16 of a PPM file with more than 8 bits, whose numbers follow its header as they are."""
+        name, _, offset, arguments = file.tile[0][:4]
+        top = arguments[-1] if isinstance(arguments, tuple) else 0
+        if name != "ppm" or file.mode != "RGB" or top < 256:
+            return None
+        values = np.frombuffer(self.data, ">u2", 3 * file.width * file.height, offset)
+        wide = values.astype(np.uint32) * 65535 // np.uint32(top)
+        return wide.clip(max=65535).astype(np.uint16).reshape(file.height, file.width, 3)
 
 
 def _raw_mode(tile: Any) -> str:

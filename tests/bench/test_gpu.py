@@ -53,8 +53,8 @@ def test_the_dry_run_runs_and_writes_every_section(tmp_path, parts, capsys):
     assert all(row["full_ms"] > 0 for row in rows)
     assert all(row["l2"] < 1e-4 for row in notes.rows if "l2" in row)
     text = results.read_text()
-    assert text.startswith("# Main\n\nof make bench\n\n<!-- begin: on a card -->\n\n## On a card\n")
-    for title in ("Steps on a card", "Whole searches", "16-bit features", "Waits", "Parity with float64"):
+    assert text.startswith("# Main\n\nof make bench\n\n<!-- begin: on a gpu -->\n\n## On a GPU\n")
+    for title in ("Steps on a GPU", "Searches", "16-bit features", "Waits", "Parity with float64"):
         assert f"### {title}\n" in text
     assert "A dry run on a CPU" in text
     assert "| stylegan1-32 | 2 | plain loop, TF32 |" in text
@@ -109,7 +109,7 @@ def test_writing_a_section_keeps_the_others(tmp_path):
     path = tmp_path / "RESULTS.md"
     sections.write(path, sections={sections.CALCULATED: "sums"})
     sections.write(path, main="# Main\n")
-    sections.write(path, sections={sections.CARD: "times\n"})
+    sections.write(path, sections={sections.GPU: "times\n"})
     sections.write(path, main="# New\n")
     text = path.read_text()
     assert sections.main_part(text) == "# New"
@@ -129,16 +129,16 @@ def test_work_and_lower_bound_of_a_known_layer():
     assert work.moved == sum(moved)
     assert len(work.products) == 1
     assert work.flops == 2 * 64 * 6 * 4 * 9
-    slow = roofline.Card("bound by its memory", 1e12, 2e12, 1e6)
+    slow = roofline.Gpu("bound by its memory", 1e12, 2e12, 1e6)
     assert roofline.best(work, slow) == pytest.approx(
         (sum(moved) / 1e6, sum(moved) / 1e6, moved[0] / 1e6, moved[0] / 2e6)
     )
-    weak = roofline.Card("bound by its arithmetic", 1e6, 4e6, 1e12)
+    weak = roofline.Gpu("bound by its arithmetic", 1e6, 4e6, 1e12)
     arithmetic = work.flops / 1e6
     assert roofline.best(work, weak) == pytest.approx(
         (arithmetic + roofline.GRAPH, arithmetic + roofline.GRAPH, arithmetic, arithmetic / 4)
     )
-    fast = roofline.Card("bound by launches", 1e18, 1e18, 1e18)
+    fast = roofline.Gpu("bound by launches", 1e18, 1e18, 1e18)
     assert roofline.best(work, fast) == pytest.approx(
         (2 * roofline.EAGER, 2 * roofline.GRAPH, roofline.GRAPH, roofline.GRAPH)
     )

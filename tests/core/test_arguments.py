@@ -12,10 +12,10 @@ from programs import PROGRAMS
 from writers import save_nvlabs, save_tensorflow, stylegan1_for_tensorflow, stylegan2_for_tensorflow
 from zoo import ZOO, part
 
-from pulse_core.checkpoints.layouts import nvlabs, tensorflow
-from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
 from pulse_core.generators import build_generator
+from pulse_core.loading.layouts import nvlabs, tensorflow
+from pulse_core.loading.load import generator_from, load_generator
 
 
 def drawn(generator):

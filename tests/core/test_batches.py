@@ -8,7 +8,6 @@ import pytest
 import torch
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import Chain, parse_degradation
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.degradations.per_image import PerImage, combine, operator_of
@@ -19,6 +18,7 @@ from pulse_core.latent_search.config import SearchConfig
 from pulse_core.latent_search.loop import iter_search, search
 from pulse_core.latent_search.solution import Job, ranking
 from pulse_core.latents.sampling import sample
+from pulse_core.loading.load import generator_from
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."
 CPU = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."

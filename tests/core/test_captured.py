@@ -10,7 +10,6 @@ from pairwise import pairwise
 from tape import Tape
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import forward_operator
 from pulse_core.degradations.per_image import PerImage
 from pulse_core.degradations.text import parse_degradation
@@ -21,6 +20,7 @@ from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.loading.load import generator_from
 
 STEPS = 8
 CONFIGS = {

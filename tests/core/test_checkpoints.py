@@ -11,12 +11,12 @@ import torch
 from tiny import save_tiny, tiny_mobile_tensors
 
 from pulse_core.checkpoints import FORMATS, read_checkpoint
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.checkpoints.random_face import read_random_face
 from pulse_core.errors import CheckpointError
-from pulse_core.fetching import catalogue
 from pulse_core.fetching.fetch import fetch
 from pulse_core.generators import FAMILIES
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator
 
 
 def test_the_same_generator_from_both_formats(tmp_path):

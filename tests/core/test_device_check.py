@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
 from pulse_core.errors import SettingError
 from pulse_core.generators import device_check, frozen
 from pulse_core.generators.device_check import cache_file, check_device
 from pulse_core.latents.sampling import sample
+from pulse_core.loading.load import generator_from
 
 CPU = torch.device("cpu")
 

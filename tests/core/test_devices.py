@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_leaves
 from zoo import ZOO
 
 from pulse_core import cli
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import forward_operator, parse_degradation
 from pulse_core.devices import device as devices
 from pulse_core.devices.device import best_device, exact_float32, free_memory, is_out_of_memory, named_device
@@ -22,6 +21,7 @@ from pulse_core.latent_search.config import PRESETS
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.loading.load import generator_from
 from pulse_core.pictures.images import save_image
 
 MOVES = ("aten._to_copy.default", "aten.copy_.default")

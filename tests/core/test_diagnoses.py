@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from zoo import ZOO
 
 from pulse_core.checkpoints import other_formats
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.load import load_generator
 
 STATE = ZOO["stylegan1"]().tensors
 

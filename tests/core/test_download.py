@@ -13,12 +13,13 @@ from server import running, serve, status
 from writers import save_nvlabs
 from zoo import part
 
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.cli import fetch as command
 from pulse_core.errors import CheckpointError
-from pulse_core.fetching import catalogue, download
+from pulse_core.fetching import download
 from pulse_core.fetching.download import Wanted
 from pulse_core.fetching.fetch import RECORD, fetch
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator
 
 DATA = bytes(range(256)) * 20_000
 SUM = hashlib.sha256(DATA).hexdigest()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.latent_search.config import RECOMMENDED
@@ -22,6 +21,7 @@ from pulse_core.latents.encoder.training import fit_encoder
 from pulse_core.latents.fits import cache_folder, gaussian_for, training_path
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
+from pulse_core.loading.load import load_generator
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from tiny import tiny_mobile_tensors
 
 from pulse_core.checkpoints import safetensors_format
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.checkpoints.stored import stored
 from pulse_core.errors import CheckpointError
-from pulse_core.fetching import catalogue, fetch
+from pulse_core.fetching import fetch
 from pulse_core.generators.tensors import content_hash
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator
 
 WHEEL = b"a wheel"
 

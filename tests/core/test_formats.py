@@ -26,11 +26,11 @@ from writers import (
 from zoo import ZOO, part
 
 from pulse_core.checkpoints import FORMATS
-from pulse_core.checkpoints.conversion import convert
-from pulse_core.checkpoints.inspection import describe
-from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
 from pulse_core.generators import FAMILIES, build_generator
+from pulse_core.loading.conversion import convert
+from pulse_core.loading.inspection import describe
+from pulse_core.loading.load import generator_from, load_generator
 
 CELLS = [(name, writer) for name, writers in WRITERS.items() for writer in writers]
 
@@ -148,8 +148,7 @@ def test_a_network_without_noise_inputs(tmp_path):
 
 
 def test_inspect_knows_a_published_file_by_its_checksum(tmp_path, monkeypatch):
-    from pulse_core.checkpoints import inspection
-    from pulse_core.fetching import catalogue
+    from pulse_core.loading import catalogue, inspection
 
     row = catalogue.entry("stylegan2-ada-ffhq")
     save_file(part("stylegan2_ada", "skip.G."), tmp_path / "mine.safetensors")

@@ -7,11 +7,11 @@ from pairwise import pairwise
 from torch import Tensor
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
 from pulse_core.generators.frozen import Convolution, FrozenLayer
 from pulse_core.generators.stylegan1 import _BatchedAdaIN as BatchedAdaIN
 from pulse_core.generators.stylegan1 import adain
+from pulse_core.loading.load import generator_from
 
 DOUBLE = torch.float64
 

@@ -23,8 +23,8 @@ from confined import clear, little_memory
 from programs import PROGRAMS, Program
 from writers import ENDINGS, FORMATS, Writer, smallest
 
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.load import load_generator
 
 CASES = max(2_500, int(os.environ.get("PULSE_FUZZ_CASES", "0")))
 SECONDS = 60  # for one file, which takes some milliseconds

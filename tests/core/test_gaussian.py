@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import save_file
 from tiny import save_tiny
 
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.errors import CheckpointError, SettingError
-from pulse_core.fetching import catalogue
 from pulse_core.generators import build_generator
 from pulse_core.latents import fits
 from pulse_core.latents.encoder.network import Encoder, encoder_path
 from pulse_core.latents.fits import gaussian_for
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian, moments
 from pulse_core.latents.sampling import sample
+from pulse_core.loading import catalogue
+from pulse_core.loading.load import load_generator
 
 
 def test_moments_do_not_depend_on_the_batches():

@@ -7,12 +7,12 @@ import torch
 from tiny import tiny_mobile_tensors
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.errors import CheckpointError, SettingError
 from pulse_core.generators import FAMILIES, build_generator
 from pulse_core.generators.base import SynthesisNetwork
 from pulse_core.generators.mapping import draw_labels
 from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.loading.load import generator_from
 
 # The contract
 

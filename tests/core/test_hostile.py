@@ -22,8 +22,8 @@ from safetensors.torch import save
 from writers import Network, save_nvlabs, stand_ins
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.load import generator_from, load_generator
 
 STYLEGAN1 = ZOO["stylegan1"]().tensors
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from writers import ENDINGS, FORMATS, save_torch, smallest
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.load import generator_from, load_generator
 
 SPECIES = ["mobilestylegan", "stylegan1 conditional", "stylegan2 conditional", "stylegan2 resnet"]
 SPECIES += ["stylegan2 rosinality", "stylegan3 r"]

@@ -12,13 +12,13 @@ from emulated import COMPILER, emulated
 from torch import Tensor
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.devices import optimizations
 from pulse_core.generators import kernels, styles
 from pulse_core.generators.frozen import Convolution, FrozenLayer
 from pulse_core.generators.kernels import launch
 from pulse_core.generators.kernels.operands import Epilogue
 from pulse_core.generators.mobilestylegan import inverse_haar
+from pulse_core.loading.load import generator_from
 
 FLOAT, HALF, BFLOAT = torch.float32, torch.float16, torch.bfloat16
 ERROR = {FLOAT: 1e-6, HALF: 1e-3, BFLOAT: 8e-3}  # relative, of the root mean square

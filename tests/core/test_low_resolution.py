@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import Chain
 from pulse_core.degradations.bicubic import BicubicDownsample, downsample
 from pulse_core.degradations.blur import GaussianBlur
@@ -19,6 +18,7 @@ from pulse_core.latent_search.loop import search
 from pulse_core.latent_search.low_resolution import LowResolution
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
+from pulse_core.loading.load import generator_from
 from pulse_core.pictures.images import to_rgb
 
 

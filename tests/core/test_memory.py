@@ -19,7 +19,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import torch
-from pulse_core.checkpoints.loading import load_generator
+from pulse_core.loading.load import load_generator
 
 def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -6,10 +6,10 @@ import pytest
 import torch
 from zoo import part
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.errors import CheckpointError
 from pulse_core.generators import build_generator
 from pulse_core.generators.mobilestylegan import InverseHaar, band_order
+from pulse_core.loading.load import generator_from
 
 
 def assert_within(actual, expected, atol):
@@ -126,8 +126,8 @@ def test_stylegan2_block_by_block(variant):
 
 @pytest.mark.parametrize("variant", ["skip", "cond", "resnet", "orig"])
 def test_stylegan2_clamps(variant):
-    from pulse_core.checkpoints.layouts import translate
     from pulse_core.checkpoints.stored import stored
+    from pulse_core.loading.layouts import translate
 
     tensors, _ = translate(stored(part("stylegan2_ada", f"{variant}.G.")), {})
     generator = build_generator(tensors, {"conv_clamp": 0.8}, name=variant)

@@ -155,6 +155,15 @@ def test_sixteen_bits_of_a_tiff_file_too(tmp_path, channels, big):
     assert np.array_equal((picture.pixels * 65535).round().permute(1, 2, 0).numpy(), pixels)
 
 
+@pytest.mark.parametrize("top", [65535, 1023])
+def test_a_ppm_file_of_more_than_eight_bits_too(tmp_path, top):
+    values = np.random.default_rng(2).integers(0, top + 1, (7, 9, 3))
+    data = b"P6\n9 7\n%d\n" % top + values.astype(">u2").tobytes()
+    picture = read_picture(written(tmp_path, "a.ppm", data))
+    assert picture.depth == 16
+    assert np.abs(picture.pixels.permute(1, 2, 0).numpy() - values / top).max() < 1.01 / 65535
+
+
 def test_a_transparent_colour_of_sixteen_bits_becomes_alpha(tmp_path):
     pixels, _ = sixteen_bits(3)
     key = png.Chunk(b"tRNS", pixels[2, 3].astype(">u2").tobytes())

@@ -6,9 +6,9 @@ import pytest
 import torch
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.latent_search import precision
 from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.loading.load import generator_from
 
 FAMILIES = [name for name in ZOO if "stylegan3" not in name]
 

@@ -10,10 +10,10 @@ from conftest import ROOT
 from programs import PROGRAMS, write_program
 
 from pulse_core.checkpoints import FORMATS
-from pulse_core.checkpoints.conversion import convert
-from pulse_core.checkpoints.inspection import describe
-from pulse_core.checkpoints.loading import generator_from, load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.conversion import convert
+from pulse_core.loading.inspection import describe
+from pulse_core.loading.load import generator_from, load_generator
 
 CLOSE = 2e-5  # of the largest value in an image
 

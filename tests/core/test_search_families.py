@@ -9,12 +9,12 @@ import torch
 from zoo import ZOO
 
 from pulse_core import SearchConfig, downsample, search
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.errors import SettingError
 from pulse_core.latent_search.config import PRESETS
 from pulse_core.latents.fits import cache_path
 from pulse_core.latents.gaussian import LatentGaussian, fit_gaussian
 from pulse_core.latents.sampling import sample
+from pulse_core.loading.load import generator_from
 from pulse_core.pictures.images import to_rgb
 
 

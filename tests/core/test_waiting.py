@@ -9,7 +9,6 @@ import torch
 from accelerator import DEVICE, Waits, moved
 from zoo import ZOO
 
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.degradations import forward_operator
 from pulse_core.degradations.text import parse_degradation
 from pulse_core.latent_search import low_resolution
@@ -17,6 +16,7 @@ from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.run import Run
 from pulse_core.latent_search.solution import Job
 from pulse_core.latents.gaussian import fit_gaussian
+from pulse_core.loading.load import generator_from
 
 STEPS = 6  # full at 0 and 4
 PRESETS = {"recommended": replace(RECOMMENDED, full_every=4), "published": PUBLISHED}

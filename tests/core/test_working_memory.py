@@ -7,8 +7,8 @@ import torch
 from zoo import ZOO
 
 from bench.speed.shapes import build
-from pulse_core.checkpoints.loading import generator_from
 from pulse_core.generators.working_memory import PeakMemory, _to_meta, render_memory, search_memory
+from pulse_core.loading.load import generator_from
 
 MB = 2**20
 

@@ -12,10 +12,10 @@ from pickles import Code, call, code, name, new
 from writers import EasyDict, _reconstruct_persistent_obj, modules_of, rosinality, save_torch, stand_ins
 from zoo import ZOO
 
-from pulse_core.checkpoints.inspection import describe
-from pulse_core.checkpoints.layouts.places import is_averaged
-from pulse_core.checkpoints.loading import load_generator
 from pulse_core.errors import CheckpointError
+from pulse_core.loading.inspection import describe
+from pulse_core.loading.layouts.places import is_averaged
+from pulse_core.loading.load import load_generator
 
 STATE = ZOO["stylegan2 rosinality"]().tensors
 OTHER = {key: torch.randn_like(tensor) for key, tensor in STATE.items()}

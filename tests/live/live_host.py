@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tiny import save_tiny
 
-from pulse_core.fetching import catalogue
+from pulse_core.loading import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN = 180.0

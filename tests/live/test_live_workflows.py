@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from graphs import to_api
 
-from pulse_core.fetching import catalogue
+from pulse_core.loading import catalogue
 
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 FEW = 3

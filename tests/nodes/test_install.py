@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pulse_core.fetching import catalogue
+from pulse_core.loading import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = catalogue.entry(catalogue.DEFAULT_GENERATOR)

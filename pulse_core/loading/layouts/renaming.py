@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...checkpoints.stored import Stored, StoredTensor, in_memory
 from ...errors import CheckpointError
-from ..stored import Stored, StoredTensor, in_memory
 
 MAX_TAPS = 32  # of a resampling filter; published ones have 4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..stored import Stored, in_memory
+from ...checkpoints.stored import Stored, in_memory
 from .places import marked
 from .renaming import Change, rename
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeGuard
 
-from ..stored import Stored
+from ...checkpoints.stored import Stored
 from .places import marked
 from .renaming import one_filter, refused_setting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..stored import Stored
+from ...checkpoints.stored import Stored
 from .places import marked
 from .renaming import Change, rename
 

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..fetching import catalogue
+from ..checkpoints import Checkpoint, read_checkpoint
+from ..checkpoints.stored import Stored, StoredTensor, stored
+from ..checkpoints.tree import below, placed
+from ..defaults import own_defaults
 from ..generators import Generator, build_generator
-from . import Checkpoint, read_checkpoint
+from . import catalogue
 from .layouts import LAYOUTS, translate
 from .layouts.places import Place, beside, find
-from .stored import Stored, StoredTensor, stored
-from .tree import below, placed
 
 
+@own_defaults
 def load_generator(
     source: Path | str = catalogue.DEFAULT_GENERATOR,
     mapping: Path | str | None = None,

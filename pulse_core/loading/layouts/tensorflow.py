@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...checkpoints.stored import Stored, StoredTensor, in_memory
 from ...errors import CheckpointError
-from ..stored import Stored, StoredTensor, in_memory
 from .places import marked
 from .renaming import MAX_TAPS, Change, check_lod, refused_setting, rename
 

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints import safetensors_format
+from ..checkpoints.stored import Stored, stored
+from ..checkpoints.tree import PLAIN
+from ..defaults import own_defaults
 from ..errors import CheckpointError, SettingError
-from ..fetching import catalogue
 from ..generators import Generator, build_generator
 from ..generators.foreign import ForeignGenerator
 from ..generators.tensors import content_hash
-from . import safetensors_format
+from . import catalogue
 from .layouts import own, translate
-from .loading import Found, load_generator, read_generator
-from .stored import Stored, stored
-from .tree import PLAIN
+from .load import Found, load_generator, read_generator
 
 _CLOSE = 1e-2  # max difference of images in -1..1 between a foreign network, possibly in float16, and ours
 
@@ -46,6 +47,7 @@ def convert(source: Path | str, output: Path | str, mapping: Path | str | None =
     return save_generator(generator, output)
 
 
+@own_defaults
 def save_generator(generator: Generator, output: Path | str) -> Path:
     """Writes a generator that was loaded from files, or one of another program, as one .safetensors.
 

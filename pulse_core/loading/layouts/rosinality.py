@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..stored import Stored, StoredTensor, in_memory
+from ...checkpoints.stored import Stored, StoredTensor, in_memory
 from .places import marked
 from .renaming import Change, one_filter, rename
 

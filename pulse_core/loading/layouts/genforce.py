@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..stored import Stored
+from ...checkpoints.stored import Stored
 from .places import marked
 from .renaming import Change, check_lod, one_filter, rename
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..stored import Stored
+from ...checkpoints.stored import Stored
 from . import rosinality
 from .places import marked
 from .renaming import Change, rename

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...checkpoints.stored import Stored
+from ...checkpoints.tree import Leaf, same_leaf
 from ...errors import CheckpointError
-from ..stored import Stored
-from ..tree import Leaf, same_leaf
 
 # What programs call averaged weights.
 _AVERAGED = re.compile(r".*ema|avg|average|averaged|smooth|smoothed|running|shadow|gs|polyak")

@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ...checkpoints.stored import Stored
 from ...errors import CheckpointError
-from ..stored import Stored
 from .places import marked
 
 FAMILY, SETTINGS = "family", "config"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..stored import Stored
-from ..tree import below
+from ...checkpoints.stored import Stored
+from ...checkpoints.tree import below
 from . import (
     genforce,
     huangzh13,

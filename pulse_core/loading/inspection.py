@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..fetching import catalogue
+from ..checkpoints import read_checkpoint
 from ..generators import Generator
-from . import read_checkpoint
+from . import catalogue
 from .conversion import sha256
-from .loading import load_generator
+from .load import load_generator
 
 # Rows that the table leaves out if they are empty.
 _OPTIONAL = ("found under", "other generators", "assumed settings", "other classes", "title", "lineage", "ask")

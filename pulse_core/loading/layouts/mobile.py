@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..stored import Stored, StoredTensor
+from ...checkpoints.stored import Stored, StoredTensor
 from .places import marked
 from .renaming import Change, rename
 

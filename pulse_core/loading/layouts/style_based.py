@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...checkpoints.stored import Stored, in_memory
 from ...errors import CheckpointError
-from ..stored import Stored, in_memory
 from .places import marked
 from .renaming import Change, rename
 

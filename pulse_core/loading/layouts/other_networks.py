@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ...checkpoints.stored import Stored
 from ...errors import CheckpointError
-from ..stored import Stored
 from .places import marked
 
 BESIDE = ()
