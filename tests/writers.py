@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from zoo import ZOO, Animal
+from zoo import ZOO, Example
 
 
 def save_torch(path: Path, content: Any, legacy: bool = False) -> Path:
@@ -243,53 +243,55 @@ def stylegan2_for_tensorflow(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 # The generators of zoo.py in the formats that each of them exists in
 
 
-def write_safetensors(path: Path, animal: Animal) -> None:
-    save_file(animal.tensors, path)
+def write_safetensors(path: Path, example: Example) -> None:
+    save_file(example.tensors, path)
 
 
-def write_torch(path: Path, animal: Animal) -> None:
-    save_torch(path, animal.tensors)
+def write_torch(path: Path, example: Example) -> None:
+    save_torch(path, example.tensors)
 
 
-def write_torch_legacy(path: Path, animal: Animal) -> None:
-    save_torch(path, animal.tensors, legacy=True)
+def write_torch_legacy(path: Path, example: Example) -> None:
+    save_torch(path, example.tensors, legacy=True)
 
 
-def write_lernapparat(path: Path, animal: Animal) -> None:
-    names = {k.replace("synthesis.", "g_synthesis.").replace("mapping.", "g_mapping."): k for k in animal.tensors}
-    save_torch(path, {k.replace(".noise.weight", ".top_epi.noise.weight"): animal.tensors[v] for k, v in names.items()})
+def write_lernapparat(path: Path, example: Example) -> None:
+    names = {k.replace("synthesis.", "g_synthesis.").replace("mapping.", "g_mapping."): k for k in example.tensors}
+    save_torch(
+        path, {k.replace(".noise.weight", ".top_epi.noise.weight"): example.tensors[v] for k, v in names.items()}
+    )
 
 
-def write_rosinality(path: Path, animal: Animal) -> None:
-    save_torch(path, rosinality(animal.tensors))
+def write_rosinality(path: Path, example: Example) -> None:
+    save_torch(path, rosinality(example.tensors))
 
 
-def write_rosinality_training(path: Path, animal: Animal) -> None:
-    save_torch(path, rosinality(animal.tensors, trained=True), legacy=True)
+def write_rosinality_training(path: Path, example: Example) -> None:
+    save_torch(path, rosinality(example.tensors, trained=True), legacy=True)
 
 
-def write_nvlabs_3(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.metadata, protocol=3)
+def write_nvlabs_3(path: Path, example: Example) -> None:
+    save_nvlabs(path, example.tensors, example.metadata, protocol=3)
 
 
-def write_nvlabs_4(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.metadata, protocol=4)
+def write_nvlabs_4(path: Path, example: Example) -> None:
+    save_nvlabs(path, example.tensors, example.metadata, protocol=4)
 
 
-def write_nvlabs_5(path: Path, animal: Animal) -> None:
-    save_nvlabs(path, animal.tensors, animal.metadata, protocol=5)
+def write_nvlabs_5(path: Path, example: Example) -> None:
+    save_nvlabs(path, example.tensors, example.metadata, protocol=5)
 
 
-def write_tensorflow(path: Path, animal: Animal) -> None:
-    if animal.family == "stylegan1":
-        save_tensorflow(path, stylegan1_for_tensorflow(animal.tensors), "G_synthesis")
+def write_tensorflow(path: Path, example: Example) -> None:
+    if example.family == "stylegan1":
+        save_tensorflow(path, stylegan1_for_tensorflow(example.tensors), "G_synthesis")
     else:
-        save_tensorflow(path, stylegan2_for_tensorflow(animal.tensors), "G_synthesis_stylegan2")
+        save_tensorflow(path, stylegan2_for_tensorflow(example.tensors), "G_synthesis_stylegan2")
 
 
 ANY = (write_safetensors, write_torch, write_torch_legacy)
 NVLABS = (write_nvlabs_3, write_nvlabs_4, write_nvlabs_5)
-Writer = Callable[[Path, Animal], None]
+Writer = Callable[[Path, Example], None]
 WRITERS: dict[str, tuple[Writer, ...]] = {
     "mobilestylegan": ANY,
     "stylegan1": (*ANY, write_lernapparat, write_tensorflow),
@@ -312,6 +314,6 @@ ENDINGS: dict[Writer, str] = {
 FORMATS = {writer.__name__.removeprefix("write_"): writer for writers in WRITERS.values() for writer in writers}
 
 
-def smallest(writer: Writer) -> Animal:
+def smallest(writer: Writer) -> Example:
     """The generator of zoo.py with the fewest tensors among those in this format."""
-    return min((ZOO[name]() for name in ZOO if writer in WRITERS[name]), key=lambda animal: len(animal.tensors))
+    return min((ZOO[name]() for name in ZOO if writer in WRITERS[name]), key=lambda example: len(example.tensors))

@@ -1,6 +1,6 @@
 """Small generators of every family and variant, as tensors under the names of the program that writes them.
 
-StyleGAN2 and 3 come out of the golden files; the rest is random.
+StyleGAN2 and 3 are from the golden files; the others are random.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
 @dataclass(frozen=True)
-class Animal:
-    """Tensors by name, plain attributes of the network, and the family and (height, width) that should come of them."""
+class Example:
+    """Tensors by name, and the family and (height, width) of their generator. metadata: attributes of the network."""
 
     tensors: dict[str, Tensor]
     family: str
@@ -95,17 +95,17 @@ def tall_stylegan3_tensors() -> dict[str, Tensor]:
     }
 
 
-ZOO: dict[str, Callable[[], Animal]] = {
-    "mobilestylegan": lambda: Animal(pale_mobile_tensors(), "mobilestylegan", (32, 32)),
-    "stylegan1": lambda: Animal(tiny_stylegan1_tensors(), "stylegan1", (32, 32)),
-    "stylegan1 conditional": lambda: Animal(tiny_stylegan1_tensors(labels=3), "stylegan1", (32, 32)),
-    "stylegan2 skip": lambda: Animal(part("stylegan2_ada", "skip.G."), "stylegan2", (64, 64)),
-    "stylegan2 conditional": lambda: Animal(part("stylegan2_ada", "cond.G."), "stylegan2", (32, 32)),
-    "stylegan2 resnet": lambda: Animal(part("stylegan2_ada", "resnet.G."), "stylegan2", (32, 32)),
-    "stylegan2 orig, grey": lambda: Animal(part("stylegan2_ada", "orig.G."), "stylegan2", (32, 32)),
-    "stylegan2 tall": lambda: Animal(tall_stylegan2_tensors(), "stylegan2", (64, 32)),
-    "stylegan2 rosinality": lambda: Animal(part("stylegan2_rosinality", "G."), "stylegan2", (64, 64)),
-    "stylegan3 t": lambda: Animal(part("stylegan3_t", "G."), "stylegan3", (64, 64)),
-    "stylegan3 r": lambda: Animal(part("stylegan3_r", "G."), "stylegan3", (64, 64)),
-    "stylegan3 tall": lambda: Animal(tall_stylegan3_tensors(), "stylegan3", (64, 32)),
+ZOO: dict[str, Callable[[], Example]] = {
+    "mobilestylegan": lambda: Example(pale_mobile_tensors(), "mobilestylegan", (32, 32)),
+    "stylegan1": lambda: Example(tiny_stylegan1_tensors(), "stylegan1", (32, 32)),
+    "stylegan1 conditional": lambda: Example(tiny_stylegan1_tensors(labels=3), "stylegan1", (32, 32)),
+    "stylegan2 skip": lambda: Example(part("stylegan2_ada", "skip.G."), "stylegan2", (64, 64)),
+    "stylegan2 conditional": lambda: Example(part("stylegan2_ada", "cond.G."), "stylegan2", (32, 32)),
+    "stylegan2 resnet": lambda: Example(part("stylegan2_ada", "resnet.G."), "stylegan2", (32, 32)),
+    "stylegan2 orig, grey": lambda: Example(part("stylegan2_ada", "orig.G."), "stylegan2", (32, 32)),
+    "stylegan2 tall": lambda: Example(tall_stylegan2_tensors(), "stylegan2", (64, 32)),
+    "stylegan2 rosinality": lambda: Example(part("stylegan2_rosinality", "G."), "stylegan2", (64, 64)),
+    "stylegan3 t": lambda: Example(part("stylegan3_t", "G."), "stylegan3", (64, 64)),
+    "stylegan3 r": lambda: Example(part("stylegan3_r", "G."), "stylegan3", (64, 64)),
+    "stylegan3 tall": lambda: Example(tall_stylegan3_tensors(), "stylegan3", (64, 32)),
 }

@@ -125,8 +125,8 @@ def test_gradient_checkpointing_is_used_where_one_image_does_not_fit(tiny, tiny_
 
 @pytest.mark.parametrize("name", ZOO)
 def test_gradient_checkpointing_changes_rounding_only(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     ws = torch.randn(1, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
     noise = [each.clone().requires_grad_() for each in generator.synthesis.const_noise()]
     kept = generator.synthesis(ws, noise=noise)

@@ -51,8 +51,8 @@ def tapes(monkeypatch):
 
 
 def generator_of(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     return generator, fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
 
 

@@ -31,8 +31,8 @@ def _empty_caches(tmp_path, monkeypatch):
 
 
 def loaded(name="stylegan2 skip"):
-    animal = ZOO[name]()
-    return generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    return generator_from(example.tensors, example.metadata, name=name)
 
 
 def switched_off():

@@ -39,8 +39,8 @@ class OneDevice(TorchDispatchMode):
 
 
 def loaded(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     return generator, fit_gaussian(generator, 200, class_index=1 if generator.c_dim else None)
 
 

@@ -60,15 +60,15 @@ def test_the_table_is_complete():
 
 @pytest.mark.parametrize(("name", "writer"), CELLS, ids=[f"{n}-{w.__name__[6:]}" for n, w in CELLS])
 def test_every_family_in_every_format(tmp_path, name, writer):
-    animal = ZOO[name]()
-    direct = generator_from(animal.tensors, animal.metadata, name="direct")
+    example = ZOO[name]()
+    direct = generator_from(example.tensors, example.metadata, name="direct")
     path = tmp_path / f"file{ENDINGS.get(writer, '.pt')}"
-    writer(path, animal)
+    writer(path, example)
     generator = load_generator(path)
-    assert (generator.family, generator.size) == (animal.family, animal.size)
+    assert (generator.family, generator.size) == (example.family, example.size)
     if writer is write_tensorflow:  # has noise maps and averages of its own, and biases that were 1 less for a while
-        if animal.family == "stylegan1":
-            direct = build_generator(animal.tensors, {"norm_eps": 1e-8}, name="direct")
+        if example.family == "stylegan1":
+            direct = build_generator(example.tensors, {"norm_eps": 1e-8}, name="direct")
         _, _, mine = images(generator)
         torch.testing.assert_close(mine, images(direct)[2], atol=2e-5, rtol=1e-5)
     else:
@@ -123,8 +123,8 @@ def test_lernapparats_dump_of_a_tensorflow_file(tmp_path):
 
 
 def test_a_tensorflow_file_keeps_its_noise_average_and_norm(tmp_path):
-    animal = ZOO["stylegan1"]()
-    path = save_tensorflow(tmp_path / "g.pkl", stylegan1_for_tensorflow(animal.tensors), "G_synthesis", protocol=2 + 1)
+    example = ZOO["stylegan1"]()
+    path = save_tensorflow(tmp_path / "g.pkl", stylegan1_for_tensorflow(example.tensors), "G_synthesis", protocol=2 + 1)
     generator = load_generator(path)
     torch.testing.assert_close(generator.mapping.w_avg, torch.linspace(-1, 1, 16))
     assert [float(generator.synthesis.get_buffer(f"noise_const_{i}").mean()) for i in range(8)] == [
@@ -220,13 +220,13 @@ def test_pulses_pair_of_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("animal", "name", "again"),
+    ("example", "name", "again"),
     [
         ("stylegan1", "synthesis.torgb.bias", "g_synthesis.torgb.bias"),
         ("stylegan2 rosinality", "conv1.activate.bias", "conv1.bias"),
     ],
 )
-def test_one_tensor_under_two_names_is_refused(animal, name, again):
-    tensors = ZOO[animal]().tensors
+def test_one_tensor_under_two_names_is_refused(example, name, again):
+    tensors = ZOO[example]().tensors
     with pytest.raises(CheckpointError, match=rf"twice, once as '{name}'|twice, once as '{again}'"):
         generator_from({**tensors, again: tensors[name]}, name="twice")

@@ -133,8 +133,8 @@ def test_the_gradient_of_another_summand_is_not_overwritten(slope):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_generator_has_the_gradients_of_plain_torch(name, monkeypatch):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name).double()
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name).double()
     ws = drawn(2, generator.num_ws, generator.w_dim).requires_grad_()
     noise = [drawn(2, 1, *shape).requires_grad_() for shape in generator.noise_shapes]
     found = []

@@ -65,14 +65,14 @@ def opcodes_of(data: bytes) -> list[int]:
 
 @pytest.fixture(scope="session")
 def specimens(tmp_path_factory) -> dict[str, Specimen]:
-    """The animal with the fewest tensors in each format."""
+    """The example with the fewest tensors in each format."""
     folder = tmp_path_factory.mktemp("specimens")
 
     def of_writer(writer: Writer) -> Specimen:
-        animal = smallest(writer)
+        example = smallest(writer)
         path, files = folder / f"whole{ENDINGS.get(writer, '.pt')}", []
-        for tensors in (animal.tensors, dict(reversed(animal.tensors.items()))):
-            writer(path, replace(animal, tensors=tensors))
+        for tensors in (example.tensors, dict(reversed(example.tensors.items()))):
+            writer(path, replace(example, tensors=tensors))
             files.append(path.read_bytes())
         return specimen(path.suffix, files)
 

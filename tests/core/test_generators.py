@@ -20,8 +20,8 @@ from pulse_core.loading.load import generator_from
 @pytest.fixture(params=ZOO, scope="module")
 def generator(request):
     """One generator of each family and variant."""
-    animal = ZOO[request.param]()
-    return generator_from(animal.tensors, animal.metadata, name=request.param)
+    example = ZOO[request.param]()
+    return generator_from(example.tensors, example.metadata, name=request.param)
 
 
 def ws_of(generator, batch=2):

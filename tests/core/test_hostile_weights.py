@@ -62,26 +62,26 @@ def test_a_file_cut_off_at_any_kilobyte(tmp_path, name):
 
 @pytest.mark.parametrize("name", SPECIES)
 def test_every_tensor_of_every_family_is_checked(name):
-    animal = ZOO[name]()
-    assert draws(animal.tensors, animal.metadata)
-    assert not draws({**animal.tensors, "synthesis.more": torch.zeros(1)}, animal.metadata)
-    for key, tensor in animal.tensors.items():
-        rest = {other: tensor for other, tensor in animal.tensors.items() if other != key}
-        assert not draws(rest, animal.metadata) or OPTIONAL.fullmatch(key), f"without {key}"
+    example = ZOO[name]()
+    assert draws(example.tensors, example.metadata)
+    assert not draws({**example.tensors, "synthesis.more": torch.zeros(1)}, example.metadata)
+    for key, tensor in example.tensors.items():
+        rest = {other: tensor for other, tensor in example.tensors.items() if other != key}
+        assert not draws(rest, example.metadata) or OPTIONAL.fullmatch(key), f"without {key}"
         for kind, broken in BROKEN.items():
             if kind.startswith("longer") and int(kind[-1]) >= tensor.ndim:
                 continue
             case = f"{key} {kind}"
-            if draws({**animal.tensors, key: broken(tensor)}, animal.metadata):
+            if draws({**example.tensors, key: broken(tensor)}, example.metadata):
                 assert FREE.fullmatch(case) or ANY_SIZE.fullmatch(case), case
 
 
 @pytest.mark.parametrize("without", [r"synthesis\.b16\.torgb\..*", r"synthesis\.b16\.conv0\..*", r"mapping\.fc1\..*"])
 def test_a_stylegan2_without_one_of_its_layers(without):
-    animal = ZOO["stylegan2 skip"]()
-    rest = {key: tensor for key, tensor in animal.tensors.items() if not re.fullmatch(without, key)}
-    assert len(rest) < len(animal.tensors)
-    assert not draws(rest, animal.metadata)
+    example = ZOO["stylegan2 skip"]()
+    rest = {key: tensor for key, tensor in example.tensors.items() if not re.fullmatch(without, key)}
+    assert len(rest) < len(example.tensors)
+    assert not draws(rest, example.metadata)
 
 
 SIDES = [2**power for power in range(6, 21)]

@@ -240,8 +240,8 @@ def test_a_layer_with_kernels_matches_plain_torch(chain, images, side, layout, p
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("name", ["mobilestylegan", "stylegan1", "stylegan2 skip", "stylegan2 resnet"])
 def test_a_generator_with_kernels_matches_plain_torch(name, images, plugged_in):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     ws = drawn(images, generator.num_ws, generator.w_dim).requires_grad_()
     noise = [drawn(images, 1, *shape, seed=1).requires_grad_() for shape in generator.noise_shapes]
     for side in (8, generator.img_resolution):
@@ -275,8 +275,8 @@ def test_batched_styles_match_those_of_each_layer(images, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [HALF, BFLOAT], ids=str)
 def test_16_bit_features_keep_their_type_and_are_close(dtype, plugged_in):
-    animal = ZOO["mobilestylegan"]()
-    synthesis = generator_from(animal.tensors, animal.metadata, name="tiny").synthesis
+    example = ZOO["mobilestylegan"]()
+    synthesis = generator_from(example.tensors, example.metadata, name="tiny").synthesis
     ws = drawn(2, synthesis.num_ws, synthesis.w_dim, seed=1).requires_grad_()
     noise = [drawn(1, 1, *shape, seed=2).requires_grad_() for shape in synthesis.noise_shapes]
     small, found = synthesis.with_feature_dtype(dtype), []

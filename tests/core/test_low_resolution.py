@@ -43,8 +43,8 @@ def pictures(generator, ws):
 
 @pytest.mark.parametrize("name", [name for name in ZOO if "stylegan3" not in name])
 def test_low_resolution_rendering_at_full_size_equals_the_full_picture(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     ws = torch.randn(2, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0))
     noise = generator.synthesis.const_noise()
     full = generator.synthesis(ws, noise=noise)
@@ -54,8 +54,8 @@ def test_low_resolution_rendering_at_full_size_equals_the_full_picture(name):
 
 
 def test_families_without_low_resolution_rendering_refuse_it():
-    animal = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
-    generator = generator_from(animal.tensors, animal.metadata, name="full size only")
+    example = ZOO["stylegan3 t"]() if "stylegan3 t" in ZOO else next(ZOO[n]() for n in ZOO if "stylegan3" in n)
+    generator = generator_from(example.tensors, example.metadata, name="full size only")
     assert not low_resolution_of(generator, 2).is_worth_it
     with pytest.raises(TypeError, match=r"low.resolution"):
         generator.synthesis.render_low_resolution(torch.zeros(1, 1, 1), (), 4)

@@ -14,8 +14,8 @@ FAMILIES = [name for name in ZOO if "stylegan3" not in name]
 
 
 def made(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     return generator, fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
 
 

@@ -19,8 +19,8 @@ from pulse_core.pictures.images import to_rgb
 
 
 def load(name):
-    animal = ZOO[name]()
-    return generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    return generator_from(example.tensors, example.metadata, name=name)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

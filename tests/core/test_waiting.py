@@ -30,8 +30,8 @@ def _low_steps_to_the_end(monkeypatch):
 
 def waits_of(name, config, degradation=None):
     """(whether the step was full, what waited) of each step."""
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     gaussian = fit_gaussian(generator, 300, class_index=1 if generator.c_dim else None)
     height, width = (max(2, side // 8) for side in generator.size)
     steps = []

@@ -26,8 +26,8 @@ def test_the_estimate_suffices_and_is_less_than_half_too_large(case):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_family_can_be_estimated_without_changing_it(name):
-    animal = ZOO[name]()
-    generator = generator_from(animal.tensors, animal.metadata, name=name)
+    example = ZOO[name]()
+    generator = generator_from(example.tensors, example.metadata, name=name)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     one, three = search_memory(generator, 1), search_memory(generator, 3)
     assert 0 < render_memory(generator) < one < three < 4 * one

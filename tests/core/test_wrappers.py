@@ -115,11 +115,11 @@ class Stranger:
 
 def test_objects_of_unknown_classes_beside_it_are_not_interpreted(tmp_path):
     """As in projected-GAN's snapshots, whose discriminator holds another library's network."""
-    animal = ZOO["stylegan2 skip"]()
+    example = ZOO["stylegan2 skip"]()
     with stand_ins({"timm.models.efficientnet.EfficientNet": Stranger}):
         stranger = Stranger({(3, 4): [torch.zeros(2)], "self": None})
         stranger.content["self"] = stranger
-        content = pickle.dumps({"D": stranger, "G_ema": animal.tensors, "augment_pipe": stranger}, protocol=4)
+        content = pickle.dumps({"D": stranger, "G_ema": example.tensors, "augment_pipe": stranger}, protocol=4)
     path = tmp_path / "x.pkl"
     path.write_bytes(content)
     assert load_generator(path).place == "G_ema."
@@ -170,10 +170,10 @@ def test_training_checkpoints_keep_their_place(tmp_path):
 
 def test_a_network_inside_of_another_program_s(tmp_path):
     """Its attributes come with it."""
-    animal = ZOO["stylegan2 skip"]()
+    example = ZOO["stylegan2 skip"]()
     names = {"torch_utils.persistence._reconstruct_persistent_obj": _reconstruct_persistent_obj}
     with stand_ins({**names, "dnnlib.util.EasyDict": EasyDict}):
-        inner = modules_of(animal.tensors, {"synthesis.b4.conv1.conv_clamp": 0.5}, "Generator")
+        inner = modules_of(example.tensors, {"synthesis.b4.conv1.conv_clamp": 0.5}, "Generator")
         path = tmp_path / "x.pkl"
         path.write_bytes(pickle.dumps({"snapshot": {"nets": [{"G": inner}]}}, protocol=4))
     generator = load_generator(path)

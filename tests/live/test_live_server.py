@@ -197,8 +197,8 @@ def test_a_workflow_of_the_front_end_is_converted_to_what_the_server_runs(client
 
 
 def test_a_pickled_generator_is_searched_inspected_and_saved(run, server, client):
-    animal = ZOO["stylegan2 tall"]()
-    save_nvlabs(server.stylegan / "portrait.pkl", animal.tensors)
+    example = ZOO["stylegan2 tall"]()
+    save_nvlabs(server.stylegan / "portrait.pkl", example.tensors)
     graph = loader("portrait.pkl") | {
         "sample": ("PULSESampleFace", {"stylegan": ["load", 0], "seed": 1}),
         "small": ("BicubicDownsample", {"image": ["sample", 0], "factor": 8}),

@@ -141,9 +141,9 @@ def test_inspect_says_what_a_generator_is(pack, host, generator, theirs):
     assert (metadata["family"], metadata["resolution"], metadata["format"]) == ("foreign", "8x16", "in memory")
 
 
-@pytest.mark.parametrize("animal", ["stylegan2 skip", "stylegan2 tall", "stylegan3 r"])
-def test_save_writes_what_load_reads_again(pack, models, animal):
-    save_nvlabs(models / "stylegan" / "g.pkl", ZOO[animal]().tensors)
+@pytest.mark.parametrize("example", ["stylegan2 skip", "stylegan2 tall", "stylegan3 r"])
+def test_save_writes_what_load_reads_again(pack, models, example):
+    save_nvlabs(models / "stylegan" / "g.pkl", ZOO[example]().tensors)
     (generator,) = pack.run("LoadStyleGAN", stylegan_file="g.pkl")
     paths = [pack.run("PULSESaveStyleGAN", stylegan=generator)[0] for _ in range(2)]
     assert len(set(paths)) == 2
