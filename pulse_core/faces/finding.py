@@ -24,6 +24,7 @@ from .warping import crop_square
 ROTATIONS = ("auto", "upright", "any")
 _UPRIGHT_SCORE = 0.99  # upside-down faces score less, upright ones more
 _MASK_THRESHOLD = 0.5  # score threshold where the user's mask says that there is a face
+_MARKED = 0.5  # a mask over more of the picture than this leaves somebody out, and says of no place that it has a face
 _CONTEXT = 0.5  # margin around a masked region, as a fraction of its side
 MAX_MARKED, MAX_TEXT = 256, 1 << 15  # faces marked by hand, and the characters that mark them
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
@@ -67,7 +68,7 @@ def find_faces(
     Args:
         pictures: [3, H, W] in 0..1 each, of any sizes; processed one at a time.
         masks: for each picture None, or [H, W] with 1 where its faces are: only faces whose centre is there are
-            returned, with a lower threshold.
+            returned, with a lower threshold if it covers at most half of the picture.
 
     Raises:
         ImageError: values that are not colours, or a mask of another size than its picture.
@@ -166,7 +167,8 @@ def _detect_in_mask(picture: Tensor, mask: Tensor, settings: FindSettings) -> li
     around = round(max(bottom - top, right - left) * _CONTEXT)
     top, left = max(0, top - around), max(0, left - around)
     region = picture[:, top : bottom + around, left : right + around]
-    lenient = replace(settings, score_threshold=min(settings.score_threshold, _MASK_THRESHOLD))
+    threshold = min(settings.score_threshold, _MASK_THRESHOLD if len(where) <= _MARKED * mask.numel() else 1.0)
+    lenient = replace(settings, score_threshold=threshold)
     corner = torch.tensor([left, top], dtype=torch.float64)
     found = ((points + corner, score) for points, score in _detect_rotations(region, lenient))
     return [(points, score) for points, score in found if _covers(mask, points)]

@@ -261,3 +261,15 @@ def test_blank_lines_among_the_captions_are_images_without_one(pack):
 def test_blank_captions_leave_the_reports(pack):
     report = json.dumps({"images": [{"image": 0, "seed": number, "converged": True} for number in range(2)]})
     assert torch.equal(sheet(pack, "\n", report=report), sheet(pack, "", report=report))
+
+
+def test_a_mask_that_only_leaves_one_out_does_not_lower_the_threshold(pack):
+    """On the wall of this photograph the detector sees a face with a score of 0.8."""
+    image = read_image(ROOT / "samples" / "group_1927.jpg")[:, 150:, 650:].movedim(0, -1)[None]
+    whole = torch.ones(1, *image.shape[1:3])
+    _, everybody, _ = pack.run("PULSEAlignFaces", image=image, size=32)
+    _, masked, _ = pack.run("PULSEAlignFaces", image=image, mask=whole, size=32)
+    assert [face.score for face in masked] == [face.score for face in everybody]
+    whole[..., : image.shape[2] // 2 + 1] = 0
+    _, marked, _ = pack.run("PULSEAlignFaces", image=image, mask=whole, size=32)
+    assert min(face.score for face in marked) < 0.9
