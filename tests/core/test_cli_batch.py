@@ -18,6 +18,7 @@ from pulse_core import cli
 from pulse_core.cli import upscale as upscale_command
 from pulse_core.pictures.images import read_image, read_metadata, save_image
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes pipes and links")
 ODD = {
     "cut.png": FORMS["png"]()[:60],
     "damaged qoi.qoi": FORMS["qoi"]()[:20],
