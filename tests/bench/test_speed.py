@@ -1,4 +1,4 @@
-"""The yardsticks of the speed bench do the same work, and its tables say what was measured."""
+"""The speed benchmark: the loops that it compares do the same work, and its tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("family", TENSORS)
-def test_the_plain_generator_draws_what_ours_draws(family):
+def test_the_plain_generator_matches_ours(family):
     tensors = TENSORS[family]()
     generator = build_generator(tensors, name=family)
     random = torch.Generator().manual_seed(0)
@@ -38,7 +38,7 @@ def test_the_plain_generator_draws_what_ours_draws(family):
     assert (ours - plain).abs().max() < 1e-3 * ours.abs().max()
 
 
-def test_the_plain_search_takes_the_steps_of_parity_mode(tiny, tiny_fit):
+def test_the_plain_search_matches_the_published_preset(tiny, tiny_fit):
     target = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     plain = PlainSearch(
         synthesis_of(tiny_mobile_tensors()), tiny_fit, tiny.num_ws, tiny.noise_shapes, target, steps=PUBLISHED.steps
@@ -57,7 +57,7 @@ def test_the_plain_search_takes_the_steps_of_parity_mode(tiny, tiny_fit):
         run.move()
 
 
-def test_the_plain_downscaling_is_the_published_one():
+def test_the_plain_downscaling_matches_the_published_one():
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     kernel = downscale_kernel(8)
     assert float(kernel.sum()) == pytest.approx(1)
@@ -76,14 +76,14 @@ def test_work_is_counted_forward_and_backward():
     assert count.floor(1e30, 1e9) > 0
 
 
-def test_every_order_is_one_that_can_be_measured():
+def test_orders_name_existing_measurements():
     for quick in (True, False):
         listed = orders(quick=quick, reference="somewhere")
         assert {order["measure"] for order in listed} <= MEASURES.keys()
         assert any(order.get("row") == "published" for order in listed)
 
 
-def test_the_tables_say_what_was_measured_and_what_failed_is_left_out(tmp_path, capsys):
+def test_tables_omit_failed_measurements(tmp_path, capsys):
     step = {"measure": "step", "case": "ffhq-mobile", "batch": 1, "device": "cpu", "steps": 2}
     metadata = {"peak_mb": 1000.0, "floor": 0.1, "flops": 1e11, "stream": 1e10}
     way = [(1.0, 0.01), (2.0, 0.0009)]

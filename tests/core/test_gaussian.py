@@ -81,7 +81,7 @@ def cached_fits() -> list[Path]:
     return sorted(fits.cache_folder().glob("*" + fits.FIT_SUFFIX))
 
 
-def test_cached_by_content_and_not_in_the_models_folder(tmp_path, monkeypatch):
+def test_fits_are_cached_by_content_outside_the_models_folder(tmp_path, monkeypatch):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     fit = gaussian_for(generator, samples=300)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
@@ -118,7 +118,7 @@ def test_the_cache_keeps_the_last_fits(tmp_path, monkeypatch):
     assert any("-9." in path.name for path in cached_fits())
 
 
-def test_a_fit_with_an_encoder_outlives_those_without(tmp_path, monkeypatch, tiny_fit):
+def test_fits_with_an_encoder_stay_in_the_cache_longer(tmp_path, monkeypatch, tiny_fit):
     monkeypatch.setattr(fits, "KEPT", 2)
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     gaussian_for(generator, samples=300, seed=0)
@@ -133,7 +133,7 @@ def test_a_fit_with_an_encoder_outlives_those_without(tmp_path, monkeypatch, tin
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "nan", "other"])
 @pytest.mark.parametrize("where", ["cache", "beside"])
-def test_a_damaged_fit_is_made_again(tmp_path, caplog, damage, where):
+def test_damaged_fits_are_computed_again(tmp_path, caplog, damage, where):
     generator = load_generator(save_tiny(tmp_path / "tiny.safetensors"))
     original = gaussian_for(generator, samples=300)
     (path,) = cached_fits()
@@ -150,7 +150,7 @@ def test_a_damaged_fit_is_made_again(tmp_path, caplog, damage, where):
     assert LatentGaussian.load(cached_fits()[0]).covariance is not None
 
 
-def test_the_cache_is_where_the_user_wants_caches(tmp_path, monkeypatch):
+def test_the_cache_folder_follows_the_platform(tmp_path, monkeypatch):
     monkeypatch.delenv("PULSE_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
