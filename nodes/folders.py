@@ -147,6 +147,8 @@ def output_file(prefix: str, suffix: str = ".safetensors") -> Path:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, directory)
         path = Path(folder) / f"{name}_{counter:05}_{suffix}"
         path.exists()  # raises for a name that is too long
+        if not path.resolve().is_relative_to(Path(directory).resolve()):  # as of "" or "."
+            raise OSError("it is outside of the output folder")
     except OSError as error:
         raise SettingError(
             f"filename_prefix is {shortened(prefix)}, and no file can be made there ({error}).",

@@ -123,9 +123,7 @@ CALLS: dict[str, Callable[[Given], Any]] = {
     "Solution": lambda it: it.solutions[0].metadata(0.1),
     "StepState": lambda it: steps_of(it),
     "search": lambda it: pulse_core.search(it.generator, it.small, it.fit, it.config, seed=4),
-    "iter_search": lambda it: list(
-        pulse_core.iter_search(it.generator, it.small, it.fit, pulse_core.PRESETS["published"])
-    ),
+    "iter_search": lambda it: list(pulse_core.iter_search(it.generator, it.small, it.fit, it.published)),
     "load_generator": lambda it: dict(pulse_core.load_generator(it.checkpoint).state_dict()),
     "save_generator": lambda it: (
         pulse_core.load_generator(pulse_core.save_generator(it.generator, it.folder / "again.safetensors")).content_hash
