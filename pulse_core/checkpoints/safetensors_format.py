@@ -67,6 +67,8 @@ def read(path: Path) -> Content:
 
 def load(path: Path) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
     """The tensors and metadata of a file. Raises CheckpointError as `read` does."""
+    if not path.is_file():  # nor is a pipe opened, which would be waited for
+        raise CheckpointError(f"There is no file {path}.", "a .safetensors file.", "check the path.")
     content = read(path)
     return {name: placed(path, name, leaf) for name, leaf in content.leaves.items()}, content.metadata
 

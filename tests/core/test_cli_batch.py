@@ -83,6 +83,22 @@ def test_a_folder_of_all_sorts_goes_on(tiny_file, odd, tmp_path, capsys, command
     assert f"{odd}: left out: 1 .heic, 1 .txt, 1 folder, 1 hidden. HEIC: convert it to JPEG or PNG" in error
 
 
+@pytest.mark.parametrize("option", ["--init-latent", "--gaussian", "--generator", "--mapping", "--degradation"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "missing"])
+def test_an_option_that_names_no_file_ends_before_any_work(
+    tiny_file, folder, tmp_path, capsys, option, kind, no_search
+):
+    path = tmp_path / "x.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    value = f"mask({path})" if option == "--degradation" else path
+    assert upscale(tiny_file, folder, tmp_path / "out", option, value) == 2
+    assert str(path) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", [*ODD, *SPECIAL])
 def test_each_alone_is_an_ordinary_error(tiny_file, odd, tmp_path, capsys, name):
     for words in (["downsample", odd / name, "-o", tmp_path / "x.png", "--size", 4], ["inspect", odd / name]):
