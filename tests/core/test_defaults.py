@@ -70,7 +70,7 @@ class Given:
         random = torch.Generator().manual_seed(3)
         self.face, _ = next(pulse_core.sample(self.generator, [5]))
         self.small = pulse_core.downsample(self.face, factor=4)
-        self.large = torch.rand(3, 40, 40, generator=random)
+        self.large, self.z = torch.rand(3, 40, 40, generator=random), torch.randn(1, 16, generator=random)
         self.config = pulse_core.SearchConfig(steps=3, full_every=2)
         self.published = replace(pulse_core.PRESETS["published"], steps=4)
         self.solutions = pulse_core.search(self.generator, self.small, self.fit, self.config)
@@ -100,8 +100,7 @@ class Given:
 
     def rendered(self) -> list[Tensor]:
         """A generator's own calls, those of G_ema."""
-        z = torch.randn(1, self.generator.z_dim, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-        ws = self.generator.mapping(z, None, truncation_psi=0.5)
+        ws = self.generator.mapping(self.z, None, truncation_psi=0.5)
         return [ws, self.generator.synthesis(ws)]
 
 
