@@ -23,12 +23,12 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(autouse=True)
 def threads(request):
-    """This many CPU threads, as OMP_NUM_THREADS sets them."""
+    """One CPU thread, as OMP_NUM_THREADS=1 sets it, or as many as the test says."""
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    torch.set_num_threads(getattr(request, "param", 1))
+    yield
     torch.set_num_threads(before)
 
 
@@ -46,21 +46,22 @@ def same(one, two):
     return torch.equal(one[0], two[0]) and torch.equal(one[1].ws, two[1].ws)
 
 
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
 def test_a_second_run_gives_the_same_bits(tiny_file, folder, threads):
-    first = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
-    again = faces(tiny_file, folder / "in", folder / "b", "--device", "cpu")
+    first = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu", "--steps", 10)
+    again = faces(tiny_file, folder / "in", folder / "b", "--device", "cpu", "--steps", 10)
     assert len(first) == 3
     assert all(same(first[name], again[name]) for name in first)
     assert not same(first["0.png"], first["1.png"])
 
 
-def test_the_rest_of_a_folder_does_not_matter(tiny_file, folder, threads):
+def test_the_rest_of_a_folder_does_not_matter(tiny_file, folder):
     together = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
     alone = faces(tiny_file, folder / "in" / "2.png", folder / "b", "--device", "cpu")
     assert same(together["2.png"], alone["2.png"])
 
 
-def test_nor_does_the_rest_of_a_batch_that_is_searched_one_by_one(tiny, tiny_fit, threads):
+def test_nor_does_the_rest_of_a_batch_that_is_searched_one_by_one(tiny, tiny_fit):
     pictures = [torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(number)) for number in range(3)]
     targets, config = choose_targets(pictures, tiny), SearchConfig(steps=40)
     together = list(search_targets(targets, tiny, tiny_fit, config, seed=3))[2]
@@ -70,25 +71,15 @@ def test_nor_does_the_rest_of_a_batch_that_is_searched_one_by_one(tiny, tiny_fit
 
 
 def test_workers_give_the_same_bits_as_one_process_with_as_many_threads(tiny_file, folder):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        plain = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
-        workers = faces(tiny_file, folder / "in", folder / "b", "--devices", "cpu,cpu")
-    finally:
-        torch.set_num_threads(before)
+    plain = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
+    workers = faces(tiny_file, folder / "in", folder / "b", "--devices", "cpu,cpu")
     assert plain.keys() == workers.keys()
     assert all(same(plain[name], workers[name]) for name in plain)
 
 
 def test_the_order_of_a_folder_does_not_matter(tiny_file, folder):
     names = [folder / "in" / f"{number}.png" for number in (2, 0, 1)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        one = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
-        words = ["upscale", *names, "-o", folder / "b", "--generator", tiny_file, "--steps", 40, "--seed", 3]
-        assert cli.main([str(word) for word in (*words, "--device", "cpu")]) == 0
-    finally:
-        torch.set_num_threads(before)
+    one = faces(tiny_file, folder / "in", folder / "a", "--device", "cpu")
+    words = ["upscale", *names, "-o", folder / "b", "--generator", tiny_file, "--steps", 40, "--seed", 3]
+    assert cli.main([str(word) for word in (*words, "--device", "cpu")]) == 0
     assert all(torch.equal(one[name][0], read_image(folder / "b" / name)) for name in one)
