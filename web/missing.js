@@ -22,7 +22,8 @@ app.registerExtension({
       } catch (failure) {
         for (const [type, error] of refusals(failure.response)) {
           const input = `${error.extra_info?.input_name} - `;
-          app.extensionManager.toast.add({ severity: "error", summary: type, detail: error.details.replace(input, "") });
+          const summary = LiteGraph.registered_node_types[type]?.title ?? type;
+          app.extensionManager.toast.add({ severity: "error", summary, detail: error.details.replace(input, "") });
         }
         throw failure;
       }

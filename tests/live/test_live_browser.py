@@ -196,6 +196,7 @@ def test_the_result_stays_on_a_node_in_a_subgraph_and_comes_back_after_a_reload(
     page = rendered(front_end, renderer)
     page.open(read(SELF_CHECK))
     quick(page, server)
+    page.set("PULSESearch", "seed", 100 + list(RENDERERS).index(renderer))  # not cached from another test
     page.page.evaluate(
         """() => {
             const node = app.graph.nodes.find(node => node.type === 'PULSESearch')
