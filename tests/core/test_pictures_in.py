@@ -49,6 +49,7 @@ def test_what_a_damaged_file_raises_is_one_error(tmp_path):
         except ImageError as error:
             told = str(error)
             outcomes["refused"] += str(path) in told and "\n" not in told
+    print(outcomes)
     assert sum(outcomes.values()) == CASES
     assert min(outcomes.values()) > CASES / 20, outcomes
 
