@@ -186,7 +186,7 @@ def load_with_fit(
     device: torch.device | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Generator, LatentGaussian]:
-    """A generator on its device, and its latent fit: given, shipped, cached beside the file, or fitted now.
+    """A generator on its device, and its latent fit: given, shipped, saved beside the file, cached, or fitted now.
 
     Args:
         source: a loaded generator, which stays on its device; a name from the catalogue, or a checkpoint file.

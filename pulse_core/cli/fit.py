@@ -17,7 +17,7 @@ from ..loading.load import load_generator
 from .options import add_class, add_loading, add_seed, chosen_device
 
 NAME = "fit"
-HELP = "fit the latent Gaussian of a generator, and its encoder if asked for, and cache them beside the checkpoint"
+HELP = "fit the latent Gaussian of a generator, and its encoder if asked for, and save them beside the checkpoint"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_class(parser)
     add_seed(parser, "seed of the samples")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the file to write; default: the cache beside the checkpoint"
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write; default: one beside the checkpoint, which searches find there"
     )
 
 
