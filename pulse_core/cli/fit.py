@@ -39,7 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_class(parser)
     add_seed(parser, "seed of the samples")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the file to write; default: one beside the checkpoint, which searches find there"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the file to write; default: one beside the checkpoint, which searches find there",
     )
 
 
