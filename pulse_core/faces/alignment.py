@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
@@ -14,6 +14,7 @@ from .face import Face, Faces
 from .sizes import MIN_FACE_SIDE
 from .warping import crop_square
 
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
 _COLOUR, _SHADE = "#ffd400", "#000000"
 
 
@@ -52,6 +53,8 @@ def face_summary(face: Face) -> str:
 def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int = 1024) -> Tensor:
     """The picture with the square, landmarks, number and label of each face: [3, h, w].
 
+    Where labels would cover each other, there are only the numbers.
+
     Args:
         longest: maximum of the longer side, in pixels; smaller pictures are enlarged to half of it.
     """
@@ -62,15 +65,34 @@ def draw_faces(picture: Tensor, faces: Iterable[tuple[int, Face]], longest: int 
     draw = ImageDraw.Draw(image)
     stroke = max(1, round(max(image.size) / 250))
     font = ImageFont.load_default(max(11, round(max(image.size) / 45)))
-    for number, face in each(faces):
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    drawn = list(faces)
+    for _, face in each(drawn):
         corners = [tuple(point) for point in (face.quad * scale).tolist()]
         draw.line([*corners, corners[0]], fill=_COLOUR, width=stroke, joint="curve")
         draw.line([corners[0], corners[3]], fill=_COLOUR, width=3 * stroke)  # the top edge
         for x, y in (face.landmarks * scale).tolist():
             radius = 1.5 * stroke
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_COLOUR, outline=_SHADE)
-        label, (left, top) = f"{number + 1}: {face_label(face)}", corners[0]
-        box = draw.textbbox((max(0, left), max(0, top)), label, font=font)
+    for label, corner, box in _labels(drawn, scale, draw, font):
         draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=_COLOUR)
-        draw.text((max(0, left), max(0, top)), label, fill=_SHADE, font=font)
+        draw.text(corner, label, fill=_SHADE, font=font)
     return from_pil(image)
+
+
+def _labels(
+    faces: Sequence[tuple[int, Face]], scale: float, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont
+) -> list[tuple[str, tuple[float, float], _Box]]:
+    """The text at each face, its corner and its box; numbers alone where the texts would cover each other."""
+    corners = [(max(0.0, x * scale), max(0.0, y * scale)) for x, y in (face.quad[0].tolist() for _, face in faces)]
+    numbers = [str(number + 1) for number, _ in faces]
+    labels = [f"{number}: {face_label(face)}" for number, (_, face) in zip(numbers, faces, strict=True)]
+    for texts in (labels, numbers):
+        boxes = [draw.textbbox(corner, text, font=font) for corner, text in zip(corners, texts, strict=True)]
+        if not any(_meet(a, b) for place, a in enumerate(boxes) for b in boxes[:place]):
+            break
+    return list(zip(texts, corners, boxes, strict=True))
+
+
+def _meet(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -10,7 +10,7 @@ from pulse_core.errors import ImageError, SettingError
 from pulse_core.faces import networks
 from pulse_core.faces.alignment import align, draw_faces
 from pulse_core.faces.detection import WEIGHTS, _suppress, _weights, detect
-from pulse_core.faces.face import Faces, Source, ffhq_quad
+from pulse_core.faces.face import Face, Faces, Source, ffhq_quad
 from pulse_core.faces.finding import FindSettings, find_faces, marked_faces
 from pulse_core.faces.warping import resize
 from pulse_core.latents.sampling import sample
@@ -157,6 +157,18 @@ def test_faces_are_sorted_by_picture_then_by_size(photographs):
     preview = draw_faces(both, faces.of_picture(2), longest=512)
     assert preview.shape == (3, 300, 512)
     assert float((preview - resize(both, 300, 512)).abs().max()) > 0.3  # something is drawn
+
+
+def test_labels_that_would_cover_each_other_are_numbers_alone():
+    def yellow(*shifts):
+        points = torch.tensor([[20.0, 60], [40, 60], [30, 70], [22, 82], [38, 82]])
+        faces = [(number, Face(0, points + torch.tensor([shift, 0.0]), 1.0)) for number, shift in enumerate(shifts)]
+        drawn = draw_faces(torch.zeros(3, 1000, 1000), faces)
+        return int((drawn[0] > 0.9).sum())
+
+    one = yellow(0.0)
+    assert yellow(0.0, 500.0) == pytest.approx(2 * one, rel=0.1)
+    assert yellow(0.0, 60.0) < 1.7 * one
 
 
 def test_a_mask_selects_faces(photographs):
