@@ -105,7 +105,7 @@ def _folder_paths() -> ModuleType:
         if not path.is_relative_to(Path(folder).resolve()):
             raise ValueError("saving outside of the output folder is not allowed")
         path.parent.mkdir(parents=True, exist_ok=True)
-        taken = len(list(path.parent.glob(f"{path.name}_*")))
+        taken = sum(file.name.startswith(f"{path.name}_") for file in path.parent.iterdir())
         return str(path.parent), path.name, taken + 1, str(Path(prefix).parent), prefix
 
     module = _module(
