@@ -158,7 +158,7 @@ def test_save_writes_what_load_reads_again(pack, models, example):
 
 def test_save_of_another_packs_generator(pack, theirs):
     """Another program's StyleGAN2 is saved under our names; a network that we do not know is refused."""
-    core = pack.submodule("pulse_core.checkpoints.loading")
+    core = pack.submodule("pulse_core.loading.load")
 
     class Wrapped(nn.Module):
         def __init__(self, half, tensors):
