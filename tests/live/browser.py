@@ -136,8 +136,8 @@ class FrontEnd:
         return "\n".join(self.page.locator(NOTICES).all_inner_texts())
 
     def wait_until_told(self, text: str) -> None:
-        """Waits for a dialog or notice with this text."""
-        self.page.locator(NOTICES).filter(has_text=text).first.wait_for()
+        """Waits until the page has this text: in a dialog, a notice or a panel, which front ends name differently."""
+        self.page.get_by_text(text).first.wait_for()
 
     @property
     def version(self) -> tuple[int, ...]:

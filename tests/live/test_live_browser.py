@@ -230,7 +230,7 @@ def test_a_missing_checkpoint_is_told_on_the_page(front_end):
     page.wait_until_told("The checkpoint 'gone.safetensors' is not on this machine.")
     page.page.wait_for_timeout(500)  # it fades in
     page.photograph("missing_checkpoint")
-    assert "put gone.safetensors into " in page.told()
+    page.wait_until_told("put gone.safetensors into ")
 
 
 def test_titles_are_chinese_where_the_user_reads_chinese(front_end):
