@@ -197,6 +197,8 @@ def module_of(state):
 @pytest.mark.parametrize(
     "wrap", [lambda m: m, lambda m: {"G_ema": torch.nn.DataParallel(m)}], ids=["alone", "parallel"]
 )
-def test_whole_modules_saved_as_objects(tmp_path, legacy, wrap, expected):
+def test_whole_modules_saved_as_objects(tmp_path, legacy, wrap, expected, monkeypatch):
+    # whatever accelerator another test has registered, the module stays on the CPU
+    monkeypatch.setattr("torch.nn.parallel.data_parallel._get_available_device_type", lambda: None)
     generator = load_generator(save_torch(tmp_path / "x.pt", wrap(module_of(STATE)), legacy))
     assert torch.equal(image(generator), expected)
