@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from zipfile import ZipFile
 
 import pytest
@@ -199,6 +200,7 @@ def module_of(state):
 )
 def test_whole_modules_saved_as_objects(tmp_path, legacy, wrap, expected, monkeypatch):
     # whatever accelerator another test has registered, the module stays on the CPU
-    monkeypatch.setattr("torch.nn.parallel.data_parallel._get_available_device_type", lambda: None)
+    parallel = sys.modules["torch.nn.parallel.data_parallel"]  # torch.nn.parallel has a function of this name
+    monkeypatch.setattr(parallel, "_get_available_device_type", lambda: None)
     generator = load_generator(save_torch(tmp_path / "x.pt", wrap(module_of(STATE)), legacy))
     assert torch.equal(image(generator), expected)
