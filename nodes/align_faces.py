@@ -46,29 +46,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
                     default="error",
                     tooltip="If no image has a face: stop with an error, or pass the images through unchanged.",
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="White over the faces to find: one mask for all images, or one for each, where an empty "
-                    "one means nobody in that image. Without a mask, or if all are empty: all faces.",
-                ),
-                offers.advanced(
-                    io.String.Input(
-                        "landmarks",
-                        default="",
-                        optional=True,
-                        multiline=True,
-                        tooltip="Marks faces by hand: x and y in pixels of "
-                        + ", ".join(POINTS)
-                        + ", ten numbers for each "
-                        "face. Empty: faces are detected.",
-                    )
-                ),
-                offers.boxes(
-                    "boxes",
-                    "Boxes around the faces to find, in pixels of the images, for example from Create Bounding Boxes; "
-                    "together with a mask: the faces in either.",
-                ),
+                *_where_faces_are(),
             ],
             outputs=[
                 io.Image.Output(
@@ -136,4 +114,31 @@ def _lines(faces: Faces) -> list[str]:
         + (f"in image {face.picture + 1}, " if several else "")
         + f"{face_summary(face)}, score {face.score:.3f}"
         for number, face in enumerate(faces, 1)
+    ]
+
+
+def _where_faces_are() -> list[Any]:
+    """The inputs that choose faces: a mask, landmarks, boxes."""
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="White over the faces to find: one mask for all images, or one for each, where an empty "
+            "one means nobody in that image. Without a mask, or if all are empty: all faces.",
+        ),
+        offers.advanced(
+            io.String.Input(
+                "landmarks",
+                default="",
+                optional=True,
+                multiline=True,
+                tooltip="Marks faces by hand: x and y in pixels of " + ", ".join(POINTS) + ", ten numbers for each "
+                "face. Empty: faces are detected.",
+            )
+        ),
+        offers.boxes(
+            "boxes",
+            "Boxes around the faces to find, in pixels of the images, for example from Create Bounding Boxes; "
+            "together with a mask: the faces in either.",
+        ),
     ]
