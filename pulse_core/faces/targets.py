@@ -23,11 +23,6 @@ class PlainTarget:
     input_size: int
     estimate: DegradationEstimate | None
 
-    @property
-    def summary(self) -> str:
-        """See `size_summary`."""
-        return size_summary(self.picture.shape[-1], self.input_size)
-
 
 def plain_target(
     picture: Tensor, lr_size: int, resolution: tuple[int, int], degradation: Degradation | None = None
