@@ -53,7 +53,7 @@ def test_compare_gives_the_slider_its_pictures(run, has_slider):
 def test_a_box_of_the_hosts_own_node_chooses_a_face(run, known):
     if "PrimitiveBoundingBox" not in known:
         pytest.skip("a host without boxes")
-    box = {"x": 680, "y": 150, "width": 100, "height": 140}
+    box = {"x": 690, "y": 195, "width": 60, "height": 80}  # its neighbour is at (760, 179)
     graph = {
         "load": ("LoadImage", {"image": "group_1927.jpg"}),
         "box": ("PrimitiveBoundingBox", box),
