@@ -13,6 +13,7 @@ from ..pulse_core.faces.face import POINTS, Faces
 from ..pulse_core.faces.finding import FindSettings, find_faces, marked_faces, no_face_error
 from . import host, offers, sockets
 from .boxes import with_boxes
+from .masks import each_mask, masks_of_images
 
 _NO_FACE = ("error", "pass through")
 
@@ -96,12 +97,12 @@ class PULSEAlignFacesNode(io.ComfyNode):
 
 def _where(mask: Tensor | None, boxes: Any, image: Tensor) -> list[Tensor | None]:
     """The mask of each image: what is drawn, and the boxes."""
-    return with_boxes(host.masks(mask, len(image)), boxes, (image.shape[1], image.shape[2]))
+    return with_boxes(masks_of_images(mask, len(image)), boxes, (image.shape[1], image.shape[2]))
 
 
 def _about(mask: Tensor | None, boxes: Any, landmarks: str) -> list[str]:
     """Says that a mask is empty, which could also mean nobody."""
-    ignored = mask is not None and host.each_mask(mask) is None and not boxes and not landmarks.strip()
+    ignored = mask is not None and each_mask(mask) is None and not boxes and not landmarks.strip()
     return ["the mask is empty: all faces"] if ignored else []
 
 

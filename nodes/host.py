@@ -179,34 +179,6 @@ def frames(image: Tensor, *, alpha: bool = False) -> Frames:
     return Frames(image, alpha=alpha)
 
 
-def masks(mask: Tensor | None, count: int) -> list[Tensor | None]:
-    """The masks [H, W] of `count` images, float32, from the host's MASK [B, H, W].
-
-    One mask serves all images. Of one image, several masks are joined, as programs that segment faces give one for
-    each. Masks that are all empty count as none, as Load Image gives such a one for a picture without alpha. An empty
-    one among others is kept: nobody in that image.
-
-    Raises:
-        SettingError: several images, and another number of masks.
-    """
-    drawn = each_mask(mask)
-    if drawn is None:
-        return [None] * count
-    if len(drawn) not in (1, count) and count > 1:
-        raise SettingError(
-            f"There are {len(drawn)} masks for {count} images.", "one mask, or one for each.", "give as many."
-        )
-    parts: list[Tensor | None] = [*map(full, drawn)] if count > 1 else [full(drawn).amax(0)]
-    return parts * (count // len(parts))
-
-
-def each_mask(mask: Tensor | None) -> Tensor | None:
-    """The host's MASK as [B, H, W], also from packs that give [H, W] or [B, 1, H, W]; None if all of it is empty."""
-    if mask is None or not bool((mask > 0).any()):
-        return None
-    return mask.reshape(-1, *mask.shape[-2:])
-
-
 def known_faces(faces: Any) -> Faces:
     """The value of a FACES input.
 
@@ -249,14 +221,20 @@ class Images:
             device = comfy.model_management.intermediate_device()
             if self._count * pixels.numel() * FLOAT > self._allowed:
                 check_room(self._count, pixels.shape[0], pixels.shape[1])
-            self._whole = torch.empty((self._count, *pixels.shape), dtype=torch.float32, device=device)
+            self._whole = torch.empty((self._count, *pixels.shape), dtype=image_type(), device=device)
         self._whole[self._filled] = pixels
         self._filled += 1
 
     def all(self, order: Sequence[int] | None = None) -> Tensor:
-        """[B, H, W, C] or [B, H, W], float32, on the host's device for results; in the given order."""
+        """[B, H, W, C] or [B, H, W], of the host's type and on its device for results; in the given order."""
         assert self._filled == self._count
         return self._whole if order is None or list(order) == sorted(order) else self._whole[list(order)]
+
+
+def image_type() -> torch.dtype:
+    """Of the host's IMAGEs and MASKs: float32, or float16 with --fp16-intermediates; that keeps 256 levels apart."""
+    chosen = getattr(comfy.model_management, "intermediate_dtype", None)  # 0.3.64 does not have it
+    return torch.float32 if chosen is None else chosen()
 
 
 def check_room(count: int, height: int, width: int, further: int = 0) -> None:
@@ -273,7 +251,7 @@ def check_room(count: int, height: int, width: int, further: int = 0) -> None:
 
 
 def give_images(images: Iterable[Tensor], count: int | None = None, given: Tensor | None = None) -> Tensor:
-    """Images [C, H, W] of one size -> the host's IMAGE [B, H, W, C], float32, 0..1, on its device for results.
+    """Images [C, H, W] of one size -> the host's IMAGE [B, H, W, C], 0..1, of its type and on its device for results.
 
     Args:
         count: number of images, if `images` is an iterator that makes them one by one.

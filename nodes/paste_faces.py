@@ -14,6 +14,7 @@ from ..pulse_core.faces.pasting import PasteSettings, Patch, paste
 from ..pulse_core.pictures.images import NOTICE
 from . import host, offers, sockets
 from .choices import chosen
+from .masks import each_mask
 
 _WHERE = "read the numbers off the preview of PULSE Align Faces."
 
@@ -62,7 +63,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
         cls, image: Tensor, restored: Tensor, faces: Any, which: str, mask: Tensor | None = None, **settings: Any
     ) -> io.NodeOutput:
         found, pasting = host.known_faces(faces), PasteSettings(**settings)
-        mask = host.each_mask(mask)
+        mask = each_mask(mask)
         _check_counts(image, restored, mask, found)
         numbers = set(chosen(which, len(found), _WHERE))
         if pasting.enlarge > 1:
@@ -94,7 +95,7 @@ def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces, side: i
     As many masks as images and as faces: they are of the faces if they have the size of the restored faces.
 
     Args:
-        mask: see `host.each_mask`. side: of the restored faces.
+        mask: see `each_mask`. side: of the restored faces.
     """
     if mask is None:
         return None
