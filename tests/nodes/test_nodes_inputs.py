@@ -88,6 +88,38 @@ def test_faces_in_half_precision_go_all_the_way(pack, generator, gaussian, photo
     assert pasted.dtype == torch.float32
 
 
+@pytest.fixture
+def in_half(host, monkeypatch):
+    """in_half() -> from now on the host is one that was started with --fp16-intermediates."""
+    return lambda: monkeypatch.setattr(host.management, "intermediate_dtype", lambda: torch.float16, raising=False)
+
+
+def test_pictures_are_given_in_the_precision_that_the_host_keeps_them_in(pack, calls, in_half):
+    expected = {node: pack.run(node, **inputs(lambda image: image.half())) for node, inputs in calls.items()}
+    in_half()
+    for node, inputs in calls.items():
+        kinds = [output.io_type for output in pack.schema(node).outputs]
+        for kind, output, whole in zip(
+            kinds, pack.run(node, **inputs(lambda image: image.half())), expected[node], strict=True
+        ):
+            if kind in ("IMAGE", "MASK"):
+                assert output.dtype == torch.float16, node
+                assert torch.equal(output, whole.half()), node
+
+
+def test_what_save_image_writes_of_a_photograph_is_the_same_in_half_precision(pack, photograph, in_half):
+    """It multiplies in the precision that it gets, and cuts off."""
+    levels = (photograph * 255).round()
+    image = levels / 255
+    aligned, faces, _ = pack.run("PULSEAlignFaces", image=image, size=64)
+    in_half()
+    pasted, invented = pack.run("PULSEPasteFaces", image=image, restored=1 - aligned, faces=faces)
+    kept = invented[0] == 0
+    assert 0.5 < kept.float().mean() < 1
+    written = (255.0 * pasted.numpy()).clip(0, 255).astype("uint8")
+    assert torch.equal(torch.from_numpy(written)[0][kept], levels[0][kept].byte())
+
+
 def halves(left, right):
     """MASK [1, 200, 400]."""
     mask = torch.zeros(1, 200, 400)
