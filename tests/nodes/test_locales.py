@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The English that the Chinese translates: a short hash for each socket.
 SEEN = Path(__file__).with_name("locales_seen.json")
 ENGLISH, CHINESE = (ROOT / "locales" / language / "nodeDefs.json" for language in ("en", "zh"))
+HELP = ROOT / "web" / "docs"
 UPDATE = os.environ.get("UPDATE_LOCALES") == "1"
 HOW = "UPDATE_LOCALES=1 python -m pytest tests/nodes/test_locales.py"
 SAME_IN_CHINESE = {"eps"}
@@ -125,6 +126,17 @@ def test_the_chinese_says_too_that_the_face_is_invented(pack, english, chinese):
     for node_id in inventing:
         for words in ("虚构", "此人并不存在", "不指认任何人"):
             assert words in chinese[node_id]["description"], node_id
+
+
+def test_readers_of_other_languages_get_the_english_help(pack):
+    """Front ends ask for docs/NODE/LANGUAGE.md, then for docs/NODE.md; the latter is written from the English page."""
+    for node_id in pack.nodes:
+        page = (HELP / node_id / "en.md").read_text(encoding="utf-8")
+        fallback = HELP / f"{node_id}.md"
+        if UPDATE:
+            fallback.write_text(page, encoding="utf-8")
+        assert fallback.is_file(), f"write it: {HOW}"
+        assert fallback.read_text(encoding="utf-8") == page, f"write it again: {HOW}"
 
 
 def test_the_front_end_finds_and_shows_the_texts_as_they_are(english, chinese):

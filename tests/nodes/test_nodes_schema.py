@@ -217,7 +217,7 @@ def test_every_node_has_a_help_page_with_its_inputs_its_outputs_an_example_and_a
 
 
 def test_there_is_no_help_for_nodes_that_are_not_there(pack):
-    assert {path.name for path in HELP.iterdir() if path.name != "pictures"} == set(pack.nodes)
+    assert {path.stem for path in HELP.iterdir() if path.name != "pictures"} == set(pack.nodes)
     assert {path.stem for path in (HELP / "pictures").glob("*")} == set(pack.nodes)
 
 
