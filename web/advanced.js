@@ -3,6 +3,7 @@
 // The classic canvas of the front end knows how to hide such widgets, but looks neither at the schema nor at the user's
 // setting, and leaves gaps.
 import { app } from "../../scripts/app.js";
+import { everyNode } from "./graph.js";
 
 const OURS = /^(PULSE|FitLatentGaussian$)/;
 const NO_HEIGHT = () => [0, -4]; // takes away the space between two widgets, too
@@ -35,10 +36,11 @@ function showIfCustom(node) {
   node.expandToFitContent();
 }
 
-function obeySetting() {
-  for (const node of app.graph.nodes) {
+// some front ends say so before the setting has its new value
+function obeySetting({ detail }) {
+  for (const node of everyNode()) {
     const seldom = seldomNeeded(node);
-    seldom.forEach((widget) => (widget.advanced = !isAlwaysShown()));
+    seldom.forEach((widget) => (widget.advanced = detail.value !== true));
     if (seldom.length) node.expandToFitContent();
   }
   app.canvas.setDirty(true, true);

@@ -2,11 +2,24 @@
 // such a widget. Only its Vue nodes can draw it; elsewhere the widget is hidden.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { everyNode } from "./graph.js";
 
 const NODE = "PULSECompare";
+const VUE_NODES = "Comfy.VueNodes.Enabled";
 
 function sliderOf(node) {
   return node.widgets?.find((widget) => widget.type === "imagecompare");
+}
+
+function hasVueNodes() {
+  return app.extensionManager.setting.get(VUE_NODES) === true;
+}
+
+function showIf(hasVueNodes, node) {
+  const widget = node.comfyClass === NODE && sliderOf(node);
+  if (!widget) return;
+  widget.hidden = !hasVueNodes;
+  node.expandToFitContent();
 }
 
 function urlsOf(pictures) {
@@ -26,11 +39,15 @@ app.registerExtension({
       widget.callback?.(widget.value);
     };
   },
+  setup() {
+    // some front ends say so before the setting has its new value
+    app.ui.settings.addEventListener(`${VUE_NODES}.change`, ({ detail }) => {
+      everyNode().forEach((node) => showIf(detail.value === true, node));
+    });
+  },
   nodeCreated(node) {
-    const widget = node.comfyClass === NODE && sliderOf(node);
-    if (!widget) return;
-    const hidden = () => !window.LiteGraph?.vueNodesMode;
-    Object.defineProperty(widget, "hidden", { configurable: true, get: hidden, set() {} });
+    if (node.comfyClass !== NODE || !sliderOf(node)) return;
+    showIf(hasVueNodes(), node);
     node.setSize(node.computeSize());
   },
 });

@@ -38,18 +38,24 @@ BOX = """type => {
     return [left + canvas.x, top + canvas.y, right + canvas.x, bottom + canvas.y]
 }"""
 
-# which nodes lie on others, and which are neither in a group nor out of it
+# which nodes lie on others, which are neither in a group nor out of it, and which groups touch
 CLASHES = """() => {
     const named = node => `${node.type} (${node.title})`
     const box = (thing, [x, y, width, height]) => ({ name: named(thing), x, y, right: x + width, bottom: y + height })
     const nodes = app.graph.nodes.map(node => box(node, node.getBounding()))
     const groups = app.graph.groups.map(group => box({ type: "group", title: group.title }, group._bounding))
     const meet = (a, b) => a.x < b.right && b.x < a.right && a.y < b.bottom && b.y < a.bottom
+    const touch = (a, b) => a.x <= b.right && b.x <= a.right && a.y <= b.bottom && b.y <= a.bottom
     const inside = (a, b) => a.x >= b.x && a.y >= b.y && a.right <= b.right && a.bottom <= b.bottom
-    const pairs = nodes.flatMap((a, index) => nodes.slice(index + 1).filter(b => meet(a, b)).map(b => [a, b]))
+    const all = (things, are) => things.flatMap((a, i) => things.slice(i + 1).filter(b => are(a, b)).map(b => [a, b]))
     const edges = nodes.flatMap(a => groups.filter(b => meet(a, b) && !inside(a, b)).map(b => [a, b]))
-    return [...pairs, ...edges].map(([a, b]) => `${a.name} and ${b.name}`)
+    return [...all(nodes, meet), ...edges, ...all(groups, touch)].map(([a, b]) => `${a.name} and ${b.name}`)
 }"""
+
+# the texts of Vue nodes that end in an ellipsis for want of room
+CUT = """() => [...document.querySelectorAll("[data-node-id] *")]
+    .filter(part => getComputedStyle(part).textOverflow === "ellipsis" && part.scrollWidth > part.clientWidth + 1)
+    .map(part => part.textContent.trim()).filter(text => text)"""
 
 
 def executable() -> str | None:
@@ -147,6 +153,10 @@ class FrontEnd:
     def clashes(self) -> list[str]:
         """What lies on what in the graph, by type and title."""
         return self.page.evaluate(CLASHES)
+
+    def cut(self) -> list[str]:
+        """The texts on Vue nodes that have too little room."""
+        return self.page.evaluate(CUT)
 
     def photograph(self, name: str) -> Image.Image:
         """The page as it is seen, kept as out/live/NAME.png."""

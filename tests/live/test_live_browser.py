@@ -128,6 +128,7 @@ def test_a_shipped_workflow_opens_with_every_node(path, renderer, front_end, kno
         assert page.node(type_, "type in LiteGraph.registered_node_types && !node.has_errors")
         assert colours(page.node_in(picture, type_)) > DRAWN
     assert page.clashes() == []
+    assert page.cut() == []
     assert page.told() == ""
     assert page.errors == []
 
@@ -151,6 +152,31 @@ def test_a_node_that_lies_on_another_is_seen(front_end):
     assert [second["type"] in clash and first["type"] in clash for clash in page.clashes()].count(True) == 1
 
 
+def test_a_text_that_has_too_little_room_is_seen(front_end):
+    """The same for its texts."""
+    workflow = read(ROOT / "workflows" / "01_upscale_a_face.json")
+    (picture,) = (node for node in workflow["nodes"] if node["type"] == "LoadImage")
+    picture["size"][0] = 320
+    page = rendered(front_end, "vue")
+    page.open(workflow)
+    page.fit()
+    assert page.cut() == [picture["widgets_values"][0]]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_the_slider_is_there_where_it_is_drawn(renderer, front_end, known):
+    """Also once the user has changed to the other renderer."""
+    if "compare_view" not in known["PULSECompare"]["input"].get("optional", {}):
+        pytest.skip("this host has no slider")
+    page = rendered(front_end, renderer)
+    page.open(read(ROOT / "workflows" / "01_upscale_a_face.json"))
+    visible = "node.widgets.some(widget => widget.type === 'imagecompare' && node.isWidgetVisible(widget))"
+    for drawn in (RENDERERS[renderer], not RENDERERS[renderer]):
+        page.page.evaluate("vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", drawn)
+        page.page.wait_for_timeout(500)
+        assert page.node("PULSECompare", visible) is drawn
+
+
 def test_the_help_of_a_node_is_its_page(front_end):
     page, asked, address = front_end(), [], f"/extensions/{PACK}/docs/PULSESearch"
     page.page.on("response", lambda response: asked.append(urllib.parse.urlsplit(response.url).path))
@@ -163,6 +189,17 @@ def test_the_help_of_a_node_is_its_page(front_end):
     page.page.get_by_text("It invents faces of people who do not exist").first.wait_for()
     page.page.get_by_text("Searches the generator for a face that downscales to each").first.wait_for()
     assert [address for address in asked if "/docs/PULSESearch" in address] == [f"{address}/en.md"]
+
+
+@pytest.mark.parametrize("language", ["ja", "zh-TW"])
+def test_readers_of_a_language_without_a_page_get_the_english_help(language, front_end):
+    page = front_end(**{"Comfy.Locale": language})
+    page.open(read(SELF_CHECK))
+    page.fit()
+    page.click("PULSESearch")
+    page.page.get_by_test_id("info-button").click()
+    page.page.get_by_text("Searches the generator for a face that downscales to each").first.wait_for()
+    page.photograph(f"help_{language}")
 
 
 def test_seldom_needed_inputs_are_hidden_until_they_are_asked_for(front_end):
@@ -189,6 +226,9 @@ def test_advanced_widgets_are_shown_to_those_who_always_want_them(front_end):
     if page.version < VUE_SINCE:
         pytest.skip("this front end has no such setting")
     assert {"loss", "optimizer", "batch_size", "seed"} <= set(page.node("PULSESearch", visible))
+    page.page.evaluate("() => app.extensionManager.setting.set('Comfy.Node.AlwaysShowAdvancedWidgets', false)")
+    page.page.wait_for_timeout(500)
+    assert not {"loss", "optimizer", "batch_size"} & set(page.node("PULSESearch", visible))
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
