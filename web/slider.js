@@ -2,7 +2,7 @@
 // such a widget. Only its Vue nodes can draw it; elsewhere the widget is hidden.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { everyNode } from "./graph.js";
+import { everyNode, showing } from "./graph.js";
 
 const NODE = "PULSECompare";
 const VUE_NODES = "Comfy.VueNodes.Enabled";
@@ -26,19 +26,16 @@ function urlsOf(pictures) {
   return (pictures ?? []).map((picture) => api.apiURL(`/view?${new URLSearchParams(picture)}`));
 }
 
+function show(node, output) {
+  const widget = sliderOf(node);
+  if (!widget || !output.a_images) return;
+  widget.value = { beforeImages: urlsOf(output.a_images), afterImages: urlsOf(output.b_images) };
+  widget.callback?.(widget.value);
+}
+
 app.registerExtension({
   name: "ComfyUI-PULSE.slider",
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (nodeData.name !== NODE) return;
-    const before = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (output) {
-      before?.apply(this, arguments);
-      const widget = sliderOf(this);
-      if (!widget || !output?.a_images) return;
-      widget.value = { beforeImages: urlsOf(output.a_images), afterImages: urlsOf(output.b_images) };
-      widget.callback?.(widget.value);
-    };
-  },
+  ...showing((type) => type === NODE, show),
   setup() {
     // some front ends say so before the setting has its new value
     app.ui.settings.addEventListener(`${VUE_NODES}.change`, ({ detail }) => {

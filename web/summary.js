@@ -2,10 +2,11 @@
 // page was reloaded (has_intermediate_output). The text of the front end itself is removed when a run ends.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { nodeOf, showing } from "./graph.js";
 
 const NAME = "summary";
 const HEIGHT = 52; // two lines; more can be scrolled to
-// The nodes whose schemas are made by offers.telling.
+// The nodes that give a host.summary.
 const TELLING = new Set([
   "PULSEAlignFaces",
   "PULSEEstimateDegradation",
@@ -26,43 +27,20 @@ function add(node) {
   widget.element.placeholder = "";
 }
 
-function show(node, text) {
+function write(node, text) {
   const widget = node?.widgets?.find((each) => each.name === NAME);
   if (widget && text !== undefined) widget.value = text;
 }
 
-// "3:7" is node 7 of the subgraph that node 3 stands for; some front ends write the subgraph's own id for the 3.
-function find(id) {
-  const root = app.rootGraph ?? app.graph;
-  const [first, ...inner] = String(id).split(":");
-  const subgraph = root.subgraphs?.get(first);
-  if (subgraph) return subgraph.getNodeById(inner[0]);
-  return inner.reduce((node, each) => node?.subgraph?.getNodeById(each), root.getNodeById(first));
-}
-
 app.registerExtension({
   name: "ComfyUI-PULSE.summary",
+  ...showing((type) => TELLING.has(type), (node, output) => write(node, output.text?.join("\n"))),
   setup() {
-    api.addEventListener("pulse.summary", ({ detail }) => show(find(detail.node), detail.text));
-  },
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!TELLING.has(nodeData.name)) return;
-    const before = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (output) {
-      before?.apply(this, arguments);
-      show(this, output?.text?.join("\n"));
-    };
+    api.addEventListener("pulse.summary", ({ detail }) => write(nodeOf(detail.node), detail.text));
   },
   nodeCreated(node) {
     if (!TELLING.has(node.comfyClass)) return;
     add(node);
     node.setSize(node.computeSize());
-  },
-  // the outputs of a run that the user opens again, or of a tab that comes back
-  onNodeOutputsUpdated(outputs) {
-    for (const [id, output] of Object.entries(outputs)) {
-      const node = find(id);
-      if (TELLING.has(node?.comfyClass)) show(node, output.text?.join("\n"));
-    }
   },
 });

@@ -262,6 +262,28 @@ def test_the_result_stays_on_a_node_in_a_subgraph_and_comes_back_after_a_reload(
         page.page.evaluate("() => { window.reloaded = true }")
 
 
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_results_come_back_with_an_undone_step(renderer, front_end, client, server):
+    """Undoing makes all nodes anew."""
+    page = rendered(front_end, renderer)
+    page.open(read(SELF_CHECK))
+    quick(page, server)
+    earlier = client.get_json("/history")
+    page.run()
+    assert last_run(client, earlier)["status"]["status_str"] == "success"
+    text, pictures = summary(page), "JSON.stringify(node.widgets.find(({ type }) => type === 'imagecompare')?.value)"
+    page.page.wait_for_timeout(500)
+    compared = page.node("PULSECompare", pictures)
+    page.page.evaluate("() => app.canvas.select(app.graph.nodes.find(node => node.type === 'PULSESearch'))")
+    page.page.locator("#graph-canvas").focus()
+    page.page.keyboard.press("Delete")
+    page.page.wait_for_function("() => !app.graph.nodes.some(node => node.type === 'PULSESearch')")
+    page.page.keyboard.press("Control+z")
+    assert summary(page) == text
+    assert page.node("PULSECompare", pictures) == compared
+    assert page.errors == []
+
+
 def test_a_missing_checkpoint_is_told_on_the_page(front_end):
     page = front_end()
     page.open(read(SELF_CHECK))
