@@ -27,7 +27,7 @@ FLAGS = (
 SIZE = {"width": 1600, "height": 1000}
 PACK = "ComfyUI-PULSE"
 READY_WITHIN = RUNS_WITHIN = 120_000  # milliseconds
-NOTICES = "[role=dialog], .p-toast-message, [data-testid=error-overlay]"
+NOTICES = "[role=dialog], .p-toast-message, [data-testid=toast], [data-testid=error-overlay]"
 READY = "() => window.app?.vueAppReady && window.app.graph"
 # left, top, right, bottom of a node on the page, in pixels, with its title
 BOX = """type => {

@@ -293,6 +293,7 @@ def test_a_missing_checkpoint_is_told_on_the_page(front_end):
     page.page.wait_for_timeout(500)  # it fades in
     page.photograph("missing_checkpoint")
     page.wait_until_told("put gone.safetensors into ")
+    assert "put gone.safetensors into " in page.told(), "the silence that other tests ask for says something"
 
 
 def test_titles_are_chinese_where_the_user_reads_chinese(front_end):
