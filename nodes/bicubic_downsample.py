@@ -50,6 +50,7 @@ class BicubicDownsampleNode(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, mode: str, factor: int, width: int, height: int) -> io.NodeOutput:
         target: dict[str, Any] = {"factor": factor} if mode == "factor" else {"size": (height, width)}
+        host.check_image(image)
         with host.gradients():
             small = (downsample(host.take_image(frame[None])[0], **target) for frame in image)
             return io.NodeOutput(host.give_images(small, len(image), image))

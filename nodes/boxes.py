@@ -50,10 +50,12 @@ def _of_images(boxes: Any, count: int) -> list[list[_Box]]:
 
 
 def _box(value: Any) -> _Box:
-    if not isinstance(value, dict) or not all(isinstance(value.get(key), (int, float)) for key in _KEYS):
+    if not isinstance(value, dict) or any(isinstance(value.get(key), str) for key in _KEYS):
         raise _error(value)
     try:
-        x, y, width, height = (float(value[key]) for key in _KEYS)
+        x, y, width, height = (float(value[key]) for key in _KEYS)  # detectors also give the numbers of NumPy and torch
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _error(value) from error
     except OverflowError as error:  # whole numbers of more than 308 digits
         raise _error({key: type(value[key]).__name__ for key in _KEYS}) from error
     return x, y, width, height

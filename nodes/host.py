@@ -30,7 +30,7 @@ from ..pulse_core.generators.working_memory import render_memory, search_memory
 from ..pulse_core.interrupts import interruptible
 from ..pulse_core.latents.latent import Latent
 from ..pulse_core.limits import FLOAT, check_bytes
-from ..pulse_core.pictures.images import to_pil, to_rgb
+from ..pulse_core.pictures.images import check_colours, to_pil, to_rgb
 
 if TYPE_CHECKING:
     from ..pulse_core.latent_search.solution import StepState
@@ -148,8 +148,27 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float32, copy=True)
 
 
+def check_image(image: Tensor) -> None:
+    """Checks that the value of an IMAGE input has the host's shape, and holds something.
+
+    Raises:
+        SettingError: it does not.
+    """
+    if image.ndim != 4 or not image.numel():
+        raise SettingError(
+            f"The IMAGE input holds a tensor {list(image.shape)}.",
+            "images [B, H, W, C], at least one.",
+            "check the node that it comes from.",
+        )
+
+
 def take_image(image: Tensor) -> Tensor:
-    """The host's IMAGE [B, H, W, C] -> [B, C, H, W], float32, a copy."""
+    """The host's IMAGE [B, H, W, C] -> [B, C, H, W], float32, a copy.
+
+    Raises:
+        ImageError: NaN, infinite, or far outside 0..1.
+    """
+    check_colours(image)
     return full(image).movedim(-1, 1)
 
 
@@ -160,9 +179,14 @@ class Frames(Sequence[Tensor]):
 
     Args:
         alpha: [4, H, W] if there is an alpha channel.
+
+    Raises:
+        SettingError: no image, or not in the host's shape.
+        ImageError: from an image: NaN, infinite, or far outside 0..1.
     """
 
     def __init__(self, image: Tensor, *, alpha: bool = False):
+        check_image(image)
         self._image, self._alpha = image, alpha
 
     def __len__(self) -> int:
@@ -171,6 +195,7 @@ class Frames(Sequence[Tensor]):
     def __getitem__(self, index: Any) -> Any:
         check_interrupt()
         pixels = full(self._image[index]).movedim(-1, 0)
+        check_colours(pixels)
         return pixels if self._alpha and pixels.shape[0] == 4 else to_rgb(pixels)
 
 

@@ -30,7 +30,12 @@ def masks_of_images(mask: Tensor | None, count: int) -> list[Tensor | None]:
 
 
 def each_mask(mask: Tensor | None) -> Tensor | None:
-    """The host's MASK as [B, H, W], also from packs that give [H, W] or [B, 1, H, W]; None if all of it is empty."""
+    """The host's MASK as [B, H, W]; None if all of it is empty.
+
+    Other packs also give [H, W], [B, 1, H, W] and [B, H, W, 1].
+    """
     if mask is None or not bool((mask > 0).any()):
         return None
+    if mask.ndim == 4 and mask.shape[-1] == 1:
+        mask = mask[..., 0]
     return mask.reshape(-1, *mask.shape[-2:])

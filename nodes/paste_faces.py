@@ -105,6 +105,8 @@ def _mask_of(mask: Tensor | None, index: int, number: int, faces: Faces, side: i
 
 
 def _check_counts(image: Tensor, restored: Tensor, mask: Tensor | None, faces: Faces) -> None:
+    host.check_image(image)
+    host.check_image(restored)
     images, masks = len(faces.sources), 1 if mask is None else len(mask)
     if len(image) != images or (faces and len(restored) != len(faces)) or masks not in (1, images, len(faces)):
         raise SettingError(

@@ -24,7 +24,8 @@ POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth cor
 CENTRE, RADII = (0.5, 0.53), (0.36, 0.47)
 _THUMBNAIL = 16
 _MIN_CORRELATION = 0.7  # of thumbnails; other pictures have less, other exposures of the same picture more
-_CROPS = (8, 16, 32, 64)  # a VAE crops a picture to a multiple of one of these
+_MULTIPLES = (8, 16, 32, 64)  # of one of these a VAE crops a picture to a multiple; other nodes crop or pad it
+_CLEARLY = 0.9  # the residual of a crop against that of the resized picture; edits change both a little
 _EDITED = 0.3  # share of the thumbnail that may have been repainted
 
 
@@ -102,16 +103,17 @@ class Source:
         """Checks that `picture` [3, H, W] is the same picture, possibly recoloured or resized.
 
         Raises:
-            ImageError: another aspect ratio, another picture, or one that a VAE cropped.
+            ImageError: another aspect ratio, another picture, or one that was cropped or padded to a multiple of 8.
         """
         height, width = picture.shape[-2:]
         other = Source.of(picture).thumbnail
-        if self._is_cropped(picture, other):
+        change = self._change_of_frame(picture, other)
+        if change is not None:
             raise ImageError(
-                f"This picture ({width}x{height}) is a crop of the one that the faces were found in "
-                f"({self.width}x{self.height}), as a VAE makes them, which crops to multiples of 8 or more.",
+                f"This picture ({width}x{height}) is a {change} of the one that the faces were found in "
+                f"({self.width}x{self.height}): a VAE and other nodes bring pictures to multiples of 8 or more.",
                 f"the whole picture, {self.width}x{self.height}, or that many times as large.",
-                "crop or resize the picture to such a multiple before the faces are found, or pad this one to "
+                "crop or resize the picture to such a multiple before the faces are found, or bring this one back to "
                 f"{self.width}x{self.height}.",
             )
         same_shape = abs(width * self.height - height * self.width) <= max(width, height, self.width, self.height)
@@ -123,37 +125,50 @@ class Source:
                 "connect the same picture to both nodes.",
             )
 
-    def _is_cropped(self, picture: Tensor, thumbnail: Tensor) -> bool:
-        """Whether `picture` has the size of a VAE's crop and is one, and not the resized picture; both are common.
+    def _change_of_frame(self, picture: Tensor, thumbnail: Tensor) -> str | None:
+        """Whether `picture` has the size of a "crop" or a "padded copy" and is one, and not the resized picture.
 
-        A crop of a few pixels shifts the thumbnail a little. Correlation sees that in spite of changed colours, the
-        residual in spite of repainted parts; where they differ, the picture counts as resized.
+        Both shift the thumbnail a little. Correlation sees that in spite of changed colours, the residual in spite of
+        repainted parts; where they disagree, the picture counts as resized.
         """
-        size = self._vae_crop(picture.shape[-2], picture.shape[-1])
-        if size is None:
-            return False
-        small = F.interpolate(picture.float().mean(0)[None, None], size, mode="area")
-        top, left = (self.height - size[0]) // 2, (self.width - size[1]) // 2
-        padding = (left, self.width - size[1] - left, top, self.height - size[0] - top)
-        whole = F.pad(small, padding, mode="replicate")[0]
-        cropped = Source.of(whole).thumbnail
-        closer = _correlation(self.thumbnail, cropped) > _correlation(self.thumbnail, thumbnail)
-        return closer and _residual(self.thumbnail, cropped) < _residual(self.thumbnail, thumbnail)
-
-    def _vae_crop(self, height: int, width: int) -> tuple[int, int] | None:
-        """(height, width) of the VAE's crop of this picture of which this size is a multiple; None: of no crop."""
-        for multiple in _CROPS:
-            rows, columns = self.height // multiple * multiple, self.width // multiple * multiple
-            if (rows, columns) == (self.height, self.width) or not rows * columns:
-                continue
-            if height % rows == 0 and width % columns == 0 and height // rows == width // columns:
-                return rows, columns
+        grey = picture.float().mean(0)[None, None]
+        for rows, columns in self._frames(picture.shape[-2], picture.shape[-1]):
+            small = F.interpolate(grey, (rows, columns), mode="area")[0]
+            middle = ((self.height - rows) // 2, (self.width - columns) // 2)
+            for top, left in (middle, (0, 0)):
+                whole = _framed(small, top, left, self.height, self.width)
+                moved = Source.of(whole).thumbnail
+                closer = _correlation(self.thumbnail, moved) > _correlation(self.thumbnail, thumbnail)
+                if closer and _residual(self.thumbnail, moved) < _CLEARLY * _residual(self.thumbnail, thumbnail):
+                    return "crop" if rows * columns < self.height * self.width else "padded copy"
         return None
+
+    def _frames(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of the crops and the padded copies of this picture of which this size is a multiple."""
+        found = []
+        for multiple in _MULTIPLES:
+            less = (self.height // multiple * multiple, self.width // multiple * multiple)
+            more = (-(-self.height // multiple) * multiple, -(-self.width // multiple) * multiple)
+            for rows, columns in (less, more):
+                if (rows, columns) == (self.height, self.width) or not rows * columns:
+                    continue
+                if height % rows == 0 and width % columns == 0 and height // rows == width // columns:
+                    found.append((rows, columns))
+        return list(dict.fromkeys(found))
 
     def scale_to(self, picture: Tensor) -> Tensor:
         """[2]: the factors by which `picture` is wider and higher."""
         height, width = picture.shape[-2:]
         return torch.tensor([width / self.width, height / self.height], dtype=torch.float64)
+
+
+def _framed(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """[C, height, width]: the image moved by (top, left), cut off outside of it; what is missing repeats its edge."""
+    bottom, right = height - image.shape[-2] - top, width - image.shape[-1] - left
+    rows = slice(max(-top, 0), image.shape[-2] - max(-bottom, 0))
+    columns = slice(max(-left, 0), image.shape[-1] - max(-right, 0))
+    padding = tuple(max(side, 0) for side in (left, right, top, bottom))
+    return F.pad(image[:, rows, columns], padding, mode="replicate")
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -27,7 +27,7 @@ def grey(*shape):
         (grey(1, 33, 33, 3), "The target is 33x33; tiny makes 32x32. Accepted: at most the generator's size"),
         (grey(1, 95, 95, 3), "The target is 95x95; tiny makes 32x32. Accepted: at most the generator's size"),
         (grey(1, 8, 8, 5), "The image has 5 channels"),
-        (grey(0, 8, 8, 3), "There is no target"),
+        (grey(0, 8, 8, 3), "The IMAGE input holds a tensor [0, 8, 8, 3]"),
     ],
     ids=["nan", "infinite", "8-bit values", "not square", "33", "too large", "5 channels", "empty batch"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -86,6 +87,23 @@ def test_faces_in_half_precision_go_all_the_way(pack, generator, gaussian, photo
     assert result.dtype == again.dtype == torch.float32
     pasted, _ = pack.run("PULSEPasteFaces", image=image, restored=result.to(dtype), faces=faces)
     assert pasted.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda image: image[0], "IMAGE input holds a tensor"),
+        (lambda image: image[:0], "IMAGE input holds a tensor"),
+        (lambda image: image * float("nan"), "holds NaN"),
+        (lambda image: image * 255, "values run from"),
+    ],
+    ids=["no batch", "no image", "NaN", "8 bits"],
+)
+def test_what_is_no_image_is_refused_by_every_node(pack, calls, change, found):
+    for node, inputs in calls.items():
+        if any(each.io_type == "IMAGE" for each in pack.schema(node).inputs):
+            with pytest.raises(ValueError, match=found):
+                pack.run(node, **inputs(lambda value: change(value) if value.ndim == 4 else value))
 
 
 @pytest.fixture
@@ -237,6 +255,19 @@ def test_what_is_no_box_is_refused(pack, two, boxes, found):
         pack.run("PULSEAlignFaces", image=two.repeat(2, 1, 1, 1), boxes=boxes, size=32)
 
 
+@pytest.mark.parametrize("number", [np.float32, np.int64, torch.tensor, float, int])
+def test_boxes_may_hold_the_numbers_of_any_detector(pack, two, number):
+    right = {"x": number(210), "y": number(10), "width": number(180), "height": number(180)}
+    _, faces, _ = pack.run("PULSEAlignFaces", image=two, boxes=right, size=32)
+    assert centres(faces) == [(0, 1)]
+
+
+@pytest.mark.parametrize("shape", [(200, 400), (1, 1, 200, 400), (1, 200, 400, 1)])
+def test_masks_may_have_the_shapes_of_other_packs(pack, two, shape):
+    _, faces, _ = pack.run("PULSEAlignFaces", image=two, mask=halves(0, 1).reshape(shape), size=32)
+    assert centres(faces) == [(0, 1)]
+
+
 def test_a_restored_face_that_is_no_square_is_refused(pack, photograph):
     aligned, faces, _ = pack.run("PULSEAlignFaces", image=photograph, size=64)
     with pytest.raises(ValueError, match="restored face is 64x56"):
@@ -269,6 +300,25 @@ def test_a_picture_that_a_vae_cropped_is_refused_and_a_resized_one_is_not(
     if height == width:
         pasted, _ = paste_into(pack, original, scaled(original, factor * rows, factor * columns))
         assert pasted.shape[1:3] == (factor * rows, factor * columns)
+
+
+@pytest.mark.parametrize(("height", "width", "multiple"), [(199, 199, 8), (197, 196, 16), (190, 186, 64)])
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("mode", ["constant", "replicate", "reflect"])
+def test_a_picture_that_was_padded_is_refused(pack, photograph, height, width, multiple, centred, mode):
+    original = photograph[:, :height, :width]
+    down, right = -height % multiple, -width % multiple
+    top, left = (down // 2, right // 2) if centred else (0, 0)
+    sides = (left, right - left, top, down - top)
+    padded = torch.nn.functional.pad(original.movedim(-1, 1), sides, mode=mode).movedim(1, -1)
+    with pytest.raises(ValueError, match=rf"{width + right}x{height + down}\) is a padded copy of .*{width}x{height}"):
+        paste_into(pack, original, padded)
+
+
+def test_a_picture_that_was_cropped_at_its_right_and_bottom_is_refused(pack, photograph):
+    original = photograph[:, :199, :197]
+    with pytest.raises(ValueError, match=r"192x192\) is a crop of .*197x199"):
+        paste_into(pack, original, original[:, :192, :192])
 
 
 def sheet(pack, captions, count=2, **inputs):
