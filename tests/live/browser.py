@@ -28,7 +28,7 @@ SIZE = {"width": 1600, "height": 1000}
 PACK = "ComfyUI-PULSE"
 READY_WITHIN = RUNS_WITHIN = 120_000  # milliseconds
 NOTICES = "[role=dialog], .p-toast-message, [data-testid=toast], [data-testid=error-overlay]"
-READY = "() => window.app?.vueAppReady && window.app.graph"
+READY = "() => window.app?.vueAppReady && app.graph && app.extensionManager?.workflow?.activeWorkflow"
 # left, top, right, bottom of a node on the page, in pixels, with its title
 BOX = """type => {
     const node = app.graph.nodes.find(node => node.type === type), canvas = app.canvas.canvas.getBoundingClientRect()
@@ -77,6 +77,7 @@ class FrontEnd:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
+        """Until it has opened its first workflow, which would replace one that is opened before."""
         self.page.wait_for_function(READY, timeout=READY_WITHIN)
 
     def _console(self, message: ConsoleMessage) -> None:
