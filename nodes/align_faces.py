@@ -80,7 +80,7 @@ class PULSEAlignFacesNode(io.ComfyNode):
     ) -> io.NodeOutput:
         finding = FindSettings(**settings)
         with host.gradients():
-            frames = host.Progress().over(host.frames(image), len(image))
+            frames = host.Progress().over(host.Frames(image), len(image))
             if landmarks.strip():
                 faces = marked_faces(frames, landmarks)
             else:
@@ -88,8 +88,8 @@ class PULSEAlignFacesNode(io.ComfyNode):
             if not faces and no_face == "error":
                 raise no_face_error(finding, image.shape[1:3])
             blank = [torch.full((3, size, size), 0.5)]  # an IMAGE cannot be empty
-            aligned = host.give_images(align(host.frames(image), faces, size) if faces else blank, len(faces) or 1)
-            drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.frames(image)))
+            aligned = host.give_images(align(host.Frames(image), faces, size) if faces else blank, len(faces) or 1)
+            drawn = (draw_faces(frame, faces.of_picture(number)) for number, frame in enumerate(host.Frames(image)))
             preview = host.give_images(drawn, len(image))
         summary = host.summary([*_lines(faces), *_about(mask, boxes, landmarks)])
         return io.NodeOutput(aligned, faces, preview, ui=summary)

@@ -109,7 +109,7 @@ class PULSEDegradeNode(io.ComfyNode):
     def execute(cls, image: Tensor, degradation: Degradation, seed: int) -> io.NodeOutput:
         random = torch.Generator().manual_seed(seed)
         with host.gradients():
-            made = (degradation.apply(frame[None], random)[0] for frame in host.frames(image))
+            made = (degradation.apply(frame[None], random)[0] for frame in host.Frames(image))
             return io.NodeOutput(host.give_images(made, len(image), image))
 
 

@@ -72,7 +72,7 @@ class PULSEEstimateDegradationNode(io.ComfyNode):
 
 def _of_images(image: Tensor) -> tuple[DegradationEstimate, int, list[str]]:
     """The first estimate, the size at which to match that image, and a line for each image."""
-    frames = host.Progress().over(host.frames(image), len(image))
+    frames = host.Progress().over(host.Frames(image), len(image))
     found = [(estimate_degradation(frame), (frame.shape[-2], frame.shape[-1])) for frame in frames]
     first, shape = found[0]
     lines = [f"{number}: {estimate.summary}" for number, (estimate, _) in enumerate(found, 1)]

@@ -61,7 +61,7 @@ class PULSEContactSheetNode(io.ComfyNode):
     def execute(cls, image: Tensor, columns: int, side: int, captions: str, report: str = "") -> io.NodeOutput:
         lines = caption_lines(captions, len(image)) or reports.captions(report, len(image))
         with host.gradients():
-            sheet = contact_sheet(host.frames(image), lines, columns, side)
+            sheet = contact_sheet(host.Frames(image), lines, columns, side)
             return io.NodeOutput(host.give_images([from_pil(sheet)]))
 
 
@@ -121,7 +121,7 @@ class PULSEUncertaintyNode(io.ComfyNode):
     def execute(cls, image: Tensor, accept: str, full_scale: float, picture: float, report: str = "") -> io.NodeOutput:
         maps, masks, lines = [], [], []
         with host.gradients():
-            frames = host.frames(image)
+            frames = host.Frames(image)
             for number, rows in enumerate(reports.groups(report, len(frames), found_only=accept == "found"), 1):
                 spreads = spread([frames[row] for row in rows])
                 shares = (spreads / full_scale).clamp(0, 1)
@@ -175,7 +175,7 @@ class PULSECompareNode(io.ComfyNode):
         compare_view: Any = None,
     ) -> io.NodeOutput:
         with host.gradients():
-            given, results = host.frames(image), host.frames(result)
+            given, results = host.Frames(image), host.Frames(result)
             if len(results) % len(given):
                 raise SettingError(
                     f"There are {len(results)} results for {len(given)} inputs.",

@@ -199,11 +199,6 @@ class Frames(Sequence[Tensor]):
         return pixels if self._alpha and pixels.shape[0] == 4 else to_rgb(pixels)
 
 
-def frames(image: Tensor, *, alpha: bool = False) -> Frames:
-    """See `Frames`."""
-    return Frames(image, alpha=alpha)
-
-
 def known_faces(faces: Any) -> Faces:
     """The value of a FACES input.
 

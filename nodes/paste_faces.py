@@ -70,7 +70,7 @@ class PULSEPasteFacesNode(io.ComfyNode):
             host.check_room(len(image), *(round(side * pasting.enlarge) for side in image.shape[1:3]))
         pictures, invented = host.Images(len(image), image), host.Images(len(image), image)
         with host.gradients():
-            frames = host.Progress().over(host.frames(image, alpha=True), len(image))
+            frames = host.Progress().over(host.Frames(image, alpha=True), len(image))
             for number, frame in enumerate(frames):
                 here = {index: face for index, face in found.of_picture(number) if index in numbers}
                 patches = _patches(restored, mask, found, number, here)
@@ -85,7 +85,7 @@ def _patches(
 ) -> Iterator[Patch]:
     """The chosen restored faces of one image, the smallest first."""
     for index, face in reversed(here.items()):
-        (image,) = host.frames(restored[index : index + 1])
+        (image,) = host.Frames(restored[index : index + 1])
         yield Patch(face, image, _mask_of(mask, index, number, faces, image.shape[-1]))
 
 

@@ -44,7 +44,7 @@ class PULSESaveImageNode(io.ComfyNode):
         texts = {name: json.dumps(value) for name, value in chunks.items() if value is not None}
         saved = []
         with host.gradients():
-            for frame, metadata in zip(host.frames(image), reports.metadata_of_each(report, len(image)), strict=True):
+            for frame, metadata in zip(host.Frames(image), reports.metadata_of_each(report, len(image)), strict=True):
                 path = folders.output_file(filename_prefix, ".png")
                 save_image(frame, path, metadata if allowed and metadata else None, texts=texts)
                 subfolder = folders.in_output(path).parent.as_posix().removeprefix(".")

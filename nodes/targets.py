@@ -30,7 +30,7 @@ def targets_of(
         ImageError: an image of another shape, or one that is too small for this size.
     """
     if faces is None:
-        return choose_targets(host.frames(image), generator, lr_size, degradation)
+        return choose_targets(host.Frames(image), generator, lr_size, degradation)
     known = host.known_faces(faces)
     if not known:  # the image only stands in for none
         return []
@@ -40,4 +40,4 @@ def targets_of(
             "the aligned faces of PULSE Align Faces as image, together with their faces.",
             "connect both outputs of the same node.",
         )
-    return list(face_targets(host.frames(image), known, generator, lr_size, degradation))
+    return list(face_targets(host.Frames(image), known, generator, lr_size, degradation))
