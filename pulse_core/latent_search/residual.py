@@ -1,13 +1,14 @@
 """What the generator could not draw: y = A(G(w, n) + U r) + e.
 
-A search leaves a residual r = y - A(G(w, n)): a flag behind the head, a collar, the frame of glasses. Three steps put
+A search leaves a residual r = y - A(G(w, n)): a flag behind the head, a collar, the frame of glasses. Four steps put
 it into the picture:
 
-1. U r, the smoothly enlarged residual, is added.
-2. Where r is large the generator drew something else. There the picture is the target itself, enlarged with sharp
+1. Outlines of G's image that lie beside their place move there (registration.py).
+2. U r, the smoothly enlarged residual of what is left, is added.
+3. Where r is large the generator drew something else. There the picture is the target itself, enlarged with sharp
    outlines (enlarging.py). G's image is weighted by 1 / (1 + r^2 / tau^2), as under a Cauchy likelihood, with a large
    tau in the face and a small one around it (a heavy-tailed prior on r; compare arXiv 1807.01442).
-3. The rest is solved for exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for a
+4. The rest is solved for exactly. The picture nearest to x with A x = y and colours in 0..1 is clamp(x + A^T v) for a
    v as small as y, and Newton's method on A clamp(x + A^T v) = y finds it in a few steps.
 """
 
@@ -25,6 +26,7 @@ from ..degradations import Degradation
 from ..degradations.bicubic import downsample, enlarge
 from ..degradations.blur import GaussianBlur
 from .enlarging import enlarge_sharp
+from .registration import register
 
 TAU_FACE, TAU_AROUND = 0.2, 0.05  # residual at which G's image has half its weight, colours in 0..1 (bench/TRIED.md)
 _SOFT = GaussianBlur(1.0)  # averages errors, in pixels of the target
@@ -106,9 +108,11 @@ def _wiener(band: Tensor, noise: Tensor) -> Tensor:
 
 
 def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, weight: Tensor | None) -> Tensor:
-    """Steps 1 and 2."""
+    """Steps 1 to 3."""
     size, full = ((one.shape[-2], one.shape[-1]) for one in (goal, image))
     with torch.no_grad():
+        error = _weighted(goal - degradation.forward(image), weight)
+        image = register(image, downsample(image, size=size) + error)
         error = _weighted(goal - degradation.forward(image), weight)
         tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
         drawn = 1 / (1 + _SOFT.forward(error.square().mean(1, keepdim=True)) / tau.square())
@@ -120,7 +124,7 @@ def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tenso
 
 
 def nearest_exact(x: Tensor, goal: Tensor, degradation: Degradation, weight: Tensor | None = None) -> Tensor:
-    """Step 3: the picture in 0..1 nearest to x whose degradation is the goal, or as close to it as possible.
+    """Step 4: the picture in 0..1 nearest to x whose degradation is the goal, or as close to it as possible.
 
     Each image of a batch is solved alone.
     """

@@ -113,10 +113,13 @@ def test_hidden_pixels_do_not_affect_the_correction(pair):
     mask = torch.ones(8, 8)
     mask[4:] = 0
     hidden = forward_operator(Mask(mask), (8, 8), (64, 64))
+    results = []
     for given in (target, torch.cat([target[..., :4, :], torch.zeros(1, 3, 4, 8)], 2)):
         changed = complete(image, given, hidden, FACE, hidden.weight_map(given)).picture
-        assert (changed - image)[..., 48:, :].abs().max() < 0.02
+        assert down.forward(changed - image)[..., 6:, :].abs().max() < 0.05  # outlines go on under the mask
         assert (down.forward(changed) - target)[..., :4, :].abs().max() < 0.5 / 255
+        results.append(changed)
+    torch.testing.assert_close(*results, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("text", ["grey", "jpeg(60)", "blur(0.5)", "area(8, 8)", "lanczos(8, 8)", "grey + blur(0.4)"])
@@ -134,10 +137,9 @@ def test_targets_of_noiseless_degradations_are_matched(text):
 def test_details_that_contradict_the_target_are_removed_outside_the_face():
     """Outside the face, where the error is large, the result is the target, smoothly enlarged."""
     down = forward_operator(None, (8, 8), (64, 64))
-    drawn = torch.zeros(1, 3, 64, 64)
-    drawn[..., ::2] = 1.0  # fine stripes all over
+    drawn = (torch.arange(64) // 4 % 2).float().expand(1, 3, 64, 64)  # fine stripes all over
     target = torch.full((1, 3, 8, 8), 0.5)
-    target[..., 4:] = 1.0  # the right half contradicts the target
+    target[..., 4:] = 0.75  # the right half contradicts the target
     around = complete(drawn, target, down, torch.zeros(1, 1, 8, 8)).picture
     face = complete(drawn, target, down, torch.ones(1, 1, 8, 8)).picture
     assert around[..., :16].std() > 0.3 > 0.1 > around[..., 48:].std()
