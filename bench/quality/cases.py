@@ -33,7 +33,7 @@ def cases(targets: Sequence[Target], *, quick: bool) -> Iterator[Case]:
     yield from (Case(name, 32, "clean", row, 1) for name in (*few, *faces) for row in SPREAD)
     yield from (case for lr in (*SIZES[1:], 128) for case in _clean(faces, lr, main))
     others = [row for row in ROWS if row not in main]
-    yield from _clean((*few, *faces), 32, others)
+    yield from _clean((*portraits, *faces), 32, others)
 
 
 def _clean(names: Sequence[str], lr: int, rows: Sequence[str]) -> Iterator[Case]:

@@ -19,6 +19,7 @@ ROWS: dict[str, SearchConfig | None] = {
     BICUBIC: None,
     "published": PUBLISHED,
     "recommended": RECOMMENDED,
+    "recommended, fidelity 0": replace(RECOMMENDED, fidelity=0.0),  # the generator's own image
     "recommended, twice the steps": replace(RECOMMENDED, steps=2 * RECOMMENDED.steps),
 }
 

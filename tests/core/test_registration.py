@@ -30,7 +30,8 @@ def test_an_outline_beside_its_place_moves_there(size, offset):
     result = register(image, target)
     assert error_of(result, target) < 0.1 * error_of(image, target)
     assert (result - moved).square().mean() < 0.2 * (image - moved).square().mean()  # where the target says little, too
-    assert 0 <= result.min() and result.max() <= 1
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 def test_an_image_in_its_place_stays():
@@ -59,7 +60,8 @@ def test_each_image_of_a_batch_is_registered_alone():
 def test_any_size_works_and_a_target_nearly_as_large_changes_nothing(small):
     image = disc((8, 8), (16, 16), 5.0)
     result = register(image, downsample(disc((9, 8), (16, 16), 5.0), size=(small, small)))
-    assert result.shape == image.shape and result.isfinite().all()
+    assert result.shape == image.shape
+    assert result.isfinite().all()
     assert torch.equal(result, image) == (small > 8)
 
 
@@ -67,7 +69,8 @@ def test_it_works_without_gradients_and_leaves_none():
     image = disc((64, 64))
     with torch.no_grad():
         result = register(image, downsample(disc((66, 64)), size=(16, 16)))
-    assert not result.requires_grad and image.grad is None
+    assert not result.requires_grad
+    assert image.grad is None
 
 
 def test_it_is_repeatable():
