@@ -42,18 +42,18 @@ def register(image: Tensor, target: Tensor) -> Tensor:
     small = downsample(image, size=(times * height, times * width))
     with torch.enable_grad():
         field = _field(small, target)
-    return _moved(image, field, mode="bicubic").clamp(0, 1)
+    return _moved(image, field, (height, width), mode="bicubic").clamp(0, 1)
 
 
 def _field(small: Tensor, target: Tensor) -> Tensor:
     """Displacements of the control points, [B, 2, rows, columns]: across and down, in pixels of the target."""
-    height, width = target.shape[-2:]
-    rows, columns = (max(2, round(_SHARE * side)) for side in (height, width))
+    size = (target.shape[-2], target.shape[-1])
+    rows, columns = (max(2, round(_SHARE * side)) for side in size)
     field = target.new_zeros(len(target), 2, rows, columns).requires_grad_()
     optimizer = torch.optim.Adam([field], lr=_RATE)
     for step in range(_STEPS):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)
-        error = downsample(_moved(small, field, mode="bilinear"), size=(height, width)) - target
+        error = downsample(_moved(small, field, size, mode="bilinear"), size=size) - target
         objective = _misfit(error) + _roughness(field)
         (field.grad,) = torch.autograd.grad(objective, field)
         optimizer.step()
@@ -70,11 +70,11 @@ def _roughness(field: Tensor) -> Tensor:
     return _ALPHA / 2 * (across.square().sum() + down.square().sum()) + _BETA / 2 * field.square().sum()
 
 
-def _moved(image: Tensor, field: Tensor, *, mode: str) -> Tensor:
-    """Pixel p of the result is the image's at p + d(p)."""
+def _moved(image: Tensor, field: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
+    """Pixel p of the result is the image's at p + d(p), d in pixels of a target of this size (height, width)."""
     height, width = image.shape[-2:]
-    field_size = field.new_tensor([field.shape[-1], field.shape[-2]]) / _SHARE  # of the target, in its pixels
-    displacement = enlarge(field, (height, width)).permute(0, 2, 3, 1) * (2 / field_size)
+    per_pixel = 2 / field.new_tensor([size[1], size[0]])  # grid_sample's image is 2 wide and 2 high
+    displacement = enlarge(field, (height, width)).permute(0, 2, 3, 1) * per_pixel
     down, across = ((torch.arange(side).to(image) + 0.5) * (2 / side) - 1 for side in (height, width))
     identity = torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)), -1)
     return F.grid_sample(image, identity + displacement, mode=mode, padding_mode="border", align_corners=False)
