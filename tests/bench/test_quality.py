@@ -219,7 +219,8 @@ def test_the_command_runs_each_search_once_and_writes_everything(tiny, tiny_fit,
     for _ in range(2):
         monkeypatch.setattr("sys.argv", arguments)
         quality.main()
-    assert sorted(made) == sorted(f"p01|{lr}|clean|{row}|0" for lr in (16, 32) for row in (BICUBIC, *MAIN))
+    rows = {16: (BICUBIC, *MAIN), 32: ROWS}
+    assert sorted(made) == sorted(f"p01|{lr}|clean|{row}|0" for lr in rows for row in rows[lr])
     assert "## Portrait, 16x16" in (tmp_path / "QUALITY.md").read_text()
     names = {path.name for path in (tmp_path / "sheets").iterdir()}
     assert names == {"portraits_16_1.jpg", "portraits_32_1.jpg"}
