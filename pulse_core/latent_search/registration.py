@@ -29,7 +29,7 @@ _STEPS, _RATE = 30, 0.15  # the rate falls to 0; in pixels of the target
 def register(image: Tensor, target: Tensor) -> Tensor:
     """The image with its outlines where the target has them, each image of a batch alone.
 
-    A target that is not at least half as small as the image leaves it as it is.
+    A target of more than half the image's side leaves it as it is.
 
     Args:
         image: [B, C, H, W] in 0..1. target: what the image should be at low resolution, [B, C, h, w].
