@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradations.bicubic import downsample, enlarge
+from .losses import CAUCHY_SCALE
 
 _SHARE = 0.5  # control points per pixel of the target, along an axis
 _TIMES, _LONGEST = 8, 256  # times the target's side, and pixels at most, at which it is solved
-_SIGMA, _CAUCHY_SCALE = 0.03, 0.1  # of the error, colours in 0..1
+_SIGMA = 0.03  # of the error, colours in 0..1
 _ALPHA, _BETA = 40.0, 1.0  # precision of the difference of two neighbours, and of d itself (bench/TRIED.md)
 _STEPS, _RATE = 30, 0.15  # the rate falls to 0; in pixels of the target
 
@@ -61,7 +62,7 @@ def _field(small: Tensor, target: Tensor) -> Tensor:
 
 
 def _misfit(error: Tensor) -> Tensor:
-    scale = _CAUCHY_SCALE**2
+    scale = CAUCHY_SCALE**2
     return error.shape[1] / (2 * _SIGMA**2) * (scale * torch.log1p(error.square().mean(1) / scale)).sum()
 
 

@@ -70,9 +70,10 @@ def complete(
         residual = target - degradation.forward(image)
     if amount == 0:
         return Completed(image, residual)
-    signal = _without_noise(_weighted(residual, weight), degradation.noise_variance(target))
-    goal = target - residual + amount * signal
-    x = _smoothed(image, goal, degradation, face, weight)
+    change = amount * _without_noise(_weighted(residual, weight), degradation.noise_variance(target))
+    goal = target - residual + change
+    small = downsample(image, size=(target.shape[-2], target.shape[-1]))
+    x = _smoothed(register(image, small + _weighted(change, weight)), goal, degradation, face, weight)
     return Completed(nearest_exact(x, goal, degradation, weight), residual)
 
 
@@ -108,11 +109,9 @@ def _wiener(band: Tensor, noise: Tensor) -> Tensor:
 
 
 def _smoothed(image: Tensor, goal: Tensor, degradation: Degradation, face: Tensor, weight: Tensor | None) -> Tensor:
-    """Steps 1 to 3."""
+    """Steps 2 and 3."""
     size, full = ((one.shape[-2], one.shape[-1]) for one in (goal, image))
     with torch.no_grad():
-        error = _weighted(goal - degradation.forward(image), weight)
-        image = register(image, downsample(image, size=size) + error)
         error = _weighted(goal - degradation.forward(image), weight)
         tau = TAU_AROUND + (TAU_FACE - TAU_AROUND) * face
         drawn = 1 / (1 + _SOFT.forward(error.square().mean(1, keepdim=True)) / tau.square())
