@@ -43,7 +43,9 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes:
         _write(folder / f"faces_{number}.jpg", rows, OF_FACES, SIDE)
     for target in portraits:  # the first one with results for all degradations
         rows = [_row(target, spoiling, sizes[0], pictures, OF_FACES, SIDE) for spoiling in INPUT_DEGRADATIONS]
-        _write(folder / "degraded.jpg", rows, OF_FACES, SIDE)
+        if None not in rows:
+            _write(folder / "degraded.jpg", rows, OF_FACES, SIDE)
+            break
 
 
 def write_full(folder: Path, pictures: Path, targets: Sequence[Target], sizes: Sequence[int]) -> None:
