@@ -54,7 +54,7 @@ def _field(small: Tensor, target: Tensor) -> Tensor:
     optimizer = torch.optim.Adam([field], lr=_RATE)
     for step in range(_STEPS):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)
-        error = downsample(_moved(small, field, size, mode="bilinear"), size=size) - target
+        error = downsample(_moved(small, field, size, mode="bicubic"), size=size) - target
         objective = _misfit(error) + _roughness(field)
         (field.grad,) = torch.autograd.grad(objective, field)
         optimizer.step()

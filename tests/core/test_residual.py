@@ -134,6 +134,30 @@ def test_targets_of_noiseless_degradations_are_matched(text):
     assert after < before
 
 
+@pytest.mark.parametrize("text", ["blur(1)", "blur(1.5) + grey", "motion(5, 30)", "blur(1) + salt_and_pepper(0.1)"])
+def test_targets_that_a_blur_made_smooth_are_matched_to_a_level_of_8_bits(text):
+    """Rounding put details into the target that hardly any picture has after the blur."""
+    down = forward_operator(parse_degradation(text), (24, 24), (96, 96))
+    truth = enlarge(torch.rand(1, 3, 12, 12, generator=random()), (96, 96)).clamp(0, 1)
+    drawn = (truth + 0.1 * enlarge(torch.randn(1, 3, 6, 6, generator=random(1)), (96, 96))).clamp(0, 1)
+    target = down.project((down.forward(truth) * 255).round() / 255)
+    done = complete(drawn, target, down, torch.ones(1, 1, 24, 24))
+    assert error(from_pil(to_pil(done.picture[0]))[None], target, down) < 1 / 255
+
+
+@pytest.mark.parametrize("text", [None, "blur(2) + grey", "jpeg(30)", "noise(0.1)", "motion(5, 30)"])
+def test_rounding_of_the_image_changes_little(text):
+    down = forward_operator(None if text is None else parse_degradation(text), (16, 16), (64, 64))
+    image = (0.5 + 0.3 * enlarge(torch.randn(1, 3, 8, 8, generator=random()), (64, 64))).clamp(0, 1)
+    other = image + 0.1 * enlarge(torch.randn(1, 3, 8, 8, generator=random(1)), (64, 64))
+    target = down.project((down.forward(other.clamp(0, 1)) * 255).round() / 255)
+    done = complete(image, target, down, torch.ones(1, 1, 16, 16)).picture
+    for seed in range(3):
+        rounded = (image + 1e-7 * torch.randn(image.shape, generator=random(seed))).clamp(0, 1)
+        again = complete(rounded, target, down, torch.ones(1, 1, 16, 16)).picture
+        torch.testing.assert_close(again, done, atol=0.01, rtol=0)
+
+
 def test_details_that_contradict_the_target_are_removed_outside_the_face():
     """Outside the face, where the error is large, the result is the target, smoothly enlarged."""
     down = forward_operator(None, (8, 8), (64, 64))
