@@ -133,8 +133,8 @@ class PULSESearchNode(io.ComfyNode):
 
 def _optional_inputs() -> list[Any]:
     """Inputs that may stay unconnected. New ones are appended, so that saved workflows keep working."""
-    later = sockets.widgets(SearchConfig, "appended")
-    return [*_target_inputs(), _preset_input(), *later, *_search_inputs()]
+    later, last = (sockets.widgets(SearchConfig, widget) for widget in ("appended", "last"))
+    return [*_target_inputs(), _preset_input(), *later, *_search_inputs(), *last]
 
 
 def _target_inputs() -> list[Any]:

@@ -23,7 +23,7 @@ def _widget(setting: Option) -> Any:
     described: dict[str, Any] = {
         "default": setting.default,
         "tooltip": tooltip,
-        "optional": setting.widget == "appended",
+        "optional": setting.widget in ("appended", "last"),
     }
     limits: dict[str, Any] = {"min": setting.low, "max": setting.high}
     made: Any

@@ -19,8 +19,9 @@ from .errors import SettingError
 _SHOWN = 60  # characters of a value in an error
 REQUIRED = MISSING  # as the default of an option: there is none
 # Where the nodes show an option. basic: on the node. advanced: on the node, folded. appended: after the node's other
-# inputs, optional, so that workflows saved without it still run. settings: on the node for rarely used settings.
-Widget = Literal["basic", "advanced", "appended", "settings", "none"]
+# inputs, optional, so that workflows saved without it still run; last: after those. settings: on the node for rarely
+# used settings.
+Widget = Literal["basic", "advanced", "appended", "last", "settings", "none"]
 
 
 def option(

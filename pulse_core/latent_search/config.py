@@ -14,6 +14,7 @@ from .schedules import SCHEDULES
 
 # encoder: the mean that the generator's encoder predicts, where it has one. random: a sample of the prior.
 INITS = ("encoder", "random")
+GLASSES = ("auto", "with", "without")
 CHECKPOINTING = ("auto", "always", "never")
 
 
@@ -171,6 +172,13 @@ class SearchConfig(Settings):
         high=1.0,
         widget="appended",
     )
+    glasses: str = option(
+        "auto",
+        "whether the face wears glasses, which a tiny picture hardly shows. auto: as the search finds them, at times "
+        "half of them. For generators whose fit knows glasses (ffhq-mobile); not for the sphere",
+        choices=GLASSES,
+        widget="last",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +188,12 @@ class SearchConfig(Settings):
                 "latent_space is 'staged' and prior is 'sphere'.",
                 "staged with whitened or shell, which search the common style first.",
                 "choose W+, or another prior.",
+            )
+        if self.prior == "sphere" and self.glasses != "auto":
+            raise SettingError(
+                f"glasses is {self.glasses!r} and prior is 'sphere'.",
+                "with and without for the priors whitened and shell, which know where faces with glasses are.",
+                "choose auto, or another prior.",
             )
 
     @property

@@ -63,6 +63,12 @@ class Problem:
                 "a fit of this generator.",
                 "make one with `fit`, or leave it out.",
             )
+        if gaussian.glasses is None and config.glasses != "auto":
+            raise SettingError(
+                f"glasses is {config.glasses!r}, and the latent fit of {generator.name} does not know glasses.",
+                "with and without for generators whose fit does, as ffhq-mobile's.",
+                "choose auto.",
+            )
         check_device(generator)
         like = next(generator.synthesis.parameters())
         images = _images(target)

@@ -23,11 +23,13 @@ from ..defaults import own_defaults, own_numbers
 from ..errors import CheckpointError, SettingError
 from ..generators import Generator
 from ..generators.mapping import SLOPE, draw_labels
+from .attributes import Attribute
 from .encoder.network import Encoder, encoder_path
 
 DEFAULT_SAMPLES = 1_000_000
 _BATCH = 4096
-_TENSORS = {"mean", "std", "covariance"}
+_GLASSES = "glasses."  # before the names of an attribute's tensors
+_TENSORS = {"mean", "std", "covariance", f"{_GLASSES}direction", f"{_GLASSES}modes"}
 _LEGACY_TENSORS = {"start.mean", "start.weight"}  # a linear regression, which older files have instead of an encoder
 _MIN_VARIANCE = 1e-6  # relative to the largest variance
 
@@ -40,18 +42,21 @@ class LatentGaussian:
         mean, std: [w_dim] each.
         covariance: [w_dim, w_dim]; None, as in PULSE's own file, means independent dimensions.
         encoder: predicts a latent from a picture; None if none was trained.
+        glasses: where faces with and without glasses are; None if unknown.
     """
 
     mean: Tensor
     std: Tensor
     covariance: Tensor | None = None
     encoder: Encoder | None = None
+    glasses: Attribute | None = None
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> LatentGaussian:
         """A copy with the function applied to every tensor, for example to move it to a device."""
         covariance = None if self.covariance is None else function(self.covariance)
         encoder = None if self.encoder is None else self.encoder.map_tensors(function)
-        mapped = LatentGaussian(function(self.mean), function(self.std), covariance, encoder)
+        glasses = None if self.glasses is None else self.glasses.map_tensors(function)
+        mapped = LatentGaussian(function(self.mean), function(self.std), covariance, encoder, glasses)
         if "axes" in self.__dict__ and mapped.mean.dtype == self.mean.dtype:  # saves an eigendecomposition
             mapped.__dict__["axes"] = tuple(map(function, self.axes))
         return mapped
@@ -116,6 +121,8 @@ class LatentGaussian:
         tensors = {"mean": self.mean, "std": self.std}
         if self.covariance is not None:
             tensors["covariance"] = self.covariance
+        if self.glasses is not None:
+            tensors |= {_GLASSES + name: tensor for name, tensor in self.glasses.tensors().items()}
         return tensors
 
     def save(self, path: Path | str, metadata: dict[str, str] | None = None) -> None:
@@ -138,7 +145,9 @@ class LatentGaussian:
             name: tensor.read().float() for name, tensor in checkpoint.tensors.items() if name not in _LEGACY_TENSORS
         }
         mean, std, covariance = (tensors.get(name) for name in ("mean", "std", "covariance"))
-        if mean is None or std is None or not _shapes_agree(mean, std, covariance) or set(tensors) - _TENSORS:
+        glasses = _glasses(tensors)
+        agree = mean is not None and std is not None and _shapes_agree(mean, std, covariance, glasses)
+        if mean is None or std is None or not agree or set(tensors) - _TENSORS:
             raise CheckpointError(
                 f"{path} holds {', '.join(f'{k} {list(v.shape)}' for k, v in sorted(tensors.items())[:4])}.",
                 "a latent Gaussian fit: the tensors mean and std, with one number per dimension of W.",
@@ -150,17 +159,25 @@ class LatentGaussian:
                 "a latent Gaussian fit with finite numbers.",
                 "delete it, and make one with `python -m pulse_core fit GENERATOR`.",
             )
-        fit = LatentGaussian(mean, std, covariance)
+        fit = LatentGaussian(mean, std, covariance, glasses=glasses)
         encoder_file = encoder_path(path)
         if not encoder_file.is_file():
             return fit
         return replace(fit, encoder=_load_encoder(encoder_file, fit, checkpoint.metadata))
 
 
-def _shapes_agree(mean: Tensor, std: Tensor, covariance: Tensor | None) -> bool:
+def _glasses(tensors: Mapping[str, Tensor]) -> Attribute | None:
+    """The attribute in a file, None if there is none; empty tensors stand for those that lack."""
+    if not any(name.startswith(_GLASSES) for name in tensors):
+        return None
+    return Attribute(*(tensors.get(_GLASSES + name, torch.empty(0)) for name in ("direction", "modes")))
+
+
+def _shapes_agree(mean: Tensor, std: Tensor, covariance: Tensor | None, glasses: Attribute | None) -> bool:
     count = mean.numel()
     square = covariance is None or covariance.shape == (count, count)
-    return mean.ndim == 1 and std.shape == mean.shape and square
+    fits = glasses is None or (glasses.direction.shape, glasses.modes.shape) == (mean.shape, (2, 2))
+    return mean.ndim == 1 and std.shape == mean.shape and square and fits
 
 
 def _load_encoder(path: Path, fit: LatentGaussian, metadata: Mapping[str, Any]) -> Encoder:

@@ -82,6 +82,7 @@ def test_only_the_everyday_inputs_are_shown_at_first(pack):
         "prior_sample_scale",
         "fidelity",
         "seeds",
+        "glasses",
     }
     widgets = {socket.id for socket in pack.schema("PULSESearch").inputs if "default" in socket.metadata}
     assert widgets - advanced == everyday
