@@ -4,12 +4,13 @@
 nobody could tell: sunglasses, and traces of frames. The others wear none. What is printed is how well the direction
 tells samples apart that it was not fitted to, as the area under the ROC curve.
 
-    python -m bench.glasses [--sheets FOLDER] [--write]
+    python -m bench.glasses [--sheets FOLDER] [--portraits FOLDER] [--write]
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,11 +19,17 @@ from torch import Tensor
 from pulse_core.checkpoints import read_checkpoint
 from pulse_core.degradations.bicubic import downsample
 from pulse_core.generators import Generator
+from pulse_core.latent_search.config import GLASSES as GLASSES_CHOICES
+from pulse_core.latent_search.config import RECOMMENDED
+from pulse_core.latent_search.loop import search
 from pulse_core.latents.attributes import Attribute, fit_attribute
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.loading import catalogue
 from pulse_core.pictures.images import save_image, to_picture
 from pulse_core.pipeline import load_with_fit
+
+from .quality.targets import degraded_and_clean, faces
+from .scorers.identity import Identity
 
 SAMPLES, SEED, FOLDS = 384, 123, 8
 LEADING, RIDGE = 40, 0.1  # of 20 to 512 axes and 0.1 to 10, the best area
@@ -32,6 +39,7 @@ GLASSES = (
     *(293, 298, 299, 304, 308, 309, 310, 312, 317, 325, 330, 339, 340, 344, 347, 355, 360, 364, 372, 375, 376, 379),
     *(381, 383),
 )
+PORTRAITS_WITH = ("p06", "p07", "p11", "p13", "p15")
 UNSURE = (4, 22, 35, 105, 125, 126, 161, 174, 212, 226, 318, 322, 326, 327, 348, 363)
 
 
@@ -39,6 +47,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheets", type=Path, help="draw the samples, 48 a picture, into this folder")
+    parser.add_argument("--portraits", type=Path, help="search the portraits with glasses, into this folder")
     parser.add_argument("--write", action="store_true", help="write the direction into the shipped fit")
     args = parser.parse_args()
     generator, gaussian = load_with_fit("ffhq-mobile", device="cpu")
@@ -55,6 +64,8 @@ def main() -> None:
         print(f"{name} glasses: {mean:.2f} +- {std:.2f}")
     if args.write:
         write(attribute, generator)
+    if args.portraits:
+        search_portraits(generator, replace(gaussian, glasses=attribute), args.portraits)
 
 
 def _fit(white: Tensor, has: Tensor, gaussian: LatentGaussian) -> Attribute:
@@ -71,7 +82,9 @@ def area(white: Tensor, has: Tensor, gaussian: LatentGaussian) -> float:
     return float((scores[has][:, None] > scores[~has]).float().mean())
 
 
-def draw_sheets(generator: Generator, w: Tensor, folder: Path, side: int = 160, columns: int = 8, rows: int = 6) -> None:
+def draw_sheets(
+    generator: Generator, w: Tensor, folder: Path, side: int = 160, columns: int = 8, rows: int = 6
+) -> None:
     """Samples in reading order, `columns * rows` a picture."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, part in enumerate(w.split(columns * rows)):
@@ -84,6 +97,24 @@ def draw_sheets(generator: Generator, w: Tensor, folder: Path, side: int = 160, 
             top, left = place // columns * side, place % columns * side
             sheet[:, top : top + side, left : left + side] = downsample(to_picture(image), size=(side, side))[0]
         save_image(sheet.clamp(0, 1), folder / f"glasses_{number}.png")
+
+
+def search_portraits(generator: Generator, gaussian: LatentGaussian, folder: Path, lr: int = 32) -> None:
+    """Searches the portraits with each choice, and prints the identity distances."""
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = Identity.load()
+    distances: dict[str, list[float]] = {choice: [] for choice in GLASSES_CHOICES}
+    for target in faces(generator, 0):
+        if target.name not in PORTRAITS_WITH:
+            continue
+        small, _ = degraded_and_clean(target, "clean", lr)
+        true = identity.descriptor(target.truth)
+        for choice, found in distances.items():
+            (solution,) = search(generator, small, gaussian, replace(RECOMMENDED, glasses=choice))
+            found.append(identity.distance(identity.descriptor(solution.image), true))
+            save_image(solution.image, folder / f"{target.name}_{choice}.png")
+        print(target.name, *(f"{choice} {found[-1]:.3f}" for choice, found in distances.items()), flush=True)
+    print("mean", *(f"{choice} {sum(found) / len(found):.3f}" for choice, found in distances.items()))
 
 
 def write(attribute: Attribute, generator: Generator) -> None:

@@ -77,6 +77,8 @@ def test_each_image_may_have_a_degradation_of_its_own(tiny, tiny_fit):
     for row, seen in ((0, None), (1, grey)):
         (alone,) = search(tiny, targets[row], tiny_fit, replace(config, batch_size=1), degradation=seen)
         torch.testing.assert_close(together[row].ws, alone.ws, atol=1e-5, rtol=0)
-        torch.testing.assert_close(together[row].image, alone.image, atol=0.01, rtol=0)  # registration amplifies rounding
+        torch.testing.assert_close(
+            together[row].image, alone.image, atol=0.01, rtol=0
+        )  # registration amplifies rounding
     with pytest.raises(SettingError, match="2 degradations were given for 3 images"):
         search(tiny, targets, tiny_fit, config, degradation=[None, grey])
