@@ -4,7 +4,7 @@
 nobody could tell: sunglasses, and traces of frames. The others wear none. What is printed is how well the direction
 tells samples apart that it was not fitted to, as the area under the ROC curve.
 
-    python -m bench.glasses [--sheets FOLDER] [--portraits FOLDER] [--write]
+    python -m bench.glasses [--sheets FOLDER] [--portraits] [--write]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pulse_core.checkpoints import read_checkpoint
@@ -28,9 +29,11 @@ from pulse_core.loading import catalogue
 from pulse_core.pictures.images import save_image, to_picture
 from pulse_core.pipeline import load_with_fit
 
+from .quality.sheets import QUALITY, SIDE, resized, save_jpeg, titled
 from .quality.targets import degraded_and_clean, faces
 from .scorers.identity import Identity
 
+SHEET = Path("bench/sheets/glasses.jpg")
 SAMPLES, SEED, FOLDS = 384, 123, 8
 LEADING, RIDGE = 40, 0.1  # of 20 to 512 axes and 0.1 to 10, the best area
 GLASSES = (
@@ -47,7 +50,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheets", type=Path, help="draw the samples, 48 a picture, into this folder")
-    parser.add_argument("--portraits", type=Path, help="search the portraits with glasses, into this folder")
+    parser.add_argument("--portraits", action="store_true", help=f"search the portraits with glasses for {SHEET}")
     parser.add_argument("--write", action="store_true", help="write the direction into the shipped fit")
     args = parser.parse_args()
     generator, gaussian = load_with_fit("ffhq-mobile", device="cpu")
@@ -65,7 +68,7 @@ def main() -> None:
     if args.write:
         write(attribute, generator)
     if args.portraits:
-        search_portraits(generator, replace(gaussian, glasses=attribute), args.portraits)
+        search_portraits(generator, replace(gaussian, glasses=attribute))
 
 
 def _fit(white: Tensor, has: Tensor, gaussian: LatentGaussian) -> Attribute:
@@ -99,22 +102,25 @@ def draw_sheets(
         save_image(sheet.clamp(0, 1), folder / f"glasses_{number}.png")
 
 
-def search_portraits(generator: Generator, gaussian: LatentGaussian, folder: Path, lr: int = 32) -> None:
-    """Searches the portraits with each choice, and prints the identity distances."""
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = Identity.load()
+def search_portraits(generator: Generator, gaussian: LatentGaussian, lr: int = 32) -> None:
+    """Searches the portraits with each choice; prints the identity distances and writes the sheet."""
+    identity, rows = Identity.load(), []
     distances: dict[str, list[float]] = {choice: [] for choice in GLASSES_CHOICES}
     for target in faces(generator, 0):
         if target.name not in PORTRAITS_WITH:
             continue
         small, _ = degraded_and_clean(target, "clean", lr)
         true = identity.descriptor(target.truth)
+        row = [F.interpolate(small, (SIDE, SIDE), mode="nearest")[0]]
         for choice, found in distances.items():
             (solution,) = search(generator, small, gaussian, replace(RECOMMENDED, glasses=choice))
             found.append(identity.distance(identity.descriptor(solution.image), true))
-            save_image(solution.image, folder / f"{target.name}_{choice}.png")
+            row.append(resized(solution.image, SIDE))
+        rows.append(torch.cat([*row, resized(target.truth, SIDE)], 2))
         print(target.name, *(f"{choice} {found[-1]:.3f}" for choice, found in distances.items()), flush=True)
     print("mean", *(f"{choice} {sum(found) / len(found):.3f}" for choice, found in distances.items()))
+    columns = torch.cat(rows, 1).split(SIDE, 2)
+    save_jpeg(titled(columns, ("input", *GLASSES_CHOICES, "truth")), SHEET, QUALITY)
 
 
 def write(attribute: Attribute, generator: Generator) -> None:
