@@ -175,7 +175,7 @@ class SearchConfig(Settings):
     glasses: str = option(
         "auto",
         "whether the face wears glasses, which a tiny picture hardly shows. auto: as the search finds them, at times "
-        "half of them. For generators whose fit knows glasses (ffhq-mobile); not for the sphere",
+        "half of them. with, without: for generators whose fit knows glasses (ffhq-mobile) and the prior whitened",
         choices=GLASSES,
         widget="last",
     )
@@ -189,11 +189,11 @@ class SearchConfig(Settings):
                 "staged with whitened or shell, which search the common style first.",
                 "choose W+, or another prior.",
             )
-        if self.prior == "sphere" and self.glasses != "auto":
+        if self.prior != "whitened" and self.glasses != "auto":
             raise SettingError(
-                f"glasses is {self.glasses!r} and prior is 'sphere'.",
-                "with and without for the priors whitened and shell, which know where faces with glasses are.",
-                "choose auto, or another prior.",
+                f"glasses is {self.glasses!r} and prior is {self.prior!r}.",
+                "with and without for the prior whitened, along whose axes faces with glasses are known.",
+                "choose auto, or the prior whitened.",
             )
 
     @property

@@ -8,7 +8,7 @@ where nearly all of the time goes. So most steps render a small image, for which
 
 In the first half of the steps the image has the target's size, then twice that. The gradient is within some degrees of
 the true one (bench/RESULTS.md). Where a full evaluation shows that the small images since the last one missed half of
-the change, all that follow are full.
+the change, those that follow have twice the target's size at once; where those miss as much, all that follow are full.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class LowResolution:
     def restart(self) -> None:
         """For other targets of the same shape."""
         self.side = 0
+        self._size, self._least = 0, 0  # indices of _SIZES: of this step, and the first that has not missed too much
         self._last_anchor: tuple[Tensor, Tensor] | None = None  # correction and full measurement at the last anchor
         self._is_anchor.fill_(False)
         largest = _power_of_two(_SIZES[-1][1] * self._target)
@@ -81,8 +82,9 @@ class LowResolution:
 
     def choose_side(self, progress: float) -> bool:
         """For this share of the steps; True where it changes, as then the correction must be measured anew."""
-        times = next(times for until, times in _SIZES if progress < until or until == 1)
-        side = _power_of_two(times * self._target)
+        by_progress = next(index for index, (until, _) in enumerate(_SIZES) if progress < until or until == 1)
+        self._size = max(by_progress, self._least)
+        side = _power_of_two(_SIZES[self._size][1] * self._target)
         if side == self.side:
             return False
         self.side, self._last_anchor = side, None  # a correction of another size does not hold
@@ -103,8 +105,8 @@ class LowResolution:
     def anchored(self, full: Tensor | None) -> Iterator[None]:
         """Around a `forward` of the same ws and noise, for which full [B, C, h, w] is the full measurement.
 
-        Sets `is_worth_it`, for which the CPU waits for the device. None changes nothing; the first time, and after a
-        change of size, there must be one.
+        Where the small images missed too much, sets `is_worth_it` or the size of the next ones, for which the CPU waits
+        for the device. None changes nothing; the first time, and after a change of size, there must be one.
         """
         if full is None:
             yield
@@ -118,7 +120,9 @@ class LowResolution:
             missed, changed = (
                 (new - old).square().flatten(1).sum(1) for new, old in zip(now, self._last_anchor, strict=True)
             )
-            self.is_worth_it = bool((missed <= _MISSED * changed).all())
+            if not bool((missed <= _MISSED * changed).all()):
+                self._least = self._size + 1
+                self.is_worth_it = self._least < len(_SIZES)
         self._last_anchor = now
 
 

@@ -8,21 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..latents.attributes import Mode
 from ..latents.gaussian import LatentGaussian
 from ..latents.spaces import draw_latent
 
 STAGES = (1 / 3, 2 / 3)  # of a staged search: from when offsets are searched too, and from when noise maps are
-
-
-class ToMode(Protocol):
-    """`Attribute.to_mode` for one property of the face."""
-
-    def __call__(self, white: Tensor, *, sampled: bool) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -63,18 +58,16 @@ class Prior(ABC):
         self.offset_std, self.sample_scale = offset_std, sample_scale
 
     @abstractmethod
-    def init_random(
-        self, randoms: Sequence[torch.Generator], mean: Tensor | None, to_mode: ToMode | None = None
-    ) -> None:
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None, mode: Mode | None = None) -> None:
         """Draws the latents of each image from its own random generator.
 
         Args:
             mean: whitened latents [B, w_dim] of an encoder to begin at instead, for priors with a density.
-            to_mode: given a property of the face, moves whitened latents there; for priors with a density.
+            mode: that the property of a face, which is given, leaves of the prior; for `Whitened`.
         """
 
     @abstractmethod
-    def init_from(self, ws: Tensor, to_mode: ToMode | None = None) -> None:
+    def init_from(self, ws: Tensor) -> None:
         """Begins at these style vectors [B, num_ws, w_dim], from which a density is then measured."""
 
     def tensors(self) -> list[Tensor]:
@@ -96,14 +89,12 @@ class Sphere(Prior):
     name = "sphere"
     has_density = False
 
-    def init_random(
-        self, randoms: Sequence[torch.Generator], mean: Tensor | None, to_mode: ToMode | None = None
-    ) -> None:
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None, mode: Mode | None = None) -> None:
         w_dim = self.gaussian.mean.numel()
         drawn = [draw_latent(random, self.space, self.num_ws, w_dim) for random in randoms]
         self.variables = [Variable(torch.stack(drawn).to(self.gaussian.mean).requires_grad_())]
 
-    def init_from(self, ws: Tensor, to_mode: ToMode | None = None) -> None:
+    def init_from(self, ws: Tensor) -> None:
         z = self.gaussian.from_ws(ws)
         z = z.mean(1, keepdim=True) if self.space == "W" else z
         self.variables = [Variable(z.clone().requires_grad_())]
@@ -122,23 +113,22 @@ class Whitened(Prior):
     """
 
     name = "whitened"
+    mode: Mode | None = None
 
-    def init_random(
-        self, randoms: Sequence[torch.Generator], mean: Tensor | None, to_mode: ToMode | None = None
-    ) -> None:
+    def init_random(self, randoms: Sequence[torch.Generator], mean: Tensor | None, mode: Mode | None = None) -> None:
         w_dim = self.gaussian.mean.numel()
         drawn = torch.stack([torch.randn(1, w_dim, generator=random) for random in randoms])
         self.sample = self.sample_scale * drawn.to(self.gaussian.mean)
-        if to_mode is not None:
-            self.sample = to_mode(self.sample, sampled=True)
-            mean = None if mean is None else to_mode(mean, sampled=False)
+        self.mode = mode
+        if mode is not None:
+            self.sample = mode.sample(self.sample)
+            mean = None if mean is None else mode.at_mean(mean)
         self._init(self.sample if mean is None else mean[:, None])
 
-    def init_from(self, ws: Tensor, to_mode: ToMode | None = None) -> None:
+    def init_from(self, ws: Tensor) -> None:
         white = self.gaussian.whiten(ws)
-        common = white.mean(1, keepdim=True)
-        self.sample = common if to_mode is None else to_mode(common, sampled=False)
-        self._init(self.sample, white - common)
+        self.sample = white.mean(1, keepdim=True)
+        self._init(self.sample, white - self.sample)
 
     def _init(self, common: Tensor, fixed_offsets: Tensor | None = None) -> None:
         """fixed_offsets: [B, num_ws, w_dim], added to every layer and not penalised."""
@@ -163,7 +153,10 @@ class Whitened(Prior):
         return self._common_term() + self.offsets.square().flatten(1).sum(1) / 2
 
     def _common_term(self) -> Tensor:
-        return (self.common - self.sample).square().flatten(1).sum(1) / 2
+        difference = self.common - self.sample
+        if self.mode is not None:
+            return self.mode.squared_distance(difference).sum(1) / 2
+        return difference.square().flatten(1).sum(1) / 2
 
 
 class Shell(Whitened):

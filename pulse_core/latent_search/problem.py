@@ -63,12 +63,7 @@ class Problem:
                 "a fit of this generator.",
                 "make one with `fit`, or leave it out.",
             )
-        if gaussian.glasses is None and config.glasses != "auto":
-            raise SettingError(
-                f"glasses is {config.glasses!r}, and the latent fit of {generator.name} does not know glasses.",
-                "with and without for generators whose fit does, as ffhq-mobile's.",
-                "choose auto.",
-            )
+        _check_glasses(generator, gaussian, config, init_latent)
         check_device(generator)
         like = next(generator.synthesis.parameters())
         images = _images(target)
@@ -103,6 +98,25 @@ class Problem:
         a = forward_operator(degradation, (y.shape[-2], y.shape[-1]), self.generator.size)
         init = None if self.init_latents is None else self.init_latents.take([self._rows[job] for job in jobs])
         return a.project(y), a, init
+
+
+def _check_glasses(
+    generator: Generator, gaussian: LatentGaussian, config: SearchConfig, init_latent: Latent | None
+) -> None:
+    if config.glasses == "auto":
+        return
+    if gaussian.glasses is None:
+        raise SettingError(
+            f"glasses is {config.glasses!r}, and the latent fit of {generator.name} does not know glasses.",
+            "with and without for fits that do: the one that is shipped for ffhq-mobile.",
+            "choose auto, or leave out the fit if you gave one.",
+        )
+    if init_latent is not None:
+        raise SettingError(
+            f"glasses is {config.glasses!r}, and the search begins at a given latent.",
+            "one of the two; a latent has glasses already, or has none.",
+            "choose auto, or leave out init_latent.",
+        )
 
 
 def _images(target: Tensor | Sequence[Tensor]) -> list[Tensor]:

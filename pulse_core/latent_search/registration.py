@@ -43,7 +43,7 @@ def register(image: Tensor, target: Tensor) -> Tensor:
     small = downsample(image, size=(times * height, times * width))
     with torch.enable_grad():
         field = _field(small, target)
-    return _moved(image, field, (height, width), mode="bicubic").clamp(0, 1)
+    return _moved(image, field, (height, width)).clamp(0, 1)
 
 
 def _field(small: Tensor, target: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _field(small: Tensor, target: Tensor) -> Tensor:
     optimizer = torch.optim.Adam([field], lr=_RATE)
     for step in range(_STEPS):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)
-        error = downsample(_moved(small, field, size, mode="bicubic"), size=size) - target
+        error = downsample(_moved(small, field, size), size=size) - target
         objective = _misfit(error) + _roughness(field)
         (field.grad,) = torch.autograd.grad(objective, field)
         optimizer.step()
@@ -71,11 +71,14 @@ def _roughness(field: Tensor) -> Tensor:
     return _ALPHA / 2 * (across.square().sum() + down.square().sum()) + _BETA / 2 * field.square().sum()
 
 
-def _moved(image: Tensor, field: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
-    """Pixel p of the result is the image's at p + d(p), d in pixels of a target of this size (height, width)."""
+def _moved(image: Tensor, field: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixel p of the result is the image's at p + d(p), d in pixels of a target of this size (height, width).
+
+    Bicubic, since the gradient of bilinear interpolation jumps at whole pixels, where d = 0 begins.
+    """
     height, width = image.shape[-2:]
     per_pixel = 2 / field.new_tensor([size[1], size[0]])  # grid_sample's image is 2 wide and 2 high
     displacement = enlarge(field, (height, width)).permute(0, 2, 3, 1) * per_pixel
     down, across = ((torch.arange(side).to(image) + 0.5) * (2 / side) - 1 for side in (height, width))
     identity = torch.stack((across.expand(height, -1), down[:, None].expand(-1, width)), -1)
-    return F.grid_sample(image, identity + displacement, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, identity + displacement, mode="bicubic", padding_mode="border", align_corners=False)

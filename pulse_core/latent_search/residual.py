@@ -138,7 +138,10 @@ def nearest_exact(x: Tensor, goal: Tensor, degradation: Degradation, weight: Ten
 
 
 def _solve_one(x: Tensor, goal: Tensor, degradation: Degradation, weight: Tensor | None) -> Tensor:
-    """Newton's method on a convex function of v, whose gradient is A clamp(x + A^T v) + lambda v - y."""
+    """Newton's method on a function of v whose gradient is A clamp(x + A^T v) + lambda v - y.
+
+    For a linear A and weights of 0 and 1 it is convex.
+    """
     with torch.enable_grad():
         transposed = _transposed(x, degradation)
     with torch.no_grad():
@@ -154,15 +157,17 @@ def _solve_one(x: Tensor, goal: Tensor, degradation: Degradation, weight: Tensor
         for _ in range(_NEWTON):
             if float(error.abs().amax()) <= _EXACT:
                 break
-            free = ((moved > 0) & (moved < 1)).to(x.dtype)  # pixels that are not clamped
+            free = ((moved >= 0) & (moved <= 1)).to(x.dtype)  # pixels that are not clamped
             step = _conjugate_gradients(_newton(degradation, transposed, free, weight, tikhonov), error)
             step, downhill = _weighted(step, weight), error
-            for _ in range(_HALVINGS):
-                moved, error = at(dual + step)
-                if (error * step).sum() >= -_UPHILL * (downhill * step).sum():
+            for halving in range(_HALVINGS):
+                taken = step / 2**halving
+                moved, error = at(dual + taken)
+                if (error * taken).sum() >= -_UPHILL * (downhill * taken).sum():
                     break
-                step = step / 2
-            dual = dual + step
+            else:
+                break
+            dual = dual + taken
             if (power := float(error.square().sum())) < best[1]:
                 best = moved, power
     return best[0].clamp(0, 1)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..generators import Generator
+from ..latents.attributes import Mode
 from ..latents.gaussian import LatentGaussian
 from ..latents.spaces import SEEDS, draw_noise, resolve_layers
 from .config import SearchConfig
-from .priors import PRIORS, STAGES, Prior, ToMode, Variable
+from .priors import PRIORS, STAGES, Prior, Variable
 from .solution import Job
 
 if TYPE_CHECKING:
@@ -83,25 +83,24 @@ def init_variables(
     """
     offset_std = _offset_std(generator, target, config)
     prior = PRIORS[config.prior](gaussian, generator.num_ws, config.latent_space, offset_std, config.prior_sample_scale)
-    to_mode = _to_mode(gaussian, config)
     if init_latent is not None and candidate == 0:
-        prior.init_from(init_latent.ws, to_mode)
+        prior.init_from(init_latent.ws)
         noise = _given_noise(generator, config, target, init_latent)
     else:
         randoms = [torch.Generator().manual_seed((job.seed + candidate * CANDIDATE_STRIDE) % SEEDS) for job in jobs]
         encoder = gaussian.encoder if candidate == 0 and config.init == "encoder" else None
         mean = None if encoder is None else encoder.posterior_mean(target)
-        prior.init_random(randoms, mean, to_mode)
+        prior.init_random(randoms, mean, _mode(gaussian, config))
         maps = [draw_noise(random, generator.noise_shapes, _zero_layers(generator, config)) for random in randoms]
         noise = [torch.stack(layer).to(target) for layer in zip(*maps, strict=True)]
     trainable = _trainable_noise(generator, config, noise, has_density=prior.has_density)
     return Variables(prior, noise, trainable, [variable.value.detach().clone() for variable in trainable])
 
 
-def _to_mode(gaussian: LatentGaussian, config: SearchConfig) -> ToMode | None:
+def _mode(gaussian: LatentGaussian, config: SearchConfig) -> Mode | None:
     if gaussian.glasses is None or config.glasses == "auto":
         return None
-    return partial(gaussian.glasses.to_mode, axes=gaussian.axes, present=config.glasses == "with")
+    return gaussian.glasses.mode(gaussian.axes, present=config.glasses == "with")
 
 
 def _given_noise(generator: Generator, config: SearchConfig, target: Tensor, init_latent: Latent) -> list[Tensor]:

@@ -1,7 +1,8 @@
 """A property that a face has or lacks, along one direction of W (InterFaceGAN, Shen et al. 2020, arXiv 1907.10786).
 
-W's Gaussian knows one kind of face. Glasses are on or off, so its likeliest latents between the two draw half of them.
-Given the answer, the prior of the coordinate along the direction is that of the faces with the property, or without.
+Glasses are on or off, but W's Gaussian has one mode. Latents between the two are likely under it, and draw half a
+frame. Where the answer is given, the prior along the direction is that of the faces with the property, or of those
+without.
 """
 
 from __future__ import annotations
@@ -11,6 +12,34 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A Gaussian along one direction of white latents, in place of N(0, 1).
+
+    unit: [w_dim], of length 1. mean, std: scalars.
+    """
+
+    unit: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, white: Tensor) -> Tensor:
+        """Samples of N(0, I), [..., w_dim] -> samples of the mode."""
+        return white + (self.mean + (self.std - 1) * self._along(white)) * self.unit
+
+    def at_mean(self, white: Tensor) -> Tensor:
+        """White latents [..., w_dim] -> those with the mean of the mode along the direction."""
+        return white + (self.mean - self._along(white)) * self.unit
+
+    def squared_distance(self, difference: Tensor) -> Tensor:
+        """Differences of white latents, [..., w_dim] -> [...]: squared Mahalanobis distances under the mode."""
+        along = self._along(difference)[..., 0]
+        return difference.square().sum(-1) + (self.std**-2 - 1) * along.square()
+
+    def _along(self, white: Tensor) -> Tensor:
+        return (white * self.unit).sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -24,6 +53,11 @@ class Attribute:
 
     direction: Tensor
     modes: Tensor
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the direction is not zero and the standard deviations are positive."""
+        return bool(self.direction.any()) and bool((self.modes[:, 1] > 0).all())
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Attribute:
         """A copy with the function applied to every tensor, for example to move it to a device."""
@@ -39,21 +73,17 @@ class Attribute:
         Args:
             axes: `LatentGaussian.axes`.
         """
-        principal, spread = (each.to(self.direction) for each in axes)
-        unit = self.direction @ principal / spread
-        return unit / unit.norm()
+        principal, spread = (each.float() for each in axes)
+        unit = self.direction.float() @ principal / spread
+        return (unit / unit.norm()).to(self.direction)
 
-    def to_mode(self, white: Tensor, axes: tuple[Tensor, Tensor], present: bool, *, sampled: bool) -> Tensor:
-        """Moves white latents [..., w_dim] along the direction, to where faces with the property are, or without.
+    def mode(self, axes: tuple[Tensor, Tensor], *, present: bool) -> Mode:
+        """The mode of the faces with the property, or of those without.
 
         Args:
             axes: `LatentGaussian.axes`.
-            sampled: whether they are samples of the prior, and become samples of the mode; else they move to its mean.
         """
-        unit = self.unit(axes).to(white)
-        mean, std = self.modes[int(present)].to(white)
-        along = (white * unit).sum(-1, keepdim=True)
-        return white + (mean + (std * along if sampled else 0) - along) * unit
+        return Mode(self.unit(axes), *self.modes[int(present)])
 
 
 def fit_attribute(white: Tensor, has: Tensor, axes: tuple[Tensor, Tensor], *, leading: int, ridge: float) -> Attribute:

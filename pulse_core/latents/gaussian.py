@@ -150,12 +150,14 @@ class LatentGaussian:
         if mean is None or std is None or not agree or set(tensors) - _TENSORS:
             raise CheckpointError(
                 f"{path} holds {', '.join(f'{k} {list(v.shape)}' for k, v in sorted(tensors.items())[:4])}.",
-                "a latent Gaussian fit: the tensors mean and std, with one number per dimension of W.",
+                "a latent Gaussian fit: the tensors mean and std, with one number per dimension of W; covariance, "
+                "glasses.direction and glasses.modes may follow.",
                 "make one with `python -m pulse_core fit GENERATOR`.",
             )
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()) or bool((std < 0).any()):
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not finite or bool((std < 0).any()) or (glasses is not None and not glasses.is_proper):
             raise CheckpointError(
-                f"{path} holds numbers that are not finite, or negative standard deviations.",
+                f"{path} holds numbers that are not finite, negative standard deviations, or no direction.",
                 "a latent Gaussian fit with finite numbers.",
                 "delete it, and make one with `python -m pulse_core fit GENERATOR`.",
             )

@@ -179,6 +179,7 @@ def test_a_batch_of_different_degradations_matches_separate_searches(tiny, tiny_
         torch.testing.assert_close(solution.residual, alone.residual, atol=1e-5, rtol=0)
         # What follows amplifies rounding, most where no picture agrees with the target.
         torch.testing.assert_close(solution.image, alone.image, atol=0.01, rtol=0)
+        torch.testing.assert_close(solution.downscaled, alone.downscaled, atol=0.005, rtol=0)
         assert solution.converged == alone.converged
         assert (solution.tolerance, solution.l2) == pytest.approx((alone.tolerance, alone.l2), abs=1e-5)
 

@@ -15,7 +15,7 @@ from pulse_core.degradations.blur import GaussianBlur
 from pulse_core.latent_search import low_resolution
 from pulse_core.latent_search.config import PUBLISHED, RECOMMENDED
 from pulse_core.latent_search.loop import search
-from pulse_core.latent_search.low_resolution import LowResolution
+from pulse_core.latent_search.low_resolution import LowResolution, Plan
 from pulse_core.latents.gaussian import LatentGaussian
 from pulse_core.latents.sampling import sample
 from pulse_core.loading.load import generator_from
@@ -99,6 +99,25 @@ def test_low_resolution_is_given_up_where_it_misses_half_of_a_change(tiny):
     evaluate(low, ws, noise, torch.zeros(1, 3, 4, 4))
     evaluate(low, ws, noise, torch.ones(1, 3, 4, 4))  # the same latents with another picture
     assert not low.is_worth_it
+
+
+def test_images_that_miss_half_of_a_change_are_twice_as_large_from_then_on(tiny):
+    ws, noise = sampled(tiny), tiny.synthesis.const_noise()
+    low = low_resolution_of(tiny, 4)
+    assert low.plan(0, 100, 10) is Plan.ANCHOR
+    assert low.side == 4
+    evaluate(low, ws, noise, torch.zeros(1, 3, 4, 4))
+    evaluate(low, ws, noise, torch.ones(1, 3, 4, 4))
+    assert low.is_worth_it
+    assert low.plan(1, 100, 10) is Plan.ANCHOR
+    assert low.side == 8
+    evaluate(low, ws, noise, torch.zeros(1, 3, 4, 4))
+    assert low.plan(2, 100, 10) is Plan.LOW
+    evaluate(low, ws, noise, torch.ones(1, 3, 4, 4))
+    assert low.plan(3, 100, 10) is Plan.FULL
+    low.restart()
+    assert low.plan(0, 100, 10) is Plan.ANCHOR
+    assert low.side == 4
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,27 @@ def test_the_correction_is_exact_where_colours_clip(seed):
     assert error(written, target, down) < 1 / 255
 
 
+@pytest.mark.parametrize("text", [None, "blur(1)"])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_flat_black_or_white_is_no_obstacle(text, level):
+    """Every pixel of a region lies on the border of 0..1 at first."""
+    down = forward_operator(None if text is None else parse_degradation(text), (16, 16), (64, 64))
+    image = torch.full((1, 3, 64, 64), level)
+    truth = enlarge(0.3 + 0.4 * torch.rand(1, 3, 4, 4, generator=random()), (64, 64))
+    target = down.forward(truth)
+    assert error(nearest_exact(image, target, down), target, down) < 1 / 255
+
+
+def test_of_pixels_that_are_partly_hidden_a_share_of_the_residual_is_added():
+    weight = torch.rand(8, 8, generator=random(1)).clamp(min=0.2)
+    down = forward_operator(Mask(weight), (8, 8), (64, 64))
+    image = 0.3 + 0.4 * torch.rand(1, 3, 64, 64, generator=random())
+    target = 0.3 + 0.4 * torch.rand(1, 3, 8, 8, generator=random(2))
+    done = complete(image, target, down, FACE, down.weight_map(target))
+    goal = target - done.residual * (1 - weight)
+    assert float(((down.forward(done.picture) - goal) * weight).abs().max()) < 0.5 / 255
+
+
 def test_nearest_exact_is_the_projection_onto_exact_pictures(pair):
     """Against 2000 steps of Dykstra's alternating projections, with colours that clip."""
     _, _, down = pair
