@@ -57,8 +57,8 @@ def search(
 
     Raises:
         ImageError: a target that the generator cannot be downscaled to.
-        SettingError: a wrong number of seeds or degradations, a fit of another W, an init_latent of another
-            generator, or settings that lead to no finite image.
+        SettingError: a wrong number of seeds or degradations, a fit of another W or one that lacks the glasses
+            that the settings ask for, an init_latent of another generator, or settings that lead to no finite image.
     """
     found = list(
         iter_search(
