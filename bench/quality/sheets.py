@@ -24,7 +24,7 @@ FACES = 4  # other targets in a sheet
 QUALITY = 80  # of the JPEG files that are committed
 OF_PORTRAITS = ("published", EARLIER_EXACT, "recommended")
 OF_FACES = (BICUBIC, *MAIN)
-NEEDED = ("recommended",)  # missing pictures of other rows are shown grey
+NEEDED = ("recommended",)  # a missing picture of another row is grey; a row without any is left out for portraits
 
 
 def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes: Sequence[int]) -> None:
@@ -35,9 +35,12 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes:
     portraits = [target for target in targets if target.kind in (PORTRAIT, HELD_OUT_PORTRAIT)]
     others = [target for target in targets if target not in portraits]
     for lr in sizes:
+        columns = [
+            row for row in OF_PORTRAITS if any(_file(one, "clean", lr, row, pictures).is_file() for one in portraits)
+        ]
         for number, some in enumerate(_parts(portraits, A_SHEET), 1):
-            rows = [_row(target, "clean", lr, pictures, OF_PORTRAITS, SIDE) for target in some]
-            _write(folder / f"portraits_{lr}_{number}.jpg", rows, OF_PORTRAITS, SIDE)
+            rows = [_row(target, "clean", lr, pictures, columns, SIDE) for target in some]
+            _write(folder / f"portraits_{lr}_{number}.jpg", rows, columns, SIDE)
     for number, some in enumerate(_parts(others, FACES), 1):
         rows = [_row(target, "clean", sizes[0], pictures, OF_FACES, SIDE) for target in some]
         _write(folder / f"faces_{number}.jpg", rows, OF_FACES, SIDE)
@@ -86,16 +89,20 @@ def _parts(targets: Sequence[Target], count: int) -> list[Sequence[Target]]:
     return [targets[first : first + count] for first in range(0, len(targets), count)]
 
 
+def _file(target: Target, spoiling: str, lr: int, row: str, pictures: Path) -> Path:
+    return pictures / f"{Case(target.name, lr, spoiling, row, 0).key}.png"
+
+
 def _row(
     target: Target, spoiling: str, lr: int, pictures: Path, columns: Sequence[str], side: int
 ) -> list[Tensor] | None:
     """Input, columns and truth; None if a picture of NEEDED is missing."""
-    files = {row: pictures / f"{Case(target.name, lr, spoiling, row, 0).key}.png" for row in columns}
+    files = {row: _file(target, spoiling, lr, row, pictures) for row in (*columns, *NEEDED)}
     if not all(files[row].is_file() for row in NEEDED):
         return None
     degraded = F.interpolate(degraded_and_clean(target, spoiling, lr)[0], (side, side), mode="nearest-exact")[0]
     none = torch.full((3, side, side), 0.5)
-    made = [resized(read_image(file), side) if file.is_file() else none for file in files.values()]
+    made = [resized(read_image(files[row]), side) if files[row].is_file() else none for row in columns]
     return [degraded, *made, resized(target.truth, side)]
 
 
