@@ -127,7 +127,7 @@ def test_workers_end_with_their_parent(tiny_file, folder, how):
         family = descendants(process.pid)
         time.sleep(3)  # into their searches, which would take minutes
         process.send_signal(how)
-        process.wait(60)
+        process.wait(120)
         assert ended(family, 20) == []
         assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     finally:
