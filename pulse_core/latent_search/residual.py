@@ -204,7 +204,7 @@ def _conjugate_gradients(operator: Callable[[Tensor], Tensor], b: Tensor) -> Ten
     for _ in range(_GRADIENTS):
         applied = operator(direction)
         curvature = (direction * applied).sum()
-        done = done | (curvature <= 1e-12 * power) | (power <= 1e-8 * first)
+        done = done | (curvature <= 1e-12 * power) | (power <= 1e-5 * first)
         if done.device.type == "cpu" and done:  # on an accelerator this would wait
             break
         step = torch.where(done, 0, power / curvature)
