@@ -63,6 +63,8 @@ def begun(arguments):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # a shell starts its background jobs, and so these tests and their children, with SIGINT ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
