@@ -29,7 +29,7 @@ from pulse_core.loading import catalogue
 from pulse_core.pictures.images import save_image, to_picture
 from pulse_core.pipeline import load_with_fit
 
-from .quality.sheets import QUALITY, SIDE, resized, save_jpeg, titled
+from .quality.sheets import SIDE, resized, write_sheet
 from .quality.targets import degraded_and_clean, faces
 from .scorers.identity import Identity
 
@@ -104,7 +104,8 @@ def draw_sheets(
 
 def search_portraits(generator: Generator, gaussian: LatentGaussian, lr: int = 32) -> None:
     """Searches the portraits with each choice; prints the identity distances and writes the sheet."""
-    identity, rows = Identity.load(), []
+    identity = Identity.load()
+    rows: list[list[Tensor] | None] = []
     distances: dict[str, list[float]] = {choice: [] for choice in GLASSES_CHOICES}
     for target in faces(generator, 0):
         if target.name not in PORTRAITS_WITH:
@@ -116,11 +117,10 @@ def search_portraits(generator: Generator, gaussian: LatentGaussian, lr: int = 3
             (solution,) = search(generator, small, gaussian, replace(RECOMMENDED, glasses=choice))
             found.append(identity.distance(identity.descriptor(solution.image), true))
             row.append(resized(solution.image, SIDE))
-        rows.append(torch.cat([*row, resized(target.truth, SIDE)], 2))
+        rows.append([*row, resized(target.truth, SIDE)])
         print(target.name, *(f"{choice} {found[-1]:.3f}" for choice, found in distances.items()), flush=True)
     print("mean", *(f"{choice} {sum(found) / len(found):.3f}" for choice, found in distances.items()))
-    columns = torch.cat(rows, 1).split(SIDE, 2)
-    save_jpeg(titled(columns, ("input", *GLASSES_CHOICES, "truth")), SHEET, QUALITY)
+    write_sheet(SHEET, rows, GLASSES_CHOICES, SIDE)
 
 
 def write(attribute: Attribute, generator: Generator) -> None:

@@ -24,7 +24,7 @@ FACES = 4  # other targets in a sheet
 QUALITY = 80  # of the JPEG files that are committed
 OF_PORTRAITS = ("published", EARLIER_EXACT, "recommended")
 OF_FACES = (BICUBIC, *MAIN)
-NEEDED = ("recommended",)  # a missing picture of another row is grey; a row without any is left out for portraits
+NEEDED = ("recommended",)  # a missing picture of another row is grey; a row without any is left out
 
 
 def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes: Sequence[int]) -> None:
@@ -35,19 +35,18 @@ def write_sheets(folder: Path, pictures: Path, targets: Sequence[Target], sizes:
     portraits = [target for target in targets if target.kind in (PORTRAIT, HELD_OUT_PORTRAIT)]
     others = [target for target in targets if target not in portraits]
     for lr in sizes:
-        columns = [
-            row for row in OF_PORTRAITS if any(_file(one, "clean", lr, row, pictures).is_file() for one in portraits)
-        ]
+        columns = _there(portraits, lr, pictures, OF_PORTRAITS)
         for number, some in enumerate(_parts(portraits, A_SHEET), 1):
             rows = [_row(target, "clean", lr, pictures, columns, SIDE) for target in some]
-            _write(folder / f"portraits_{lr}_{number}.jpg", rows, columns, SIDE)
+            write_sheet(folder / f"portraits_{lr}_{number}.jpg", rows, columns, SIDE)
+    columns = _there(others, sizes[0], pictures, OF_FACES)
     for number, some in enumerate(_parts(others, FACES), 1):
-        rows = [_row(target, "clean", sizes[0], pictures, OF_FACES, SIDE) for target in some]
-        _write(folder / f"faces_{number}.jpg", rows, OF_FACES, SIDE)
+        rows = [_row(target, "clean", sizes[0], pictures, columns, SIDE) for target in some]
+        write_sheet(folder / f"faces_{number}.jpg", rows, columns, SIDE)
     for target in portraits:  # the first one with results for all degradations
         rows = [_row(target, spoiling, sizes[0], pictures, OF_FACES, SIDE) for spoiling in INPUT_DEGRADATIONS]
         if None not in rows:
-            _write(folder / "degraded.jpg", rows, OF_FACES, SIDE)
+            write_sheet(folder / "degraded.jpg", rows, OF_FACES, SIDE)
             break
 
 
@@ -56,7 +55,7 @@ def write_full(folder: Path, pictures: Path, targets: Sequence[Target], sizes: S
     for target in targets:
         for lr in sizes:
             rows = [_row(target, "clean", lr, pictures, OF_PORTRAITS, FULL)]
-            _write(folder / f"{target.name}_{lr}.jpg", rows, OF_PORTRAITS, FULL, quality=92)
+            write_sheet(folder / f"{target.name}_{lr}.jpg", rows, OF_PORTRAITS, FULL, quality=92)
 
 
 def resized(image: Tensor, side: int) -> Tensor:
@@ -89,6 +88,11 @@ def _parts(targets: Sequence[Target], count: int) -> list[Sequence[Target]]:
     return [targets[first : first + count] for first in range(0, len(targets), count)]
 
 
+def _there(targets: Sequence[Target], lr: int, pictures: Path, columns: Sequence[str]) -> list[str]:
+    """The columns that have a picture of any target."""
+    return [row for row in columns if any(_file(target, "clean", lr, row, pictures).is_file() for target in targets)]
+
+
 def _file(target: Target, spoiling: str, lr: int, row: str, pictures: Path) -> Path:
     return pictures / f"{Case(target.name, lr, spoiling, row, 0).key}.png"
 
@@ -106,10 +110,10 @@ def _row(
     return [degraded, *made, resized(target.truth, side)]
 
 
-def _write(
+def write_sheet(
     path: Path, rows: list[list[Tensor] | None], columns: Sequence[str], side: int, quality: int = QUALITY
 ) -> None:
-    """Writes the sheet, unless a row is missing."""
+    """Writes rows of input, columns and truth, [3, side, side] each, unless a row is missing."""
     there = [row for row in rows if row is not None]
     if not there or len(there) < len(rows):
         return
